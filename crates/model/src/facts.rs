@@ -1,0 +1,241 @@
+//! Facts of a host, as read at one moment. Facts carry no judgement: the agent reads them, the detectors judge them.
+//!
+//! What could not be read is [`Known::Unknown`] with the reason, never an empty list: an empty list says "there is
+//! none".
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::asset::Asset;
+use crate::version::DebVersion;
+
+/// A fact that was read, or why it could not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known<T> {
+    /// It was read.
+    Known(T),
+    /// It could not be read; the text tells a person why and what would help, such as `needs root`.
+    Unknown(String),
+}
+
+impl<T> Known<T> {
+    /// The fact, if it was read.
+    pub const fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(fact) => Some(fact),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// Everything known of one host at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// The asset these facts are about.
+    pub asset: Asset,
+    /// When reading began: nothing that happened later is reflected for sure.
+    pub collected_at: Timestamp,
+    /// The kernel's boot id; changes with every boot. Unknown for a root or list that is not running.
+    pub boot_id: Known<String>,
+    /// The release.
+    pub os: OsRelease,
+    /// dpkg's name of the machine's main architecture, such as `amd64`.
+    pub architecture: String,
+    /// Installed packages, in the order of their names.
+    pub packages: Vec<Package>,
+    /// What dpkg left half done: names of packages that are unpacked, half-configured, half-installed or waiting for
+    /// triggers.
+    pub broken: Vec<String>,
+    /// What the archive indexes on the host offer, by binary package name; packages at their newest are left out.
+    pub candidates: Known<BTreeMap<String, Vec<Candidate>>>,
+    /// When the archive indexes were last fetched, if any are there.
+    pub indexes_at: Option<Timestamp>,
+    /// The kernel that runs and those installed.
+    pub kernel: Known<KernelFacts>,
+    /// Processes that still map files which are gone from disk.
+    pub stale: Known<Vec<StaleProcess>>,
+    /// Sockets that wait for others.
+    pub sockets: Known<Vec<ListeningSocket>>,
+    /// Other programs that change packages by themselves.
+    pub updaters: Vec<Updater>,
+}
+
+/// The release a host runs (os-release(5)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsRelease {
+    /// `ID`: `debian`, `ubuntu`.
+    pub id: String,
+    /// `VERSION_ID`: `12`, `22.04`; rolling releases have none.
+    pub version_id: Option<String>,
+    /// `VERSION_CODENAME`: `bookworm`.
+    pub codename: Option<String>,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+}
+
+impl OsRelease {
+    /// The OSV ecosystem of this release, such as `Debian:12` or `Ubuntu:22.04`; `None` where it has none.
+    pub fn ecosystem(&self) -> Option<String> {
+        let version = self.version_id.as_deref()?;
+        match self.id.as_str() {
+            "debian" => Some(format!("Debian:{}", version.split('.').next().unwrap_or(version))),
+            "ubuntu" => Some(format!("Ubuntu:{version}")),
+            _ => None,
+        }
+    }
+}
+
+/// One installed binary package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Binary package name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Its version.
+    pub version: DebVersion,
+    /// The source package it was built from.
+    pub source: String,
+    /// The version of that source package, which may differ from the binary's.
+    pub source_version: DebVersion,
+    /// Sources this package embeds at exact versions (`Built-Using`): how a signed kernel names its real source.
+    pub built_using: Vec<(String, DebVersion)>,
+    /// Held by its owner (`hold` selection).
+    pub hold: bool,
+    /// Essential: cannot be removed.
+    pub essential: bool,
+    /// Pulled in by others rather than asked for. Unknown when apt keeps no record.
+    pub automatic: Option<bool>,
+    /// Where the installed version comes from, as far as the indexes on the host tell; empty when none carries it.
+    pub origins: Vec<Origin>,
+}
+
+/// One archive as apt names it (fields of its Release file).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// `Origin`: `Debian`.
+    pub origin: String,
+    /// `Label`: `Debian-Security`.
+    pub label: String,
+    /// `Suite` (apt's archive): `stable-security`.
+    pub suite: String,
+    /// `Codename`: `bookworm-security`.
+    pub codename: String,
+    /// Component: `main`.
+    pub component: String,
+}
+
+impl Origin {
+    /// Whether this archive carries security updates of the distribution.
+    pub fn is_security(&self) -> bool {
+        match self.origin.as_str() {
+            "Debian" => self.label == "Debian-Security" || self.codename.ends_with("-security"),
+            "Ubuntu" => self.suite.ends_with("-security") || self.codename.ends_with("-security"),
+            _ => false,
+        }
+    }
+}
+
+/// A version that could be installed instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The version.
+    pub version: DebVersion,
+    /// Version of its source package.
+    pub source_version: DebVersion,
+    /// Where it can be had.
+    pub origin: Origin,
+    /// Kept away by the owner's pin (negative priority), and so never chosen by apt.
+    pub pinned_away: bool,
+}
+
+/// The running kernel and the installed ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelFacts {
+    /// `uname -r`, such as `6.1.0-50-amd64`.
+    pub running_release: String,
+    /// The package version that the running kernel names in `uname -v`, where it does.
+    pub running_version: Option<DebVersion>,
+    /// Installed kernel images.
+    pub installed: Vec<KernelImage>,
+}
+
+/// One installed kernel image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelImage {
+    /// Its package, such as `linux-image-6.1.0-50-amd64`.
+    pub package: String,
+    /// The release it boots as, `6.1.0-50-amd64`.
+    pub release: String,
+    /// What comes after the ABI number: `amd64`, `cloud-amd64`, `rt-amd64`.
+    pub flavour: String,
+    /// The package's version.
+    pub version: DebVersion,
+}
+
+/// A process that maps files which have since been replaced or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleProcess {
+    /// Process id at the time of reading.
+    pub pid: u32,
+    /// Clock ticks since boot at which it started: with the pid, names one process.
+    pub started: u64,
+    /// Its executable.
+    pub exe: String,
+    /// The service it belongs to.
+    pub service: Option<ServiceRef>,
+    /// The container it runs in; such a process is not blamed on the host.
+    pub container: Option<String>,
+    /// The deleted files it maps.
+    pub files: Vec<StaleFile>,
+}
+
+/// A deleted file that is still mapped.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StaleFile {
+    /// Its path when it was there.
+    pub path: String,
+    /// The package that owns that path today.
+    pub package: Option<String>,
+}
+
+/// How a process is started and stopped.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "manager", content = "name", rename_all = "snake_case")]
+pub enum ServiceRef {
+    /// A systemd unit, `ssh.service`.
+    Systemd(String),
+    /// A System V init script, `ssh`.
+    Sysv(String),
+    /// A user's systemd unit or a login session: never restarted by Stanch.
+    Session(String),
+}
+
+/// A socket that listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListeningSocket {
+    /// `tcp`, `tcp6`, `udp`, `udp6`.
+    pub protocol: String,
+    /// The local address.
+    pub address: std::net::IpAddr,
+    /// The local port.
+    pub port: u16,
+    /// The executable behind it, where it could be read.
+    pub exe: Option<String>,
+    /// The package that owns that executable.
+    pub package: Option<String>,
+}
+
+/// Another program on the host that changes packages by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updater {
+    /// `unattended-upgrades`, `apt-daily-upgrade.timer`.
+    pub name: String,
+    /// Whether it is switched on.
+    pub enabled: Known<bool>,
+    /// What was seen, for people.
+    pub detail: String,
+}

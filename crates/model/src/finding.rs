@@ -1,0 +1,178 @@
+//! Findings: a problem on an asset.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{Digest, digest};
+use crate::id::{AssetId, FindingId};
+use jiff::Timestamp;
+
+/// The check that found a problem, and that will be run again to call it closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Detector {
+    /// An advisory's range holds the installed source version, in the host's own release.
+    Advisory,
+    /// A security origin offers a newer version than the one installed.
+    SecurityOrigin,
+    /// Fixed on disk, but a process still runs the old files.
+    Running,
+    /// The running kernel is older than the newest installed one of its flavour.
+    Kernel,
+    /// The package or the release is past its security support.
+    Support,
+}
+
+impl Detector {
+    /// All of them, in the order they are shown.
+    pub const ALL: [Self; 5] = [Self::Advisory, Self::SecurityOrigin, Self::Running, Self::Kernel, Self::Support];
+
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Advisory => "advisory",
+            Self::SecurityOrigin => "security-origin",
+            Self::Running => "running",
+            Self::Kernel => "kernel",
+            Self::Support => "support",
+        }
+    }
+}
+
+/// What a check says of one package and one problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Affected, and a fixed version can be had.
+    AffectedFixable,
+    /// Affected, and nobody offers a fix.
+    AffectedUnfixed,
+    /// Not affected; the finding's reason says who says so.
+    NotAffected,
+    /// The fix is on disk, but what runs is still the old code.
+    FixedNotRunning,
+    /// No security support: silence about it means nothing.
+    Unsupported,
+    /// A fix can be had, but the owner holds or pins the package.
+    Held,
+    /// No data, or data too old to say.
+    Unknown,
+}
+
+impl Verdict {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AffectedFixable => "affected_fixable",
+            Self::AffectedUnfixed => "affected_unfixed",
+            Self::NotAffected => "not_affected",
+            Self::FixedNotRunning => "fixed_not_running",
+            Self::Unsupported => "unsupported",
+            Self::Held => "held",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A class of the Open Cybersecurity Schema Framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub enum OcsfClass {
+    /// 2002 Vulnerability Finding.
+    Vulnerability,
+    /// 2003 Compliance Finding.
+    Compliance,
+    /// 2004 Detection Finding.
+    Detection,
+    /// 2006 Data Security Finding.
+    DataSecurity,
+}
+
+impl From<OcsfClass> for u16 {
+    fn from(class: OcsfClass) -> Self {
+        match class {
+            OcsfClass::Vulnerability => 2002,
+            OcsfClass::Compliance => 2003,
+            OcsfClass::Detection => 2004,
+            OcsfClass::DataSecurity => 2006,
+        }
+    }
+}
+
+impl TryFrom<u16> for OcsfClass {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        match number {
+            2002 => Ok(Self::Vulnerability),
+            2003 => Ok(Self::Compliance),
+            2004 => Ok(Self::Detection),
+            2006 => Ok(Self::DataSecurity),
+            other => Err(format!("{other} is not a finding class of OCSF that Stanch knows")),
+        }
+    }
+}
+
+/// Which data a judgement rests on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FeedRef {
+    /// The feed's name, such as `osv/Debian-12`.
+    pub name: String,
+    /// The date of its content, where it has one.
+    pub dated: Option<Timestamp>,
+    /// Built into the program rather than fetched.
+    pub snapshot: bool,
+}
+
+/// One problem on one asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Digest of asset, detector, id and binary package: the same problem on the same asset is the same finding.
+    pub fingerprint: FindingId,
+    /// Where it is.
+    pub asset: AssetId,
+    /// Its OCSF class.
+    pub class: OcsfClass,
+    /// The check that found it.
+    pub detector: Detector,
+    /// The advisory's id (`DEBIAN-CVE-2024-1`), or what the detector calls it (`security-update`, a unit's name).
+    pub id: String,
+    /// CVE and other ids of the same problem.
+    pub aliases: Vec<String>,
+    /// Source package name.
+    pub package: String,
+    /// Binary package name.
+    pub binary: String,
+    /// What is there now: the version that was compared.
+    pub version: String,
+    /// The version that fixes it, where one is known.
+    pub fixed_version: Option<String>,
+    /// What the check says.
+    pub verdict: Verdict,
+    /// Why, in a sentence for a person.
+    pub reason: String,
+    /// Base score strings from the advisory, such as `CVSS:3.1/AV:N/...`.
+    pub cvss_vectors: Vec<String>,
+    /// A doubt about the data itself, such as a fix dated before the release.
+    pub doubt: Option<String>,
+    /// The data it rests on; detectors that need none leave it out.
+    pub feed: Option<FeedRef>,
+}
+
+/// The fingerprint of a problem.
+pub fn fingerprint(asset: &AssetId, detector: Detector, id: &str, binary: &str) -> FindingId {
+    // Texts always have a canonical form.
+    let digest = digest("stanch/finding/v1", &(asset, detector, id, binary)).unwrap_or(Digest::from_bytes([0; 32]));
+    FindingId::from_digest(&digest)
+}
+
+/// How much of an inventory the data covers: stands beside every count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Packages whose ecosystem and source some feed knows of.
+    pub with_data: u32,
+    /// Packages of ecosystems for which no feed is at hand.
+    pub without_feed: u32,
+    /// All packages looked at.
+    pub packages: u32,
+}

@@ -1,0 +1,64 @@
+//! Work items: what one act closes on one asset. People and policies act on these, not on ids.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{Digest, digest};
+use crate::id::{AssetId, FindingId, ItemId};
+
+/// What one act would be about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// Upgrading the binary packages of one source package.
+    SourcePackage {
+        /// Source package name.
+        source: String,
+    },
+    /// Restarting what runs old code of one service, or one executable outside any service.
+    Service {
+        /// Unit, init script or executable.
+        name: String,
+    },
+    /// Booting the newest installed kernel of a flavour.
+    Reboot {
+        /// The flavour.
+        flavour: String,
+    },
+    /// Moving to something that is supported: a person's work.
+    Support {
+        /// What is past its support: a source package or `release`.
+        name: String,
+    },
+}
+
+impl Subject {
+    /// The short name people type: `openssl`, `ssh.service`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::SourcePackage { source } => source,
+            Self::Service { name } | Self::Support { name } => name,
+            Self::Reboot { .. } => "kernel",
+        }
+    }
+}
+
+/// What one act closes on one asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkItem {
+    /// Digest of asset and subject.
+    pub id: ItemId,
+    /// Where.
+    pub asset: AssetId,
+    /// What.
+    pub subject: Subject,
+    /// Its open findings, in the order of their fingerprints.
+    pub findings: Vec<FindingId>,
+}
+
+/// The id of the item about this subject on this asset.
+pub fn item_id(asset: &AssetId, subject: &Subject) -> ItemId {
+    // Texts always have a canonical form.
+    let digest = digest("stanch/item/v1", &(asset, subject)).unwrap_or(Digest::from_bytes([0; 32]));
+    ItemId::from_digest(&digest)
+}

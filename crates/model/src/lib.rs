@@ -1,0 +1,22 @@
+//! The nouns of Stanch and the one way they are encoded and hashed.
+//!
+//! Everything else in the house speaks in these types, so they may not depend on anything that acts: no I/O, no
+//! clock, no randomness, no async. Times, ids and entropy come in as arguments.
+
+pub mod assessment;
+pub mod asset;
+pub mod canonical;
+pub mod decision;
+pub mod facts;
+pub mod finding;
+pub mod id;
+pub mod item;
+pub mod merkle;
+pub mod order;
+pub mod plan;
+pub mod remediation;
+pub mod sign;
+pub mod version;
+
+pub use canonical::Digest;
+pub use jiff::Timestamp;

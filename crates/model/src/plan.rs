@@ -1,0 +1,148 @@
+//! Plans: exactly what will be done, to what, and how it would be taken back. Immutable; the hash is what a person
+//! approves.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::canonical::{CanonicalError, Digest, digest};
+use crate::id::{AssetId, ItemId};
+use crate::merkle;
+
+/// What it takes to have the before-state back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reversibility {
+    /// The declared projection comes back.
+    Restorable,
+    /// Ends by itself.
+    Timed,
+    /// There is nothing to restore.
+    Transient,
+    /// Cannot be taken back.
+    OneWay,
+}
+
+/// What those who use the target notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disruption {
+    /// Nothing.
+    None,
+    /// Services restart.
+    Restart,
+    /// Sessions are lost.
+    SessionLoss,
+    /// The target is away for a while.
+    Outage,
+}
+
+/// One line of the difference a step makes, for a person to read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change {
+    /// What changes: `openssl:amd64`, `ssh.service`.
+    pub subject: String,
+    /// What it is now; absent when it comes into being.
+    pub before: Option<String>,
+    /// What it will be; absent when it goes.
+    pub after: Option<String>,
+    /// Anything a person should know of this line.
+    pub note: Option<String>,
+}
+
+/// One step on one target: an action with everything it needs, nothing left to choose when it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// The action's name, `package.upgrade`.
+    pub action: String,
+    /// Its parameters, valid against the action's schema; integers only, no floats.
+    pub params: Value,
+    /// Digest of the projection this step expects to find.
+    pub before: Digest,
+    /// The exact difference. Empty when already compliant.
+    pub changes: Vec<Change>,
+    /// Whether it can be taken back, decided for this very step.
+    pub reversibility: Reversibility,
+    /// Why it is in that class, or what undo would do.
+    pub undo: String,
+    /// What users of the target notice.
+    pub disruption: Disruption,
+}
+
+/// All steps due on one asset in one window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaf {
+    /// The target.
+    pub asset: AssetId,
+    /// The items it closes, in order.
+    pub items: Vec<ItemId>,
+    /// The steps, in the order they run.
+    pub steps: Vec<PlannedStep>,
+}
+
+impl Leaf {
+    /// The leaf's hash.
+    ///
+    /// # Errors
+    /// When a parameter has no canonical form.
+    pub fn hash(&self) -> Result<Digest, CanonicalError> {
+        digest("stanch/leaf/v1", self)
+    }
+}
+
+/// One ring of targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    /// Its targets, in order.
+    pub assets: Vec<AssetId>,
+    /// How long health is watched after it is verified, in seconds.
+    pub bake_seconds: u32,
+}
+
+/// What a rollout may not exceed. There is always a limit: the default is the strictest that still works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Targets being changed at once.
+    pub concurrent: u32,
+    /// Attempts per asset, action and item.
+    pub max_attempts: u32,
+    /// Seconds between two attempts.
+    pub cooldown_seconds: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrent: 1, max_attempts: 2, cooldown_seconds: 6 * 3600 }
+    }
+}
+
+/// An immutable plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// One leaf a target, in the order of the assets' ids.
+    pub leaves: Vec<Leaf>,
+    /// The rings; every leaf's asset stands in exactly one.
+    pub waves: Vec<Wave>,
+    /// The limits it runs under.
+    pub limits: Limits,
+    /// After this it may not start.
+    pub valid_until: Timestamp,
+}
+
+impl Plan {
+    /// The plan's hash: the Merkle root of its leaves with waves, limits and validity. This is what is approved.
+    ///
+    /// # Errors
+    /// When a parameter has no canonical form.
+    pub fn hash(&self) -> Result<Digest, CanonicalError> {
+        let leaves: Vec<Digest> = self.leaves.iter().map(Leaf::hash).collect::<Result<_, _>>()?;
+        digest("stanch/plan/v1", &(merkle::root(&leaves), &self.waves, &self.limits, &self.valid_until))
+    }
+}
+
+/// The key under which one step starts at most once: H(plan, step, asset, epoch). `attempt` tells an operator's new
+/// attempt at the same plan from a repetition of the old one.
+pub fn step_key(plan: &Digest, step: u32, asset: &AssetId, epoch: u64, attempt: u32) -> Digest {
+    // Integers, texts and digests always have a canonical form.
+    digest("stanch/step-key/v1", &(plan, step, asset, epoch, attempt)).unwrap_or(Digest::from_bytes([0; 32]))
+}

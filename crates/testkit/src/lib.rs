@@ -1,0 +1,19 @@
+//! Real Debian worlds for tests.
+//!
+//! An action that was only tried against a fake `apt` has not been tried. This crate makes roots of a real Debian
+//! ([`debian`]), copies of them in namespaces of their own that can be run, cut off and booted again ([`world`]), and
+//! package archives whose contents a test decides ([`archive`]). It needs root and util-linux; nothing depends on it
+//! except tests.
+
+pub mod archive;
+pub mod debian;
+mod host;
+mod scratch;
+mod wait;
+pub mod world;
+
+pub use archive::{Archive, Daemon, Package, Suite, Via};
+pub use debian::{Base, Mirror, ensure_tools};
+pub use host::{root_or_skip, workspace_root};
+pub use wait::wait_until;
+pub use world::{Builder, Frozen, InWorld, Output, Process, World};
