@@ -26,7 +26,7 @@ pub enum Place {
 }
 
 /// The declaration of an action.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Definition {
     /// Its name, `package.upgrade`.
     pub name: &'static str,
