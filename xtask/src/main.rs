@@ -1,1 +1,56 @@
-fn main() {}
+//! The gate, the proofs and the benchmarks: everything that is run on the project rather than by it.
+
+mod bench;
+mod packages;
+mod prove;
+mod steps;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "The gate, the proofs and the benchmarks of Stanch")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The gate: formatting, lints and every test. Installs the Debian packages that the tests need.
+    Test {
+        /// Only name the steps.
+        #[arg(long)]
+        list: bool,
+    },
+    /// The long proofs: what each issue must show, on live archives and real roots. May take hours.
+    Prove {
+        /// Which; all when none is named.
+        names: Vec<String>,
+        /// Only name the proofs.
+        #[arg(long)]
+        list: bool,
+    },
+    /// The benchmarks, each a ratio against a peer in the same run.
+    Bench {
+        /// Which; all when none is named.
+        names: Vec<String>,
+    },
+    /// Fuzzes every parser of outside data (needs cargo-fuzz).
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 180)]
+        seconds: u32,
+        /// Which; all when none is named.
+        names: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Test { list } => test::run(list),
+        Task::Prove { names, list } => prove::run(&names, list),
+        Task::Bench { names } => bench::run(&names),
+        Task::Fuzz { seconds, names } => prove::fuzz(seconds, &names),
+    }
+}
