@@ -17,8 +17,7 @@ for file in sys sysrq-trigger irq bus fs; do
 done
 if [ "$network" = own ]; then
     ip link set lo up
-    # A second proc, because the first one's sys is covered by the read-only one.
-    mount --bind "proc/self/../sys/net" proc/sys/net
+    mount --bind proc/sys/net proc/sys/net
     mount -o remount,bind,rw proc/sys/net
 fi
 mount --bind "$boot_id" proc/sys/kernel/random/boot_id
@@ -57,7 +56,7 @@ reaper)
     # Ignoring SIGCHLD across exec makes the kernel reap orphans; reading to the end of the input makes the world die
     # with the test that holds the other end.
     exec chroot . /usr/bin/setpriv --bounding-set=$caps /bin/sh -c \
-        'umount -l /mnt; trap "" CHLD; echo ready; exec cat >/dev/null 2>&1'
+        'umount -l /mnt; echo ready; exec env --ignore-signal=CHLD cat >/dev/null 2>&1'
     ;;
 systemd)
     mkdir "$group"

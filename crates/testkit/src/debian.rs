@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn reads_both_formats_of_sources() {
-        let lines = one_line("# c\ndeb [arch=amd64 signed-by=/k.gpg] file:/a bookworm main contrib\ndeb-src x y main\n");
+        let lines =
+            one_line("# c\ndeb [arch=amd64 signed-by=/k.gpg] file:/a bookworm main contrib\ndeb-src x y main\n");
         let text = "Types: deb\n# remark\nURIs: file:/b\nSuites: bookworm-security\nComponents: main\n\n\
                     Types: deb\nURIs: file:/c\nSuites: bookworm\nComponents: main\nEnabled: no\n";
         let sources: Vec<Source> = lines.into_iter().chain(stanzas(text)).collect();
