@@ -409,10 +409,7 @@ impl Package {
              [Install]\nWantedBy=multi-user.target\n"
         );
         self.files.insert(format!("/lib/systemd/system/{name}.service"), (unit.into_bytes(), 0o644));
-        let restart = format!(
-            "#!/bin/sh\nset -e\nif [ \"$1\" = configure ]; then\n    if [ -d /run/systemd/system ]; then\n        \
-             systemctl daemon-reload\n        systemctl enable --quiet {name}\n    fi\n    invoke-rc.d {name} restart\nfi\n"
-        );
+        let restart = include_str!("daemon.postinst").replace("NAME", name);
         self.scripts.entry("postinst").or_insert(restart);
         Ok(())
     }

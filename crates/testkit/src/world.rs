@@ -299,8 +299,10 @@ impl World {
             let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
             self.write("/etc/machine-id", id)?;
         }
-        if !self.settings.daemons {
-            self.write_mode("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)?;
+        // 101 forbids, 104 allows; without a policy Debian's scripts forbid it too where there is no init.
+        let answer = if self.settings.daemons { 104 } else { 101 };
+        if !self.settings.systemd {
+            self.write_mode("/usr/sbin/policy-rc.d", format!("#!/bin/sh\nexit {answer}\n"), 0o755)?;
         }
         if self.settings.host_network {
             self.write("/etc/resolv.conf", fs::read("/etc/resolv.conf")?)?;
