@@ -2,12 +2,13 @@
 
 use std::{
     fs,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use stanch_testkit::{
-    Archive, Base, Daemon, Package, Suite, Via, World, archive::MOUNT_POINT, root_or_skip, wait_until,
+    Archive, Base, Daemon, Package, Suite, Via, World, archive::MOUNT_POINT, root_or_skip, wait_until, world::PATIENCE,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -276,5 +277,83 @@ fn nothing_is_left_behind() -> Result<()> {
         let mounts = fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
         ensure!(!mounts.contains(folder.to_str().unwrap_or_default()), "{mounts}");
     }
+    Ok(())
+}
+
+/// Where a test that is to be killed writes the folder and the namespace of its world.
+const TO_BE_KILLED: &str = "STANCH_TEST_TO_BE_KILLED";
+
+/// Not a test of its own: [`a_killed_test_takes_its_world_along`] runs it in a process of its own.
+#[test]
+fn holds_a_world_until_it_is_killed() -> Result<()> {
+    let Some(report) = std::env::var_os(TO_BE_KILLED) else { return Ok(()) };
+    let world = if std::env::var_os("STANCH_TEST_SYSTEMD").is_some() {
+        World::boot_systemd(&Base::systemd()?)?
+    } else {
+        World::new(&Base::minimal()?)?
+    };
+    let _sleeper = world.spawn(["sleep", "9999"])?;
+    wait_until("something runs", SOON, || Ok(!world.processes()?.is_empty()))?;
+    let namespace = fs::read_link(format!("/proc/{}/ns/pid", world.processes()?[0].host_pid))?;
+    let report = std::path::PathBuf::from(report);
+    fs::write(report.with_extension("new"), format!("{}\n{}", world.folder().display(), namespace.display()))?;
+    fs::rename(report.with_extension("new"), report)?;
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_killed_test_takes_its_world_along() -> Result<()> {
+    if !root_or_skip()? {
+        return Ok(());
+    }
+    let base = Base::minimal()?;
+    for systemd in [false, true] {
+        let reports = tempfile::tempdir()?;
+        let report = reports.path().join("report");
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--exact", "worlds::holds_a_world_until_it_is_killed"]).env(TO_BE_KILLED, &report);
+        if systemd {
+            command.env("STANCH_TEST_SYSTEMD", "1");
+        }
+        let mut test = command.stdout(Stdio::null()).spawn()?;
+        // A base may have to be made first.
+        let booted = wait_until("the other test has a world", PATIENCE, || Ok(report.exists()));
+        test.kill()?;
+        test.wait()?;
+        booted?;
+        let text = fs::read_to_string(&report)?;
+        let (folder, namespace) = text.split_once('\n').unwrap_or_default();
+        wait_until("its processes are gone", SOON, || {
+            let alive = fs::read_dir("/proc")?
+                .flatten()
+                .any(|entry| fs::read_link(entry.path().join("ns/pid")).is_ok_and(|n| n.as_os_str() == namespace));
+            Ok(!alive)
+        })?;
+        // Whoever makes the next world sweeps up.
+        drop(World::new(&base)?);
+        assert!(!std::path::Path::new(folder).exists());
+    }
+    Ok(())
+}
+
+#[test]
+fn can_be_cut_off_again_and_again() -> Result<()> {
+    if !root_or_skip()? {
+        return Ok(());
+    }
+    let frozen = World::new(&Base::minimal()?)?.freeze();
+    let started = Instant::now();
+    for round in 0..30 {
+        let world = frozen.world()?;
+        let mut writer = world.spawn(["sh", "-c", "echo half > /root/state; exec sleep 1000"])?;
+        wait_until("it has written", SOON, || Ok(world.exists("/root/state")))?;
+        world.kill_all();
+        wait_until("it was killed", SOON, || Ok(writer.ended()?.is_some()))?;
+        world.boot()?;
+        ensure!(world.exists("/root/state"), "round {round}");
+    }
+    eprintln!("one round of thaw, write, kill and boot: {:?}", started.elapsed() / 30);
     Ok(())
 }
