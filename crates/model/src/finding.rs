@@ -143,8 +143,10 @@ pub struct Finding {
     pub package: String,
     /// Binary package name.
     pub binary: String,
-    /// What is there now: the version that was compared.
+    /// The installed version of the binary package (or of what runs).
     pub version: String,
+    /// The version of its source package, which advisories are compared with; absent where there is no package.
+    pub source_version: Option<String>,
     /// The version that fixes it, where one is known.
     pub fixed_version: Option<String>,
     /// What the check says.
