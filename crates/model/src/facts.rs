@@ -61,6 +61,10 @@ pub struct HostFacts {
     pub sockets: Known<Vec<ListeningSocket>>,
     /// Other programs that change packages by themselves.
     pub updaters: Vec<Updater>,
+    /// What was left out of the lists above although it was there, a sentence each with its count: entries that could
+    /// not be understood, indexes that could not be read. Shown beside every count; empty when nothing was left out.
+    #[serde(default)]
+    pub gaps: Vec<String>,
 }
 
 /// The release a host runs (os-release(5)).
@@ -113,6 +117,19 @@ pub struct Package {
     pub origins: Vec<Origin>,
 }
 
+/// A library or program that no distribution packaged, as an inventory lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Component {
+    /// The OSV ecosystem: `PyPI`, `npm`, `crates.io`, `Maven`.
+    pub ecosystem: String,
+    /// The name as that ecosystem's advisories write it: `log4j:log4j`, `@scope/name`.
+    pub name: String,
+    /// The version, unparsed: its order is the ecosystem's.
+    pub version: String,
+    /// Its package URL, as the inventory gave it.
+    pub purl: String,
+}
+
 /// One archive as apt names it (fields of its Release file).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
@@ -148,7 +165,7 @@ pub struct Candidate {
     pub source_version: DebVersion,
     /// Where it can be had.
     pub origin: Origin,
-    /// Kept away by the owner's pin (negative priority), and so never chosen by apt.
+    /// Kept away by the owner's pins or default release: apt never chooses it over what is installed.
     pub pinned_away: bool,
 }
 
