@@ -18,7 +18,7 @@ use crate::host;
 pub const CODENAME: &str = "bookworm";
 
 /// Raise it when a recipe or the way of making changes: old roots are then left alone and new ones made.
-const RECIPE_VERSION: u32 = 1;
+const RECIPE_VERSION: u32 = 2;
 
 /// Programs that the worlds need, each with the Debian package that brings it.
 const TOOLS: &[(&str, &str)] = &[
@@ -152,15 +152,6 @@ fn make(path: &Path, packages: &[&str]) -> Result<()> {
     fs::write(building.join("etc/machine-id"), "")?;
     let _ = fs::remove_file(building.join("etc/resolv.conf"));
     let _ = fs::remove_file(building.join("etc/hostname"));
-    let keys = building.join("etc/ssh");
-    if keys.is_dir() {
-        for entry in fs::read_dir(keys)? {
-            let file = entry?.path();
-            if file.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ssh_host_")) {
-                fs::remove_file(file)?;
-            }
-        }
-    }
     fs::rename(&building, path)?;
     Ok(())
 }
