@@ -1,0 +1,280 @@
+//! Reads the facts of a Debian or Ubuntu host. Nothing here judges: what is installed, what runs and what could be had
+//! is written down as it is, and what could not be read is said to be unknown, with the reason.
+
+mod container;
+mod deb822;
+pub mod dpkg;
+mod kernel;
+pub mod os;
+mod root;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::facts::{HostFacts, Known, OsRelease, Package};
+
+pub use root::Root;
+
+const MAX_SMALL: u64 = 1 << 20;
+const MAX_STATUS_FILES: usize = 20_000;
+
+/// Where and how to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The root folder of the host.
+    pub root: PathBuf,
+    /// The kernel's process folder; `None` for a root that is not running, of which nothing that runs is known.
+    pub proc: Option<PathBuf>,
+    /// A file in which what was read from the archive indexes is kept until they change; `None` reads them each time.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::this_host()
+    }
+}
+
+impl Options {
+    /// The machine this program runs on.
+    pub fn this_host() -> Self {
+        Self { root: PathBuf::from("/"), proc: Some(PathBuf::from("/proc")), cache: None }
+    }
+
+    /// A root folder; when it is not this machine's own, nothing that runs is read.
+    pub fn at(root: &Path) -> Self {
+        let own = Root::open(root).is_ok_and(|root| root.is_own());
+        Self { root: root.to_owned(), proc: own.then(|| PathBuf::from("/proc")), cache: None }
+    }
+
+    /// The same with a cache file.
+    #[must_use]
+    pub fn cached(self, cache: PathBuf) -> Self {
+        Self { cache: Some(cache), ..self }
+    }
+}
+
+/// Why a host's facts could not be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The root folder cannot be opened.
+    #[error("cannot open the root folder {}", path.display())]
+    Root {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no list of packages.
+    #[error("no dpkg package list under {}", path.display())]
+    NoDpkg {
+        /// The root folder.
+        path: PathBuf,
+    },
+    /// A list of packages cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Its path inside the root.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A list of packages is damaged.
+    #[error("cannot use {}", path.display())]
+    Status {
+        /// Its path inside the root.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: dpkg::StatusError,
+    },
+}
+
+impl FactsError {
+    /// What a person can do about it.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Root { .. } => "name a folder that holds the root of a Debian or Ubuntu system",
+            Self::NoDpkg { .. } => {
+                "Stanch reads Debian and Ubuntu: a root has var/lib/dpkg/status, an image without dpkg has var/lib/dpkg/status.d"
+            }
+            Self::Read { .. } => "the file must be readable by this user",
+            Self::Status { source, .. } => source.remedy(),
+        }
+    }
+}
+
+/// Reads the facts of one host. Blocking; takes milliseconds on a warm host.
+///
+/// # Errors
+/// When there is no usable list of packages: without one nothing can be said. Everything else that cannot be read is
+/// unknown in the facts.
+pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
+    let collected_at = Timestamp::now();
+    let root = Root::open(&options.root).map_err(|source| FactsError::Root { path: options.root.clone(), source })?;
+    let status = installed(&root)?;
+    let os = release(&root);
+    let mut gaps = gaps(&status);
+    let architecture = architecture(&root, &status.packages);
+    let asset = identity(&root, options.proc.is_some());
+    let boot_id = boot_id(options.proc.as_deref());
+    let kernel = kernel::read(options.proc.as_deref(), &root, &status.packages);
+    let packages = status.packages;
+    gaps.sort();
+    Ok(HostFacts {
+        asset,
+        collected_at,
+        boot_id,
+        os,
+        architecture,
+        packages,
+        broken: status.broken,
+        candidates: Known::Unknown("not read".to_owned()),
+        indexes_at: None,
+        kernel,
+        stale: Known::Unknown("not read".to_owned()),
+        sockets: Known::Unknown("not read".to_owned()),
+        updaters: Vec::new(),
+        gaps,
+    })
+}
+
+/// The facts that a dpkg status file alone gives, of a host that is elsewhere. `name` is what the list is called: its
+/// file's name, say; lists of the same name are the same asset.
+///
+/// # Errors
+/// When the list is damaged.
+pub fn from_status(bytes: &[u8], os: OsRelease, name: &str) -> Result<HostFacts, dpkg::StatusError> {
+    let status = dpkg::parse_status(bytes)?;
+    let gaps = gaps(&status);
+    let architecture = common_architecture(&status.packages);
+    Ok(HostFacts { packages: status.packages, broken: status.broken, gaps, ..inventory(os, architecture, name) })
+}
+
+/// The facts of a package list without its host: empty, for a reader of lists to fill.
+pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> HostFacts {
+    let elsewhere = "a package list without its host";
+    HostFacts {
+        asset: Asset::unlabelled(AssetKind::Inventory, name, name),
+        collected_at: Timestamp::now(),
+        boot_id: unknown(elsewhere),
+        os,
+        architecture,
+        packages: Vec::new(),
+        broken: Vec::new(),
+        candidates: unknown(elsewhere),
+        indexes_at: None,
+        kernel: unknown(elsewhere),
+        stale: unknown(elsewhere),
+        sockets: unknown(elsewhere),
+        updaters: Vec::new(),
+        gaps: Vec::new(),
+    }
+}
+
+fn unknown<T>(why: &str) -> Known<T> {
+    Known::Unknown(why.to_owned())
+}
+
+/// Why what runs on another root is unknown.
+const ANOTHER_ROOT: &str = "another root: nothing in it runs here";
+
+/// The packages of a root: of dpkg, or of the `status.d` that images without dpkg carry.
+///
+/// # Errors
+/// When neither is there, or one is damaged.
+pub fn installed(root: &Root) -> Result<dpkg::Status, FactsError> {
+    const STATUS: &str = "/var/lib/dpkg/status";
+    const FOLDER: &str = "/var/lib/dpkg/status.d";
+    let bytes = match root.read(STATUS, dpkg::MAX_STATUS) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(FactsError::Read { path: STATUS.into(), source }),
+    };
+    let parts = match root.list(FOLDER) {
+        Ok(names) => names,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Vec::new(),
+        Err(source) => return Err(FactsError::Read { path: FOLDER.into(), source }),
+    };
+    if bytes.is_none() && parts.is_empty() {
+        return Err(FactsError::NoDpkg { path: root.path().to_owned() });
+    }
+    let parse = |path: &str, bytes: &[u8]| {
+        dpkg::parse_status(bytes).map_err(|source| FactsError::Status { path: path.into(), source })
+    };
+    let mut status = parse(STATUS, &bytes.unwrap_or_default())?;
+    let parts = parts.iter().filter(|name| !name.ends_with(".md5sums") && !name.starts_with('.'));
+    for name in parts.take(MAX_STATUS_FILES) {
+        let path = format!("{FOLDER}/{name}");
+        let bytes =
+            root.read(&path, MAX_SMALL).map_err(|source| FactsError::Read { path: path.clone().into(), source })?;
+        let part = parse(&path, &bytes)?;
+        status.packages.extend(part.packages);
+        status.broken.extend(part.broken);
+        status.unreadable.extend(part.unreadable);
+    }
+    status.packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+    Ok(status)
+}
+
+fn gaps(status: &dpkg::Status) -> Vec<String> {
+    let Some(first) = status.unreadable.first() else { return Vec::new() };
+    vec![format!(
+        "{} of {} packages could not be understood and were left out; the first: {} at line {}: {}",
+        status.unreadable.len(),
+        status.unreadable.len() + status.packages.len(),
+        first.package,
+        first.line,
+        first.why
+    )]
+}
+
+fn release(root: &Root) -> OsRelease {
+    let text = root.text("/etc/os-release", MAX_SMALL).or_else(|_| root.text("/usr/lib/os-release", MAX_SMALL));
+    os::parse_os_release(&text.unwrap_or_default())
+}
+
+/// dpkg's own architecture is that of the package dpkg; roots without it have that of most packages.
+fn architecture(root: &Root, packages: &[Package]) -> String {
+    let first = root.text("/var/lib/dpkg/arch", MAX_SMALL).ok().and_then(|text| text.lines().next().map(str::to_owned));
+    match packages.iter().find(|package| package.name == "dpkg") {
+        Some(dpkg) if dpkg.architecture != "all" => dpkg.architecture.clone(),
+        _ => first.filter(|line| !line.is_empty()).unwrap_or_else(|| common_architecture(packages)),
+    }
+}
+
+/// The architecture that most packages have, besides `all`; empty when there is none.
+pub(crate) fn common_architecture(packages: &[Package]) -> String {
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for package in packages.iter().filter(|package| package.architecture != "all") {
+        *counts.entry(&package.architecture).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned()).unwrap_or_default()
+}
+
+/// A machine is who its machine id says; without one, who its host name says; a root with neither is its own path.
+fn identity(root: &Root, running: bool) -> Asset {
+    let line = |path: &str| {
+        let text = root.text(path, 4096).ok()?;
+        let line = text.lines().next()?.trim().to_owned();
+        (!line.is_empty() && line != "uninitialized").then_some(line)
+    };
+    let own_name = || running.then(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let name = own_name().or_else(|| line("/etc/hostname"));
+    let path = root.path().display().to_string();
+    let identity = line("/etc/machine-id").or_else(|| line("/var/lib/dbus/machine-id")).or_else(|| name.clone());
+    let name = name.unwrap_or_else(|| path.clone());
+    Asset::unlabelled(AssetKind::Host, identity.as_deref().unwrap_or(&path), &name)
+}
+
+fn boot_id(proc: Option<&Path>) -> Known<String> {
+    let Some(proc) = proc else { return unknown(ANOTHER_ROOT) };
+    match std::fs::read_to_string(proc.join("sys/kernel/random/boot_id")) {
+        Ok(text) => Known::Known(text.trim().chars().take(64).collect()),
+        Err(error) => Known::Unknown(format!("the kernel's boot id cannot be read: {error}")),
+    }
+}

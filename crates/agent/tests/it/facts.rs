@@ -1,0 +1,1 @@
+//! Facts of hosts, real and fabricated.

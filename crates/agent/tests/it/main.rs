@@ -1,0 +1,3 @@
+//! Statements about the agent, in one binary.
+
+mod facts;
