@@ -13,7 +13,7 @@ use stanch_model::item::{Subject, WorkItem};
 use crate::evidence::{cve_ids, enrichment, inputs};
 use crate::exposure::exposure;
 use crate::rank::{Standing, deadline, epss_text, exposure_name, outcome, rank};
-use crate::reach::{Reached, reach};
+use crate::reach::{Reach, Reached, is_kernel, reach};
 use crate::tables::{bod_26_04, coordinator, deployer};
 
 /// Everything an assessment rests on.
@@ -141,6 +141,8 @@ fn kev_words(kev: &Kev) -> String {
     format!("listed in KEV since {}{ransomware}", kev.added)
 }
 
+const NO_EVIDENCE: &str = "no feed at hand knows of exploitation, EPSS or CVSS";
+
 fn evidence_words(finding: &Finding, known: &Enrichment, exploitation: Exploitation, in_kev: bool) -> String {
     let mut words = Vec::new();
     match &known.kev {
@@ -162,7 +164,7 @@ fn evidence_words(finding: &Finding, known: &Enrichment, exploitation: Exploitat
             Verdict::FixedNotRunning => "the fix is on disk, the old code still runs".to_owned(),
             Verdict::Unsupported => "past its security support".to_owned(),
             _ if cve_ids(finding).is_empty() => "a security fix that names no CVE".to_owned(),
-            _ => "no feed at hand knows of exploitation, EPSS or CVSS".to_owned(),
+            _ => NO_EVIDENCE.to_owned(),
         });
     }
     words.join(", ")
@@ -177,43 +179,45 @@ fn sentence(
     ids: usize,
 ) -> String {
     let Some(worst) = members.first() else { return "no open finding".to_owned() };
-    let mut parts = Vec::new();
-    match &worst.enrichment.kev {
-        Some(kev) => parts.push(format!("{} is {}", worst.id, kev_words(kev))),
-        None => {
-            let finding = input.members.iter().find(|finding| finding.fingerprint == worst.finding);
-            let listed = finding.map_or(String::new(), |finding| {
-                evidence_words(finding, &worst.enrichment, exploitation_of(worst), false)
-            });
-            parts.push(if listed.starts_with("no feed") { listed } else { format!("{}: {listed}", worst.id) });
+    let finding = input.members.iter().find(|finding| finding.fingerprint == worst.finding);
+    let (known, unknown) = match (&worst.enrichment.kev, finding) {
+        (Some(kev), _) => (Some(format!("{} is {}", worst.id, kev_words(kev))), None),
+        (None, Some(finding)) => {
+            let exploitation = worst.enrichment.ssvc.exploitation.unwrap_or(Exploitation::None);
+            match evidence_words(finding, &worst.enrichment, exploitation, false) {
+                words if words == NO_EVIDENCE => (None, Some("; exploitation, EPSS and CVSS unknown")),
+                words => (Some(format!("{}: {words}", worst.id)), None),
+            }
         }
+        (None, None) => (None, None),
+    };
+    let mut parts = Vec::from_iter(known);
+    if ids > 1 || parts.is_empty() {
+        let act = match input.item.subject {
+            Subject::SourcePackage { .. } => "one upgrade",
+            _ => "one act",
+        };
+        parts.push(if ids == 1 { format!("{act} for {}", worst.id) } else { format!("{act} for {ids} ids") });
     }
-    match (&reached.listens, exposure) {
-        (Some(at), _) => parts.push(format!("its own program listens on {at}")),
-        (None, Some((level, source))) if level > ExposureLevel::Small => {
-            let by = match source {
-                ExposureSource::Label => "by label",
-                ExposureSource::Cloud => "in its cloud",
-                ExposureSource::Sockets => "by its listening sockets",
-            };
-            parts.push(format!("exposure of the asset is {} {by}", exposure_name(level)));
-        }
+    match (&reached.listens, reached.reach, exposure) {
+        (Some(at), ..) => parts.push(format!("its own program listens on {at}")),
+        (None, Reach::Service, _) if is_kernel(&input.item.subject) => parts.push("the kernel".to_owned()),
+        (None, Reach::Service, _) => parts.push("a network service".to_owned()),
+        (None, Reach::Library, _) => parts.push("other programs load it".to_owned()),
         _ => {}
     }
-    if ids > 1 {
-        parts.push(match input.item.subject {
-            Subject::SourcePackage { .. } => format!("one upgrade is about {ids} ids"),
-            _ => format!("{ids} findings in one act"),
-        });
+    if let Some((level, source)) = exposure.filter(|(level, _)| *level == ExposureLevel::Open) {
+        let by = match source {
+            ExposureSource::Label => "by label",
+            ExposureSource::Cloud => "in its cloud",
+            ExposureSource::Sockets => "by its sockets",
+        };
+        parts.push(format!("the asset is {} {by}", exposure_name(level)));
     }
     let due = match bod {
         BodDeadline::NextUpgrade => "due with the next upgrade".to_owned(),
         BodDeadline::Days3Forensics => "due in 3 days, after looking for signs of compromise".to_owned(),
         bod => bod.days().map_or(String::new(), |days| format!("due in {days} days")),
     };
-    format!("{}; {due} (BOD 26-04)", parts.join(", "))
-}
-
-fn exploitation_of(member: &MemberReason) -> Exploitation {
-    member.enrichment.ssvc.exploitation.unwrap_or(Exploitation::None)
+    format!("{}{}; {due} (BOD 26-04)", parts.join(", "), unknown.unwrap_or_default())
 }

@@ -106,8 +106,7 @@ pub(crate) fn reach(subject: &Subject, members: &[&Finding], facts: Option<&Host
         Subject::SourcePackage { source } | Subject::Support { name: source } => by_name(source, members),
         _ => Reach::Program,
     };
-    let is_kernel = matches!(subject, Subject::Reboot { .. }) || by_name_is_kernel(subject);
-    let reach = if by_name == Reach::Service && all_owned && !is_kernel { Reach::Program } else { by_name };
+    let reach = if by_name == Reach::Service && all_owned && !is_kernel(subject) { Reach::Program } else { by_name };
     Reached { reach, listens: None }
 }
 
@@ -162,8 +161,13 @@ fn spell(socket: &ListeningSocket) -> String {
     format!("{at}{udp}{note}")
 }
 
-fn by_name_is_kernel(subject: &Subject) -> bool {
-    matches!(subject, Subject::SourcePackage { source } if is_kernel_source(source))
+/// Whether an item is about the kernel, which answers the network without a socket of its own.
+pub(crate) fn is_kernel(subject: &Subject) -> bool {
+    match subject {
+        Subject::Reboot { .. } => true,
+        Subject::SourcePackage { source } => is_kernel_source(source),
+        _ => false,
+    }
 }
 
 fn is_kernel_source(source: &str) -> bool {
@@ -195,7 +199,7 @@ fn by_name(source: &str, members: &[&Finding]) -> Reach {
 
 fn is_data(binary: &str) -> bool {
     matches!(binary, "tzdata" | "tzdata-legacy" | "locales" | "locales-all" | "iso-codes" | "manpages")
-        || ["-doc", "-docs", "-data", "-common", "-locale", "-l10n", "-i18n", "-examples", "-man"]
+        || ["-doc", "-docs", "-data", "-locale", "-l10n", "-i18n", "-examples", "-man"]
             .iter()
             .any(|end| binary.ends_with(end))
         || binary.starts_with("fonts-")
