@@ -60,7 +60,10 @@ impl Drop for Scratch {
             eprintln!("testkit: cannot remove {}: {error}", self.path.display());
             return;
         }
-        let _ = fs::remove_file(&self.lock_path);
+        // A control group that is still in use keeps the lock file, and with it the next sweeper's attention.
+        if crate::world::remove_cgroup(&self.name()) {
+            let _ = fs::remove_file(&self.lock_path);
+        }
     }
 }
 
@@ -82,10 +85,8 @@ fn sweep(parent: &Path) -> Result<()> {
             continue;
         }
         let folder = lock_path.with_extension("");
-        if let Some(name) = folder.file_name() {
-            crate::world::remove_cgroup(&name.to_string_lossy());
-        }
-        if remove(&folder).is_ok() {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if remove(&folder).is_ok() && crate::world::remove_cgroup(&name) {
             let _ = fs::remove_file(&lock_path);
         }
     }

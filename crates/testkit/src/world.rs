@@ -254,7 +254,7 @@ impl World {
         let log_path = dir.join("boot.log");
         let log = File::create(&log_path)?;
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation=private", "--pid", "--fork", "--uts", "--ipc"]);
+        command.args(["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--uts", "--ipc"]);
         if !self.settings.host_network {
             command.arg("--net");
         }
@@ -275,6 +275,7 @@ impl World {
         let mut line = String::new();
         let read = BufReader::new(output).read_line(&mut line);
         if read.is_err() || line.trim() != "ready" {
+            // Its child, which is the first process, follows it.
             let _ = holder.kill();
             let _ = holder.wait();
             bail!("the world did not boot: {}", fs::read_to_string(log_path).unwrap_or_default());
@@ -727,8 +728,8 @@ fn cgroup_of(name: &str) -> Option<PathBuf> {
     Some(mount.join(format!("{CGROUP_PREFIX}{name}")))
 }
 
-/// Removes the control groups of a world of this name, if there are any and nobody is in them.
-pub(crate) fn remove_cgroup(name: &str) {
+/// Removes the control groups of a world of this name. False if some are left, because somebody is still in them.
+pub(crate) fn remove_cgroup(name: &str) -> bool {
     fn remove(folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {
@@ -738,7 +739,8 @@ pub(crate) fn remove_cgroup(name: &str) {
         }
         let _ = fs::remove_dir(folder);
     }
-    if let Some(group) = cgroup_of(name) {
+    cgroup_of(name).is_none_or(|group| {
         remove(&group);
-    }
+        !group.exists()
+    })
 }
