@@ -1,6 +1,8 @@
 //! Reads the facts of a Debian or Ubuntu host. Nothing here judges: what is installed, what runs and what could be had
 //! is written down as it is, and what could not be read is said to be unknown, with the reason.
 
+mod apt;
+mod cache;
 mod container;
 mod deb822;
 pub mod dpkg;
@@ -15,6 +17,8 @@ use jiff::Timestamp;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{HostFacts, Known, OsRelease, Package};
 
+use apt::config::Config;
+use cache::Cache;
 pub use root::Root;
 
 const MAX_SMALL: u64 = 1 << 20;
@@ -123,8 +127,12 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
     let asset = identity(&root, options.proc.is_some());
     let boot_id = boot_id(options.proc.as_deref());
     let kernel = kernel::read(options.proc.as_deref(), &root, &status.packages);
-    let packages = status.packages;
-    gaps.sort();
+    let mut packages = status.packages;
+    let mut cache = Cache::open(options.cache.as_deref(), &packages);
+    let config = Config::read(&root);
+    let indexes = apt::read(&root, &config, &mut packages, &mut cache);
+    gaps.extend(indexes.gaps);
+    cache.close();
     Ok(HostFacts {
         asset,
         collected_at,
@@ -133,8 +141,8 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
         architecture,
         packages,
         broken: status.broken,
-        candidates: Known::Unknown("not read".to_owned()),
-        indexes_at: None,
+        candidates: indexes.candidates,
+        indexes_at: indexes.fetched_at,
         kernel,
         stale: Known::Unknown("not read".to_owned()),
         sockets: Known::Unknown("not read".to_owned()),
