@@ -8,18 +8,26 @@ mod deb822;
 pub mod dpkg;
 mod kernel;
 pub mod os;
+mod owners;
+mod processes;
 mod root;
+mod services;
+mod sockets;
+mod updaters;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::facts::{HostFacts, Known, OsRelease, Package};
+use stanch_model::facts::{HostFacts, Known, ListeningSocket, OsRelease, Package, StaleProcess};
 
 use apt::config::Config;
 use cache::Cache;
+use owners::Owners;
+use processes::Processes;
 pub use root::Root;
+use services::Services;
 
 const MAX_SMALL: u64 = 1 << 20;
 const MAX_STATUS_FILES: usize = 20_000;
@@ -132,6 +140,9 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
     let config = Config::read(&root);
     let indexes = apt::read(&root, &config, &mut packages, &mut cache);
     gaps.extend(indexes.gaps);
+    let running = running(&root, options.proc.as_deref(), &mut cache);
+    gaps.extend(running.gap);
+    let updaters = updaters::read(&root, &config, &packages);
     cache.close();
     Ok(HostFacts {
         asset,
@@ -144,11 +155,55 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
         candidates: indexes.candidates,
         indexes_at: indexes.fetched_at,
         kernel,
-        stale: Known::Unknown("not read".to_owned()),
-        sockets: Known::Unknown("not read".to_owned()),
-        updaters: Vec::new(),
+        stale: running.stale,
+        sockets: running.sockets,
+        updaters,
         gaps,
     })
+}
+
+/// What runs.
+struct Running {
+    stale: Known<Vec<StaleProcess>>,
+    sockets: Known<Vec<ListeningSocket>>,
+    gap: Option<String>,
+}
+
+fn running(root: &Root, proc: Option<&Path>, cache: &mut Cache) -> Running {
+    let nothing = |why: String| Running { stale: Known::Unknown(why.clone()), sockets: Known::Unknown(why), gap: None };
+    let Some(proc) = proc else { return nothing(ANOTHER_ROOT.to_owned()) };
+    let processes = match Processes::read(proc) {
+        Ok(processes) => processes,
+        Err(error) => return nothing(format!("the list of processes cannot be read: {error}")),
+    };
+    let found = sockets::read(proc, &processes.all);
+    let programs = found.as_deref().unwrap_or_default().iter().filter_map(|socket| socket.exe.as_deref());
+    let owners = Owners::find(root, processes.paths().chain(programs), cache);
+    let services = Services::read(root, proc, &processes.all);
+    let stale = processes.stale(proc, &owners, &services);
+    let sockets = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let sockets = Known::Unknown(format!("the kernel's tables of sockets cannot be read: {error}"));
+            return Running { stale, sockets, gap: None };
+        }
+    };
+    let nameless = sockets.iter().filter(|socket| socket.exe.is_none()).count();
+    let gap =
+        (nameless > 0).then(|| format!("needs root: the programs of {nameless} of {} waiting sockets", sockets.len()));
+    let mut listening: Vec<ListeningSocket> = sockets
+        .into_iter()
+        .map(|socket| ListeningSocket {
+            protocol: socket.protocol.to_owned(),
+            address: socket.address,
+            port: socket.port,
+            package: socket.exe.as_deref().and_then(|exe| owners.of(exe)).map(str::to_owned),
+            exe: socket.exe,
+        })
+        .collect();
+    listening.sort();
+    listening.dedup();
+    Running { stale, sockets: Known::Known(listening), gap }
 }
 
 /// The facts that a dpkg status file alone gives, of a host that is elsewhere. `name` is what the list is called: its

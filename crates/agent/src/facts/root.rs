@@ -107,11 +107,11 @@ impl Root {
         self.resolve(path, OFlags::PATH).is_ok()
     }
 
-    /// Whether an executable file is there.
-    pub(crate) fn has_program(&self, path: &str) -> bool {
-        let Ok(fd) = self.resolve(path, OFlags::PATH) else { return false };
-        let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
-        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0
+    /// Where a symlink points, itself not followed.
+    pub(crate) fn link(&self, path: &str) -> Option<String> {
+        let (folder, name) = path.rsplit_once('/')?;
+        let folder = self.resolve(folder, OFlags::PATH | OFlags::DIRECTORY).ok()?;
+        rustix::fs::readlinkat(&folder, name, Vec::new()).ok()?.into_string().ok()
     }
 
     /// The names in a folder, sorted; names that are not UTF-8 are left out.

@@ -1,0 +1,145 @@
+//! Sockets that wait for others: what of this host can be reached at all, and which package answers there.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use super::processes::{Process, exe};
+
+const MAX_TABLE: u64 = 64 << 20;
+const MAX_SOCKETS: usize = 65_536;
+const LISTEN: &str = "0A";
+const UNCONNECTED: &str = "07";
+
+/// One socket and the program behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Socket {
+    pub(crate) protocol: &'static str,
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    inode: u64,
+    pub(crate) exe: Option<String>,
+}
+
+/// Reads the listening sockets with their programs.
+///
+/// # Errors
+/// When no table of the kernel can be read.
+pub(crate) fn read(proc: &Path, processes: &BTreeMap<u32, Process>) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    let mut tables = 0;
+    let mut failure = None;
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        let mut text = String::new();
+        let file = std::fs::File::open(proc.join("net").join(protocol));
+        match file.and_then(|file| file.take(MAX_TABLE).read_to_string(&mut text)) {
+            Ok(_) => {
+                tables += 1;
+                sockets.extend(table(protocol, &text));
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let (0, Some(error)) = (tables, failure) {
+        return Err(error);
+    }
+    sockets.truncate(MAX_SOCKETS);
+    name_programs(proc, processes, &mut sockets);
+    Ok(sockets)
+}
+
+/// The sockets of one table that wait: listening ones, and for UDP those without a partner.
+fn table(protocol: &'static str, text: &str) -> Vec<Socket> {
+    let state = if protocol.starts_with("tcp") { LISTEN } else { UNCONNECTED };
+    let socket = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (address, port) = fields.nth(1)?.split_once(':')?;
+        let (_, far_port) = fields.next()?.split_once(':')?;
+        if fields.next()? != state || far_port.bytes().any(|byte| byte != b'0') {
+            return None;
+        }
+        let port = u16::from_str_radix(port, 16).ok()?;
+        let inode = fields.nth(5)?.parse().ok()?;
+        Some(Socket { protocol, address: self::address(address)?, port, inode, exe: None })
+    };
+    text.lines().skip(1).filter_map(socket).take(MAX_SOCKETS).collect()
+}
+
+/// The kernel prints addresses as 32-bit words of the machine's own byte order.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, chunk) in bytes.chunks_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(at)?);
+            }
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
+}
+
+/// Finds who holds each socket. Of several holders the eldest is named: the others are its workers.
+fn name_programs(proc: &Path, processes: &BTreeMap<u32, Process>, sockets: &mut [Socket]) {
+    let mut left = sockets.iter().map(|socket| socket.inode).filter(|inode| *inode != 0).collect::<Vec<_>>();
+    left.sort_unstable();
+    left.dedup();
+    let mut eldest: Vec<&Process> = processes.values().collect();
+    eldest.sort_by_key(|process| (process.started, process.pid));
+    for process in eldest {
+        if left.is_empty() {
+            return;
+        }
+        let pid = process.pid.to_string();
+        let held = held(&proc.join(&pid).join("fd"), &left);
+        if held.is_empty() {
+            continue;
+        }
+        let program = exe(proc, &pid);
+        for socket in sockets.iter_mut().filter(|socket| held.contains(&socket.inode)) {
+            socket.exe.clone_from(&program);
+        }
+        left.retain(|inode| !held.contains(inode));
+    }
+}
+
+fn held(folder: &Path, wanted: &[u64]) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let inode = |entry: io::Result<std::fs::DirEntry>| {
+        let link = std::fs::read_link(entry.ok()?.path()).ok()?;
+        let inode: u64 = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        wanted.binary_search(&inode).is_ok().then_some(inode)
+    };
+    entries.take(MAX_SOCKETS).filter_map(inode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0 100 0 0 10 0\n   1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4243 1 0 20 4 30 10 -1\n";
+
+    #[test]
+    fn only_sockets_that_wait_are_told() {
+        let seen = table("tcp", TCP);
+        let expected =
+            Socket { protocol: "tcp", address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080, inode: 4242, exe: None };
+        assert_eq!(seen, [expected]);
+    }
+
+    #[test]
+    fn addresses_of_both_kinds_are_read() {
+        assert_eq!(address("00000000"), Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        assert_eq!(address("00000000000000000000000001000000"), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        assert_eq!(address("0000"), None);
+        assert_eq!(address("zz000000"), None);
+    }
+
+    #[test]
+    fn damaged_lines_are_passed_over() {
+        assert!(table("tcp", "head\n 0: x\n 1: 0:0 0:0 0A\n").is_empty());
+    }
+}

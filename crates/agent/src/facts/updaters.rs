@@ -1,0 +1,81 @@
+//! Other programs on the host that change packages by themselves. They do not disturb Stanch, but whoever reads a
+//! record must know that a package may have moved without it.
+
+use stanch_model::facts::{Known, Package, Updater};
+
+use super::Root;
+use super::apt::config::Config;
+
+const TIMERS: &[&str] = &["apt-daily.timer", "apt-daily-upgrade.timer"];
+
+/// Reads what is set up to change packages.
+pub(crate) fn read(root: &Root, config: &Config, packages: &[Package]) -> Vec<Updater> {
+    let installed = |name: &str| packages.iter().any(|package| package.name == name);
+    let mut updaters = Vec::new();
+    if installed("unattended-upgrades") {
+        updaters.push(unattended(root, config));
+    }
+    for timer in TIMERS {
+        updaters.extend(self::timer(root, timer));
+    }
+    if root.has("/etc/cron.daily/apt-compat") && !root.has("/run/systemd/system") {
+        let runs = installed("cron") || installed("anacron") || installed("systemd-cron");
+        let detail = "runs apt's daily work where systemd does not; it does what APT::Periodic says";
+        updaters.push(updater("apt-compat (cron.daily)", runs && periodic(config, "Enable").unwrap_or(true), detail));
+    }
+    if installed("cron-apt") {
+        let detail = "runs apt from /etc/cron.d/cron-apt; by default it only downloads";
+        updaters.push(updater("cron-apt", root.has("/etc/cron.d/cron-apt"), detail));
+    }
+    updaters
+}
+
+fn updater(name: &str, enabled: bool, detail: &str) -> Updater {
+    Updater { name: name.to_owned(), enabled: Known::Known(enabled), detail: detail.to_owned() }
+}
+
+/// Whether a number of `APT::Periodic` switches something on: `0` and an absent one do not.
+fn periodic(config: &Config, name: &str) -> Option<bool> {
+    config.get(&format!("APT::Periodic::{name}")).map(|value| !matches!(value.trim(), "0" | ""))
+}
+
+fn unattended(root: &Root, config: &Config) -> Updater {
+    let switched_on =
+        periodic(config, "Enable").unwrap_or(true) && periodic(config, "Unattended-Upgrade").unwrap_or(false);
+    let driven = TIMERS.iter().any(|timer| enabled(root, timer)) || root.has("/etc/cron.daily/apt-compat");
+    let patterns = ["Unattended-Upgrade::Origins-Pattern", "Unattended-Upgrade::Allowed-Origins"];
+    let origins: Vec<&str> = patterns.iter().flat_map(|name| config.list(name)).map(String::as_str).take(20).collect();
+    let mut detail = match (switched_on, driven) {
+        (true, true) => "installs by itself".to_owned(),
+        (true, false) => "is switched on, but neither a timer nor cron starts it".to_owned(),
+        (false, _) => "installed, but APT::Periodic::Unattended-Upgrade does not switch it on".to_owned(),
+    };
+    if switched_on && !origins.is_empty() {
+        let origins: String = origins.join("; ").chars().take(1000).collect();
+        detail.push_str(&format!(", from: {origins}"));
+    }
+    let name = "unattended-upgrades".to_owned();
+    if config.damaged.is_empty() {
+        return Updater { name, enabled: Known::Known(switched_on && driven), detail };
+    }
+    let why = format!("{} files of apt's settings were not understood", config.damaged.len());
+    Updater { name, enabled: Known::Unknown(why), detail }
+}
+
+fn timer(root: &Root, name: &str) -> Option<Updater> {
+    let there = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
+    there.iter().find(|folder| root.has(&format!("{folder}/{name}")))?;
+    let detail = if !root.has("/run/systemd/system") {
+        "systemd does not run here"
+    } else if name == "apt-daily.timer" {
+        "fetches the archive indexes, as APT::Periodic says"
+    } else {
+        "starts unattended-upgrades, as APT::Periodic says"
+    };
+    Some(updater(name, enabled(root, name), detail))
+}
+
+fn enabled(root: &Root, timer: &str) -> bool {
+    let masked = root.link(&format!("/etc/systemd/system/{timer}")).is_some_and(|target| target == "/dev/null");
+    root.link(&format!("/etc/systemd/system/timers.target.wants/{timer}")).is_some() && !masked
+}
