@@ -1,3 +1,5 @@
 //! What runs on a host: reading its facts, and acting on it.
 
+pub mod actions;
 pub mod facts;
+pub mod rules;

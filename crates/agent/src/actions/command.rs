@@ -1,0 +1,330 @@
+//! How actions run programs: with argument vectors, a clean environment and a life of their own.
+//!
+//! A package manager that dies half-way leaves a broken host, so what changes something must outlive the agent: it runs
+//! in its own session, in a systemd scope of its own where systemd runs, and writes to files and not to pipes, which
+//! would break when the reader dies. It is never killed: when its time is over the step fails and says that it still
+//! runs.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, Signal};
+
+/// Most bytes kept of each output of a program.
+pub(crate) const MOST_OUTPUT: u64 = 32 << 20;
+
+/// Programs that read are given this long.
+pub(crate) const READING: Duration = Duration::from_secs(300);
+
+/// Programs that change packages are given this long.
+pub(crate) const CHANGING: Duration = Duration::from_secs(3 * 3600);
+
+const ENVIRONMENT: [(&str, &str); 8] = [
+    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("LC_ALL", "C.UTF-8"),
+    ("HOME", "/root"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("DEBIAN_PRIORITY", "critical"),
+    ("NEEDRESTART_SUSPEND", "1"),
+    ("APT_LISTCHANGES_FRONTEND", "none"),
+    ("UCF_FORCE_CONFFOLD", "1"),
+];
+
+/// One run of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// The program, found in the fixed path.
+    pub program: &'static str,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// The folder it starts in; `/` if none.
+    pub folder: Option<PathBuf>,
+    /// How long it may take.
+    pub patience: Duration,
+    /// Where its output goes if it changes something; such a program lives on without its caller.
+    pub log: Option<PathBuf>,
+}
+
+impl Invocation {
+    /// A program that only reads.
+    pub fn reading<S: AsRef<OsStr>>(program: &'static str, args: impl IntoIterator<Item = S>) -> Self {
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        Self { program, args, folder: None, patience: READING, log: None }
+    }
+
+    /// A program that changes the host and writes to this file.
+    pub fn changing<S: AsRef<OsStr>>(program: &'static str, args: impl IntoIterator<Item = S>, log: PathBuf) -> Self {
+        Self { patience: CHANGING, log: Some(log), ..Self::reading(program, args) }
+    }
+
+    /// The same in another folder.
+    #[must_use]
+    pub fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self }
+    }
+
+    /// The same with another patience.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The command line, for people: without the settings (`-o NAME=VALUE`), which are always the same.
+    pub fn shown(&self) -> String {
+        let mut text = self.program.to_owned();
+        let mut args = self.args.iter();
+        while let Some(arg) = args.next() {
+            if arg == "-o" {
+                args.next();
+                continue;
+            }
+            text.push(' ');
+            text.push_str(&arg.to_string_lossy());
+        }
+        if text.len() > 400 {
+            text = text.chars().take(400).collect();
+            text.push_str(" ...");
+        }
+        text
+    }
+}
+
+/// What a program wrote and how it ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output; with a log, both outputs in the order they were written.
+    pub stdout: Vec<u8>,
+    /// Standard error; empty with a log.
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// Whether it ended with 0.
+    pub fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The last lines that say what went wrong, for an error's text.
+    pub fn complaint(&self) -> String {
+        let all = format!("{}\n{}", self.text(), String::from_utf8_lossy(&self.stderr));
+        let telling: Vec<&str> = all
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("E:") || line.starts_with("dpkg: error") || line.contains("error:"))
+            .collect();
+        let lines = if telling.is_empty() { all.lines().filter(|l| !l.trim().is_empty()).collect() } else { telling };
+        let from = lines.len().saturating_sub(4);
+        let text = lines.get(from..).unwrap_or_default().join("; ");
+        text.chars().take(600).collect()
+    }
+}
+
+/// Why a program gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It could not be started.
+    #[error("cannot start `{command}`")]
+    Start {
+        /// The command line.
+        command: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Its output could not be kept.
+    #[error("cannot keep the output of `{command}`")]
+    Output {
+        /// The command line.
+        command: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It took too long; a reading program was ended, a changing one was left alone.
+    #[error("`{command}` was not done after {seconds} s{}", if *runs { ", and still runs" } else { "" })]
+    Late {
+        /// The command line.
+        command: String,
+        /// Its patience.
+        seconds: u64,
+        /// Whether it was left running.
+        runs: bool,
+    },
+}
+
+/// Something that runs programs: this host, or a double.
+pub trait Programs: Send + Sync {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started or takes too long; an exit code other than 0 is no error here.
+    fn run(&self, invocation: &Invocation) -> Result<Output, CommandError>;
+
+    /// Whether the program is there.
+    fn has(&self, program: &str) -> bool;
+}
+
+/// The programs of this host.
+#[derive(Debug, Default)]
+pub struct Host {
+    scopes: OnceLock<bool>,
+}
+
+impl Host {
+    /// Whether systemd runs and gives out scopes.
+    fn gives_scopes(&self) -> bool {
+        *self.scopes.get_or_init(|| {
+            if !Path::new("/run/systemd/system").is_dir() || !self.has("systemd-run") {
+                return false;
+            }
+            let probe = Invocation::reading("systemd-run", ["--scope", "--quiet", "--collect", "--", "true"]);
+            self.run(&probe.within(Duration::from_secs(30))).is_ok_and(|output| output.ok())
+        })
+    }
+
+    fn command(&self, invocation: &Invocation) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if invocation.log.is_some() && self.gives_scopes() {
+            words.extend(["systemd-run", "--scope", "--quiet", "--collect", "--"].map(OsString::from));
+        }
+        if self.has("setsid") {
+            words.push("setsid".into());
+        }
+        words.push(invocation.program.into());
+        words.extend(invocation.args.iter().cloned());
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
+        command.current_dir(invocation.folder.as_deref().unwrap_or(Path::new("/")));
+        command
+    }
+}
+
+impl Programs for Host {
+    fn run(&self, invocation: &Invocation) -> Result<Output, CommandError> {
+        let shown = invocation.shown();
+        let keep = |source: io::Error| CommandError::Output { command: shown.clone(), source };
+        let mut command = self.command(invocation);
+        let (out, start, err) = if let Some(log) = &invocation.log {
+            let file = File::options().create(true).append(true).read(true).mode(0o600).open(log).map_err(keep)?;
+            let start = file.metadata().map_err(keep)?.len();
+            (file.try_clone().map_err(keep)?, start, file)
+        } else {
+            (in_memory().map_err(keep)?, 0, in_memory().map_err(keep)?)
+        };
+        command.stdout(out.try_clone().map_err(keep)?).stderr(err.try_clone().map_err(keep)?);
+        let mut child = command.spawn().map_err(|source| CommandError::Start { command: shown.clone(), source })?;
+        let Some(status) = wait(&mut child, invocation.patience).map_err(keep)? else {
+            let runs = invocation.log.is_some();
+            if !runs {
+                end(&mut child);
+            }
+            return Err(CommandError::Late { command: shown, seconds: invocation.patience.as_secs(), runs });
+        };
+        let stdout = read_from(&out, start).map_err(keep)?;
+        let stderr = if invocation.log.is_some() { Vec::new() } else { read_from(&err, 0).map_err(keep)? };
+        let code = status.code().or_else(|| status.signal().map(|signal| -signal)).filter(|code| *code >= 0);
+        Ok(Output { code, stdout, stderr })
+    }
+
+    fn has(&self, program: &str) -> bool {
+        let path = ENVIRONMENT.first().map_or("", |(_, path)| *path);
+        path.split(':').any(|folder| fs::metadata(Path::new(folder).join(program)).is_ok_and(|about| about.is_file()))
+    }
+}
+
+fn in_memory() -> io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC)?))
+}
+
+/// Asks again with growing pauses: the standard library cannot wait with a limit.
+fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::park_timeout(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(100));
+    }
+}
+
+/// Ends a reading program with all it started: it leads its own session, so its group is its own.
+fn end(child: &mut Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn read_from(file: &File, start: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    // The end tells what went wrong, so a long output loses its beginning.
+    let from = start.max(length.saturating_sub(MOST_OUTPUT));
+    let mut bytes = vec![0; usize::try_from(length.saturating_sub(from)).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_not_a_shell_line_and_the_environment_is_clean() {
+        let output = Host::default().run(&Invocation::reading("printf", ["%s", "$HOME; ls"])).unwrap();
+        assert_eq!(output.text(), "$HOME; ls");
+        let output = Host::default().run(&Invocation::reading("env", [] as [&str; 0])).unwrap();
+        let mut names: Vec<String> =
+            output.text().lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect();
+        names.sort();
+        let mut expected: Vec<&str> = ENVIRONMENT.iter().map(|(name, _)| *name).collect();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_reader_that_hangs_is_ended_with_all_it_started() {
+        let late = Invocation::reading("sh", ["-c", "sleep 600 & echo $!; wait"]).within(Duration::from_millis(200));
+        let error = Host::default().run(&late).unwrap_err();
+        assert!(matches!(error, CommandError::Late { runs: false, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_changing_program_leads_its_own_session_and_its_output_is_in_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        fs::write(&log, "before\n").unwrap();
+        let program =
+            Invocation::changing("sh", ["-c", "ps -o sid= -p $$ || true; echo $$; echo bad >&2"], log.clone());
+        let output = Host::default().run(&program).unwrap();
+        assert!(output.text().ends_with("bad\n") && !output.text().contains("before"), "{}", output.text());
+        assert!(fs::read_to_string(log).unwrap().starts_with("before\n"));
+    }
+
+    #[test]
+    fn the_last_complaints_are_shown_first() {
+        let output = Output { code: Some(100), stdout: b"Reading...\nE: one\nfine\nE: two\n".to_vec(), stderr: vec![] };
+        assert_eq!(output.complaint(), "E: one; E: two");
+    }
+}

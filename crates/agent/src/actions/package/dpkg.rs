@@ -1,0 +1,152 @@
+//! What is installed, as dpkg records it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stanch_model::version::DebVersion;
+
+use super::Key;
+use crate::actions::command::{CommandError, Invocation, Programs};
+
+/// One package in dpkg's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// Its version.
+    pub(crate) version: DebVersion,
+    /// Its source package.
+    pub(crate) source: String,
+    /// The version of that source package.
+    pub(crate) source_version: String,
+    /// What its owner wants: `install`, `hold`, `deinstall`.
+    pub(crate) want: String,
+    /// How far it is: `installed`, `half-configured`.
+    pub(crate) status: String,
+    /// `reinstreq` when it was broken off while its files were replaced.
+    pub(crate) flag: String,
+    /// Its configuration files by path.
+    pub(crate) conffiles: BTreeMap<String, Conffile>,
+}
+
+/// What dpkg records of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Conffile {
+    /// MD5 of the content that was shipped.
+    pub(crate) md5: String,
+    /// An earlier version brought it, this one does not.
+    pub(crate) obsolete: bool,
+}
+
+impl Installed {
+    pub(crate) fn held(&self) -> bool {
+        self.want == "hold"
+    }
+
+    /// Installed and configured.
+    pub(crate) fn whole(&self) -> bool {
+        self.status == "installed" && self.flag == "ok"
+    }
+}
+
+/// dpkg's view of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Database {
+    /// The main architecture.
+    pub(crate) native: String,
+    /// All packages that are there at least in part.
+    pub(crate) packages: BTreeMap<Key, Installed>,
+    /// Those that others pulled in.
+    pub(crate) automatic: BTreeSet<Key>,
+}
+
+/// Why the database could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("`{command}` failed: {complaint}")]
+    Failed { command: String, complaint: String },
+    #[error("dpkg names a version of {package} that cannot be read")]
+    Version {
+        package: String,
+        #[source]
+        source: stanch_model::version::NotAVersion,
+    },
+}
+
+const FORMAT: &str = "\u{1}${Package}\t${Architecture}\t${Version}\t${source:Package}\t${source:Version}\t\
+                      ${db:Status-Want}\t${db:Status-Status}\t${db:Status-Eflag}\t${Conffiles}";
+
+/// Reads it.
+pub(crate) fn read(programs: &dyn Programs) -> Result<Database, DatabaseError> {
+    let native = text(programs, &Invocation::reading("dpkg", ["--print-architecture"]))?.trim().to_owned();
+    let listing = text(programs, &Invocation::reading("dpkg-query", ["--show", "--showformat", FORMAT]))?;
+    let packages = parse(&listing)?;
+    let mut automatic = BTreeSet::new();
+    for name in text(programs, &Invocation::reading("apt-mark", ["showauto"]))?.lines() {
+        let key = Key::read(name, &native);
+        let all = Key { name: key.name.clone(), arch: "all".to_owned() };
+        if packages.contains_key(&key) {
+            automatic.insert(key);
+        } else if packages.contains_key(&all) {
+            automatic.insert(all);
+        }
+    }
+    Ok(Database { native, packages, automatic })
+}
+
+fn text(programs: &dyn Programs, invocation: &Invocation) -> Result<String, DatabaseError> {
+    let output = programs.run(invocation)?;
+    if output.ok() {
+        Ok(output.text())
+    } else {
+        Err(DatabaseError::Failed { command: invocation.shown(), complaint: output.complaint() })
+    }
+}
+
+fn parse(listing: &str) -> Result<BTreeMap<Key, Installed>, DatabaseError> {
+    let mut packages = BTreeMap::new();
+    for record in listing.split('\u{1}').skip(1) {
+        let mut fields = record.splitn(9, '\t').map(str::to_owned);
+        let mut next = || fields.next().unwrap_or_default();
+        let key = Key { name: next(), arch: next() };
+        let version = next();
+        let (source, source_version, want, status, flag) = (next(), next(), next(), next(), next());
+        if ["not-installed", "config-files"].contains(&status.as_str()) || version.is_empty() {
+            continue;
+        }
+        let version = version.parse().map_err(|source| DatabaseError::Version { package: key.to_string(), source })?;
+        let conffiles = next().lines().filter_map(conffile).collect();
+        packages.insert(key, Installed { version, source, source_version, want, status, flag, conffiles });
+    }
+    Ok(packages)
+}
+
+/// ` PATH MD5 [obsolete]`; a path may hold spaces.
+fn conffile(line: &str) -> Option<(String, Conffile)> {
+    let line = line.trim();
+    let (rest, obsolete) = line.strip_suffix(" obsolete").map_or((line, false), |rest| (rest, true));
+    let rest = rest.strip_suffix(" remove-on-upgrade").unwrap_or(rest);
+    let (path, md5) = rest.rsplit_once(' ')?;
+    path.starts_with('/').then(|| (path.to_owned(), Conffile { md5: md5.to_owned(), obsolete }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_not_there_and_conffiles_are_read() {
+        let listing = "\u{1}cron\tamd64\t3.0pl1-162\tcron\t3.0pl1-162\thold\tinstalled\tok\t\
+                       \n /etc/cron.d/.placeholder 00d7 \n /etc/old file 11aa obsolete\
+                       \u{1}gone\tall\t1\tgone\t1\tdeinstall\tconfig-files\tok\t\
+                       \u{1}half\tall\t1\thalf\t1\tinstall\thalf-installed\treinstreq\t";
+        let packages = parse(listing).unwrap();
+        assert_eq!(packages.keys().map(ToString::to_string).collect::<Vec<_>>(), ["cron:amd64", "half:all"]);
+        let cron = &packages[&Key::read("cron", "amd64")];
+        assert!(cron.held() && cron.whole());
+        assert_eq!(
+            cron.conffiles.iter().map(|(p, c)| format!("{p}={} {}", c.md5, c.obsolete)).collect::<Vec<_>>(),
+            ["/etc/cron.d/.placeholder=00d7 false", "/etc/old file=11aa true"]
+        );
+        assert!(!packages[&Key::read("half:all", "amd64")].whole());
+    }
+}

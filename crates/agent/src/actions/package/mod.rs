@@ -1,0 +1,155 @@
+//! `package.upgrade`: bring source packages of this host to the version its archives offer, all in one transaction, and
+//! take them back one by one or together.
+
+mod apply;
+mod apt;
+mod capture;
+mod dpkg;
+mod formats;
+mod params;
+mod plan;
+mod projection;
+mod simulation;
+mod undo;
+mod verify;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stanch_action::{
+    Action, ActionError, Applied, Definition, Idempotency, Observation, Place, PlanAnswer, Run, Verification,
+};
+use stanch_model::asset::Asset;
+use stanch_model::id::ItemId;
+use stanch_model::order::StepRequest;
+use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
+
+use super::command::Programs;
+use super::read_params;
+use crate::rules::Rules;
+
+pub(crate) use params::Params;
+
+/// The action's name.
+pub const NAME: &str = "package.upgrade";
+
+/// Points of apply and then of undo, in order.
+pub(crate) mod point {
+    pub(crate) const CHECKED: &str = "checked";
+    pub(crate) const HEALED: &str = "healed";
+    pub(crate) const CAPTURED: &str = "captured";
+    pub(crate) const FETCHED: &str = "fetched";
+    pub(crate) const SIMULATED: &str = "simulated";
+    pub(crate) const INSTALLED: &str = "installed";
+    pub(crate) const BROKEN: &str = "broken";
+    pub(crate) const MARKED: &str = "marked";
+    pub(crate) const COMPARED: &str = "undo-compared";
+    pub(crate) const REHEARSED: &str = "undo-simulated";
+    pub(crate) const DOWNGRADED: &str = "undo-installed";
+    pub(crate) const RESTORED: &str = "undo-restored";
+    pub(crate) const UNMARKED: &str = "undo-marked";
+    pub(crate) const ALL: [&str; 13] = [
+        CHECKED, HEALED, CAPTURED, FETCHED, SIMULATED, INSTALLED, BROKEN, MARKED, COMPARED, REHEARSED, DOWNGRADED,
+        RESTORED, UNMARKED,
+    ];
+}
+
+/// A package of one architecture: what dpkg counts as one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its architecture, `all` included.
+    pub(crate) arch: String,
+}
+
+impl Key {
+    /// Reads `name` or `name:arch`; a bare name is one of the main architecture.
+    pub(crate) fn read(text: &str, native: &str) -> Self {
+        let (name, arch) = text.split_once(':').unwrap_or((text, native));
+        Self { name: name.to_owned(), arch: arch.to_owned() }
+    }
+
+    /// As apt takes and writes it.
+    pub(crate) fn spec(&self, native: &str) -> String {
+        if self.arch == native || self.arch == "all" { self.name.clone() } else { self.to_string() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.arch)
+    }
+}
+
+/// The action.
+pub struct PackageUpgrade {
+    definition: Definition,
+    host: Arc<dyn Programs>,
+    rules: Rules,
+    cache: PathBuf,
+}
+
+impl PackageUpgrade {
+    /// The action on this host, under these rules.
+    pub fn new(host: Arc<dyn Programs>, rules: Rules) -> Self {
+        let definition = Definition {
+            name: NAME,
+            summary: "Upgrade source packages to the version the host's archives offer, in one transaction",
+            technique: "D3-SU",
+            request_schema: params::request_schema,
+            params_schema: params::params_schema,
+            idempotency: Idempotency::Yes,
+            reversibility: Reversibility::Restorable,
+            disruption: Disruption::Restart,
+            closes_exposure: true,
+            safe_points: &point::ALL,
+            place: Place::Host,
+        };
+        Self { definition, host, rules, cache: PathBuf::from("/var/cache/apt/archives") }
+    }
+
+    fn host(&self) -> &dyn Programs {
+        self.host.as_ref()
+    }
+}
+
+impl Action for PackageUpgrade {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn observe(&self, _target: &Asset, params: &Value) -> Result<Observation, ActionError> {
+        let params: Params = read_params(params)?;
+        projection::read(self.host(), &params.keys())?.observation()
+    }
+
+    fn plan(&self, _target: &Asset, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError> {
+        self.planned(requests)
+    }
+
+    fn apply(&self, _target: &Asset, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
+        self.applied(step, run)
+    }
+
+    fn verify(&self, _target: &Asset, step: &PlannedStep) -> Result<Verification, ActionError> {
+        self.verified(&read_params(&step.params)?)
+    }
+
+    fn undo(
+        &self,
+        _target: &Asset,
+        step: &PlannedStep,
+        items: &[ItemId],
+        run: &mut dyn Run,
+    ) -> Result<Applied, ActionError> {
+        self.undone(&read_params(&step.params)?, items, run)
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static, what: &str) -> ActionError {
+    ActionError::caused(what, error)
+}

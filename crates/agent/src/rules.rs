@@ -1,0 +1,398 @@
+//! The executor's own rules: the last word on this host, whatever an order says.
+//!
+//! `/etc/stanch/executor.toml` belongs to the host's administrator; the server cannot see or change it. A file that
+//! cannot be understood stops everything: a rule misread would be a rule lost.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::{DateTime, Time, Weekday};
+use serde::Deserialize;
+use stanch_action::ActionError;
+
+/// Where the rules are.
+pub const PATH: &str = "/etc/stanch/executor.toml";
+
+/// Largest file taken.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Actions that may run; none named means all but a reboot.
+    pub actions: Option<BTreeSet<String>>,
+    /// Binary or source packages that are never changed; a `*` at the end stands for any ending.
+    pub denied_packages: Vec<String>,
+    /// Services that are never restarted, same form.
+    pub denied_services: Vec<String>,
+    /// When something may start, in the host's local time; none named means always.
+    pub hours: Vec<Hours>,
+    /// Whether this host may be rebooted.
+    pub reboot: bool,
+    /// Whether systemd itself may be executed anew.
+    pub reexec: bool,
+    /// How long to wait for another package manager, in seconds.
+    pub lock_timeout_seconds: u32,
+    /// Programs that tell whether what this host is for still works.
+    pub probes: Vec<Probe>,
+    /// The file they came from; it is read again before every start.
+    path: Option<PathBuf>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            actions: None,
+            denied_packages: Vec::new(),
+            denied_services: Vec::new(),
+            hours: Vec::new(),
+            reboot: false,
+            reexec: false,
+            lock_timeout_seconds: 300,
+            probes: Vec::new(),
+            path: None,
+        }
+    }
+}
+
+/// A time in which something may start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hours {
+    /// On these days; all if none.
+    pub days: Vec<Weekday>,
+    /// From then.
+    pub from: Time,
+    /// Until then, which is on the next day if it is earlier.
+    pub until: Time,
+}
+
+impl Hours {
+    /// Whether this moment is inside.
+    pub fn hold(&self, now: DateTime) -> bool {
+        let on = |day: Weekday| self.days.is_empty() || self.days.contains(&day);
+        let (today, time) = (now.date().weekday(), now.time());
+        if self.from <= self.until {
+            return on(today) && time >= self.from && time < self.until;
+        }
+        (on(today) && time >= self.from) || (on(today.previous()) && time < self.until)
+    }
+}
+
+/// A program whose success says that all is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What it is called in checks.
+    pub name: String,
+    /// Its argument vector.
+    pub command: Vec<String>,
+    /// How long it may take, in seconds.
+    pub timeout_seconds: u32,
+}
+
+/// Why the rules could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The file is there and cannot be read.
+    #[error("cannot read the executor's rules {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Others than root could change it.
+    #[error("the executor's rules {} may be written by others than their owner", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not what it should be.
+    #[error("the executor's rules {}, line {line}: {message}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    actions: Option<BTreeSet<String>>,
+    reboot: bool,
+    reexec: bool,
+    lock_timeout_seconds: Option<toml::Spanned<u32>>,
+    deny: Denied,
+    hours: Vec<toml::Spanned<WrittenHours>>,
+    probe: Vec<toml::Spanned<WrittenProbe>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Denied {
+    packages: Vec<String>,
+    services: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenHours {
+    #[serde(default)]
+    days: Vec<String>,
+    from: String,
+    until: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenProbe {
+    name: String,
+    command: Vec<String>,
+    timeout_seconds: Option<u32>,
+}
+
+impl Rules {
+    /// Reads the rules of this host; without a file the defaults hold.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood, or others could write it.
+    pub fn load(path: &Path) -> Result<Self, RulesError> {
+        use std::os::unix::fs::PermissionsExt;
+        let read = |source| RulesError::Read { path: path.to_owned(), source };
+        let about = match fs::metadata(path) {
+            Ok(about) => about,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path: Some(path.to_owned()), ..Self::default() });
+            }
+            Err(e) => return Err(read(e)),
+        };
+        if about.permissions().mode() & 0o022 != 0 {
+            return Err(RulesError::Exposed { path: path.to_owned() });
+        }
+        if about.len() > MOST_BYTES {
+            return Err(RulesError::Content {
+                path: path.to_owned(),
+                line: 1,
+                message: "larger than 1 MiB".to_owned(),
+            });
+        }
+        let text = fs::read_to_string(path).map_err(read)?;
+        let rules = Self::parse(&text).map_err(|(line, message)| RulesError::Content {
+            path: path.to_owned(),
+            line,
+            message,
+        })?;
+        Ok(Self { path: Some(path.to_owned()), ..rules })
+    }
+
+    /// Reads rules from text. An error names the line.
+    ///
+    /// # Errors
+    /// When the text is not as it should be; an unknown key is an error.
+    pub fn parse(text: &str) -> Result<Self, (usize, String)> {
+        let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
+        let written: Written =
+            toml::from_str(text).map_err(|e| (line(e.span().map_or(0, |span| span.start)), e.message().to_owned()))?;
+        let mut rules = Self {
+            actions: written.actions,
+            denied_packages: written.deny.packages,
+            denied_services: written.deny.services,
+            reboot: written.reboot,
+            reexec: written.reexec,
+            ..Self::default()
+        };
+        if let Some(seconds) = written.lock_timeout_seconds {
+            if !(1..=86_400).contains(seconds.as_ref()) {
+                return Err((line(seconds.span().start), "lock_timeout_seconds: expected 1 to 86400".to_owned()));
+            }
+            rules.lock_timeout_seconds = seconds.into_inner();
+        }
+        for hours in written.hours {
+            let at = line(hours.span().start);
+            rules.hours.push(read_hours(hours.into_inner()).map_err(|message| (at, message))?);
+        }
+        for probe in written.probe {
+            let at = line(probe.span().start);
+            let probe = probe.into_inner();
+            let timeout_seconds = probe.timeout_seconds.unwrap_or(30);
+            if !probe.command.first().is_some_and(|program| program.starts_with('/')) {
+                return Err((at, format!("probe `{}`: command must begin with an absolute path", probe.name)));
+            }
+            if !(1..=3600).contains(&timeout_seconds) {
+                return Err((at, format!("probe `{}`: timeout_seconds: expected 1 to 3600", probe.name)));
+            }
+            rules.probes.push(Probe { name: probe.name, command: probe.command, timeout_seconds });
+        }
+        Ok(rules)
+    }
+
+    /// The rules as their file says now.
+    ///
+    /// # Errors
+    /// When the file has become unreadable: nothing may start then.
+    pub fn current(&self) -> Result<Self, ActionError> {
+        match &self.path {
+            None => Ok(self.clone()),
+            Some(path) => Self::load(path).map_err(|e| {
+                let cause = std::error::Error::source(&e).map(|cause| format!(": {cause}")).unwrap_or_default();
+                ActionError::refused(format!("{e}{cause}"))
+            }),
+        }
+    }
+
+    /// Whether the action may run now. Hours bind only its first start: what has begun is finished.
+    ///
+    /// # Errors
+    /// A refusal that names the rule.
+    pub fn permit(&self, action: &str, now: DateTime, first: bool) -> Result<(), ActionError> {
+        if self.actions.as_ref().is_some_and(|allowed| !allowed.contains(action)) {
+            return Err(ActionError::refused(format!("the executor's rules do not allow {action} (actions)")));
+        }
+        if action == "host.reboot" && !self.reboot {
+            return Err(ActionError::refused("the executor's rules do not allow a reboot (reboot = false)"));
+        }
+        if first && !self.hours.is_empty() && !self.hours.iter().any(|hours| hours.hold(now)) {
+            let now = now.strftime("%a %H:%M");
+            return Err(ActionError::refused(format!("the executor's rules allow no start at {now} (hours)")));
+        }
+        Ok(())
+    }
+
+    /// Whether a binary or source package of this name is never to be changed.
+    pub fn denies_package(&self, name: &str) -> bool {
+        self.denied_packages.iter().any(|pattern| fits(pattern, name))
+    }
+
+    /// Whether a service of this name is never to be restarted.
+    pub fn denies_service(&self, name: &str) -> bool {
+        self.denied_services.iter().any(|pattern| fits(pattern, name))
+    }
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
+}
+
+fn read_hours(written: WrittenHours) -> Result<Hours, String> {
+    let time = |text: &str| -> Result<Time, String> {
+        let form = || format!("`{text}` is no time of day: expected `22:30`");
+        let (hour, minute) = text.split_once(':').ok_or_else(form)?;
+        let (hour, minute) = (hour.parse().map_err(|_| form())?, minute.parse().map_err(|_| form())?);
+        Time::new(hour, minute, 0, 0).map_err(|_| form())
+    };
+    let day = |text: &String| match text.as_str() {
+        "mon" => Ok(Weekday::Monday),
+        "tue" => Ok(Weekday::Tuesday),
+        "wed" => Ok(Weekday::Wednesday),
+        "thu" => Ok(Weekday::Thursday),
+        "fri" => Ok(Weekday::Friday),
+        "sat" => Ok(Weekday::Saturday),
+        "sun" => Ok(Weekday::Sunday),
+        _ => Err(format!("`{text}` is no day: expected mon, tue, wed, thu, fri, sat or sun")),
+    };
+    Ok(Hours {
+        days: written.days.iter().map(day).collect::<Result<_, _>>()?,
+        from: time(&written.from)?,
+        until: time(&written.until)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::datetime;
+
+    const FULL: &str = r#"
+actions = ["package.upgrade", "service.restart"]
+reboot = false
+lock_timeout_seconds = 60
+
+[deny]
+packages = ["postgresql-*", "nginx"]
+services = ["billing.service"]
+
+[[hours]]
+days = ["mon", "fri"]
+from = "22:00"
+until = "05:00"
+
+[[probe]]
+name = "web"
+command = ["/usr/bin/curl", "-fsS", "http://localhost/health"]
+timeout_seconds = 10
+"#;
+
+    #[test]
+    fn what_is_written_is_what_holds() {
+        let rules = Rules::parse(FULL).unwrap();
+        assert!(rules.denies_package("postgresql-15") && rules.denies_package("nginx"));
+        assert!(!rules.denies_package("nginx-common") && !rules.denies_package("postgres"));
+        assert!(rules.denies_service("billing.service"));
+        assert_eq!(rules.probes[0].command.len(), 3);
+        let friday_night = datetime(2026, 11, 27, 23, 0, 0, 0);
+        rules.permit("package.upgrade", friday_night, true).unwrap();
+        assert!(rules.permit("host.isolate", friday_night, true).unwrap_err().to_string().contains("host.isolate"));
+        let noon = datetime(2026, 11, 27, 12, 0, 0, 0);
+        assert!(rules.permit("package.upgrade", noon, true).unwrap_err().to_string().contains("Fri 12:00"));
+        rules.permit("package.upgrade", noon, false).unwrap();
+    }
+
+    #[test]
+    fn hours_reach_over_midnight_but_not_over_days() {
+        let rules = Rules::parse(FULL).unwrap();
+        let held = |day, hour| rules.hours[0].hold(datetime(2026, 11, day, hour, 0, 0, 0));
+        assert!(held(27, 22) && held(28, 4), "Friday night ends on Saturday morning");
+        assert!(!held(27, 4), "Friday morning belongs to Thursday");
+        assert!(!held(28, 5) && !held(28, 22));
+    }
+
+    #[test]
+    fn by_default_nothing_reboots() {
+        let now = datetime(2026, 11, 27, 12, 0, 0, 0);
+        let rules = Rules::default();
+        rules.permit("package.upgrade", now, true).unwrap();
+        assert!(rules.permit("host.reboot", now, true).is_err());
+        Rules { reboot: true, ..rules }.permit("host.reboot", now, true).unwrap();
+    }
+
+    #[test]
+    fn every_mistake_is_an_error_with_its_line() {
+        for (text, line, word) in [
+            ("reboot = true\nrebot = true\n", 2, "rebot"),
+            ("\n\nreboot = \"yes\"\n", 3, "boolean"),
+            ("[deny]\npakages = []\n", 2, "pakages"),
+            ("lock_timeout_seconds = 0\n", 1, "86400"),
+            ("\n[[hours]]\nfrom = \"25:00\"\nuntil = \"05:00\"\n", 2, "25:00"),
+            ("[[hours]]\ndays = [\"moon\"]\nfrom = \"1:00\"\nuntil = \"05:00\"\n", 1, "moon"),
+            ("[[probe]]\nname = \"x\"\ncommand = [\"curl\"]\n", 1, "absolute"),
+            ("reboot = true\nreboot = false\n", 2, "duplicate"),
+        ] {
+            let (at, message) = Rules::parse(text).unwrap_err();
+            assert_eq!(at, line, "{text}: {message}");
+            assert!(message.contains(word), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_broke_stops_everything_and_a_missing_one_is_no_rule() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("executor.toml");
+        let rules = Rules::load(&path).unwrap();
+        assert!(rules.current().is_ok());
+        fs::write(&path, "actions = []\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(rules.current().unwrap().permit("package.upgrade", DateTime::MIN, true).is_err());
+        fs::write(&path, "actions = [\n").unwrap();
+        assert!(rules.current().is_err());
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(rules.current().unwrap_err().to_string().contains("others"));
+    }
+}
