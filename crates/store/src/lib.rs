@@ -1,1 +1,43 @@
-//! placeholder
+//! State. Everything that Stanch knows lies here, and changes only by transitions: a compare-and-set on state and
+//! generation, the share of the budgets, the ledger's entry and the wake-up for whoever goes on, in one transaction.
+//!
+//! SQLite today; one portable SQL text, so that PostgreSQL can join: `$1` parameters, times as 64-bit microseconds,
+//! ids as text, no JSON operators, no triggers, NULLs ordered by hand. What differs lies in [`mod@sqlite`].
+//!
+//! Reading order: [`transition`] (what can change), `writer` (how it is committed), then a file a noun.
+
+pub mod approval;
+pub mod assessment;
+pub mod asset;
+pub mod budget;
+mod column;
+pub mod decision;
+pub mod entry;
+pub mod error;
+pub mod facts;
+pub mod feed;
+pub mod finding;
+pub mod hold;
+pub mod item;
+pub mod lease;
+pub mod order;
+pub mod outbox;
+pub mod overview;
+pub mod plan;
+pub mod receipt;
+pub mod remediation;
+pub mod seal;
+pub mod session;
+pub mod setting;
+pub mod sqlite;
+mod store;
+pub mod suppression;
+pub mod task;
+pub mod transition;
+pub mod verification;
+mod writer;
+
+pub use error::{CommitError, OpenError, ReadError};
+pub use seal::Sealer;
+pub use store::Store;
+pub use transition::{Committed, Effect, Nudge, Transition, Write};

@@ -1,0 +1,79 @@
+//! Assets as they were last seen.
+
+use jiff::Timestamp;
+use stanch_model::asset::Asset;
+use stanch_model::id::AssetId;
+
+use crate::column::{Columns, Conn, Row, all, json, micros, name};
+use crate::error::{CommitError, ReadError};
+use crate::store::Store;
+use crate::transition::Effect;
+
+/// An asset, seen now.
+#[derive(Debug, Clone)]
+pub struct SeenAsset {
+    /// The asset, with what people say of it.
+    pub asset: Asset,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An asset as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAsset {
+    /// The asset.
+    pub asset: Asset,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+}
+
+const SEE: &str = "INSERT INTO asset (id, kind, name, body, first_seen, last_seen) VALUES ($1, $2, $3, $4, $5, $5) \
+     ON CONFLICT (id) DO UPDATE SET name = $3, body = $4, last_seen = $5";
+const ONE: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id = $1";
+const PAGE: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id > $1 ORDER BY id LIMIT $2";
+
+pub(crate) async fn see(conn: &mut Conn, seen: &SeenAsset) -> Result<Effect, CommitError> {
+    let id = seen.asset.id.as_str();
+    sqlx::query(SEE)
+        .bind(id)
+        .bind(name(&seen.asset.kind))
+        .bind(&seen.asset.name)
+        .bind(json("asset", id, &seen.asset)?)
+        .bind(micros(seen.at))
+        .execute(conn)
+        .await
+        .map_err(CommitError::database("see an asset"))?;
+    Ok(Effect::Done)
+}
+
+fn read(row: &Row) -> Result<StoredAsset, ReadError> {
+    let columns = Columns::new("asset", row);
+    Ok(StoredAsset {
+        asset: columns.json("body")?,
+        first_seen: columns.time("first_seen")?,
+        last_seen: columns.time("last_seen")?,
+    })
+}
+
+impl Store {
+    /// One asset.
+    ///
+    /// # Errors
+    /// When the database refuses or the row does not read.
+    pub async fn asset(&self, id: &AssetId) -> Result<Option<StoredAsset>, ReadError> {
+        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        row.map_err(ReadError::database("read an asset"))?.as_ref().map(read).transpose()
+    }
+
+    /// Assets in the order of their ids, after the one given.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn assets(&self, after: Option<&AssetId>, limit: u32) -> Result<Vec<StoredAsset>, ReadError> {
+        let after = after.map_or("", AssetId::as_str);
+        let rows = sqlx::query(PAGE).bind(after).bind(limit).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list assets"))?, read)
+    }
+}

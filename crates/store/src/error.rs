@@ -1,0 +1,210 @@
+//! What can go wrong in the store, by what was being done: opening, committing, reading.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stanch_ledger::EntryError;
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be opened as a database.
+    #[error("the store {path} cannot be opened")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file is damaged, or is no database.
+    #[error("the store {path} is damaged: {detail}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the check says.
+        detail: String,
+    },
+    /// Another process is writing to it.
+    #[error("the store {path} is being written by another process")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its tables cannot be brought to this release's form.
+    #[error("the tables of the store {path} cannot be brought up to date")]
+    Migrate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+impl OpenError {
+    /// What a person can do.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "check that the data folder exists, belongs to this user and has room left",
+            Self::Damaged { .. } => "stop the server, keep a copy of the file, and restore the last backup",
+            Self::Busy { .. } => "another server uses this data folder; stop it, or choose another with --data-dir",
+            Self::Migrate { .. } => {
+                "the store may come from a newer release: run that one, or restore a backup made by this one"
+            }
+        }
+    }
+}
+
+/// Why a transition was not committed. Nothing of it was written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Somebody else was first: load again and decide anew.
+    #[error("{noun} {id} is not at {expected} any more")]
+    Conflict {
+        /// The noun.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+        /// State and generation that were expected.
+        expected: String,
+    },
+    /// The table of states does not allow the move.
+    #[error("{noun} {id} may not go from {from} to {to}")]
+    IllegalMove {
+        /// The noun.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+        /// The state it is in.
+        from: String,
+        /// The state it was to go to.
+        to: String,
+    },
+    /// The limit would be exceeded.
+    #[error("the budget {scope} ({span}) has no room for {wanted}: limit {limit}")]
+    OverBudget {
+        /// The scope.
+        scope: String,
+        /// The window.
+        span: String,
+        /// What was asked for.
+        wanted: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// Another task is at work on the asset.
+    #[error("the lane `{lane}` of asset {asset} is taken by another task")]
+    LaneBusy {
+        /// The asset.
+        asset: String,
+        /// The lane.
+        lane: &'static str,
+    },
+    /// A state would change and nothing would tell of it.
+    #[error("a state of {noun} {id} would change without an entry in the ledger")]
+    NoEntry {
+        /// The noun.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// The entry is not one the ledger takes.
+    #[error("the ledger does not take the entry")]
+    Entry(#[source] Arc<EntryError>),
+    /// There is no such thing.
+    #[error("there is no {noun} {id}")]
+    Missing {
+        /// The noun.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// There is one already, and it is another.
+    #[error("there is another {noun} {id} already")]
+    Exists {
+        /// The noun.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// A one-time token that was used, has expired, or never was.
+    #[error("the token is not valid any more")]
+    Token,
+    /// A sealer that lost its lease.
+    #[error("the lease `{0}` is held by another")]
+    Lease(String),
+    /// A value has no JSON form, or a number does not fit.
+    #[error("{noun} {id} cannot be stored: {detail}")]
+    Encode {
+        /// The noun.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+        /// What does not fit.
+        detail: String,
+    },
+    /// The database refused.
+    #[error("the database refused to {operation}")]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: Arc<sqlx::Error>,
+    },
+    /// The store is shut.
+    #[error("the store is shut")]
+    Closed,
+}
+
+impl CommitError {
+    pub(crate) fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { operation, source: Arc::new(source) }
+    }
+
+    /// Whether loading again and deciding anew may help.
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The database refused.
+    #[error("the database refused to {operation}")]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored value does not read: the file was changed from outside, or comes from another release.
+    #[error("a stored {noun} does not read: {detail}")]
+    Damaged {
+        /// The noun.
+        noun: &'static str,
+        /// What does not read.
+        detail: String,
+    },
+    /// An export could not be written, or the ledger does not agree with itself.
+    #[error("the ledger cannot be exported")]
+    Export(#[source] stanch_ledger::ExportError),
+    /// No proof can be made.
+    #[error("there is no proof for that entry")]
+    Proof(#[source] stanch_ledger::ProofError),
+}
+
+impl ReadError {
+    pub(crate) fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { operation, source }
+    }
+
+    pub(crate) fn damaged(noun: &'static str, detail: impl ToString) -> Self {
+        Self::Damaged { noun, detail: detail.to_string() }
+    }
+}

@@ -1,0 +1,117 @@
+//! Facts: the latest of each asset, whole, and the digests of those before, to show when something moved.
+
+use jiff::Timestamp;
+use stanch_model::Digest;
+use stanch_model::facts::HostFacts;
+use stanch_model::id::AssetId;
+
+use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::error::{CommitError, ReadError};
+use crate::store::Store;
+use crate::transition::Effect;
+
+/// Digests kept of one asset; older ones are dropped.
+pub const HISTORY: u32 = 1_000;
+
+/// Facts that arrived.
+#[derive(Debug, Clone)]
+pub struct NewFacts {
+    /// The facts; their asset must have been seen.
+    pub facts: HostFacts,
+    /// When they arrived.
+    pub at: Timestamp,
+}
+
+/// Facts as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFacts {
+    /// The facts.
+    pub facts: HostFacts,
+    /// Digest of their JSON text.
+    pub digest: Digest,
+    /// When they arrived.
+    pub stored_at: Timestamp,
+}
+
+const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body) VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5 \
+     WHERE facts.collected_at <= $2";
+const REMEMBER: &str = "INSERT INTO facts_history (asset, collected_at, digest) VALUES ($1, $2, $3) \
+     ON CONFLICT (asset, collected_at) DO NOTHING";
+const FORGET: &str = "DELETE FROM facts_history WHERE asset = $1 AND collected_at < (SELECT MIN(collected_at) FROM \
+     (SELECT collected_at FROM facts_history WHERE asset = $1 ORDER BY collected_at DESC LIMIT $2) AS kept)";
+const ONE: &str = "SELECT body, digest, stored_at FROM facts WHERE asset = $1";
+const TIME: &str = "SELECT collected_at FROM facts WHERE asset = $1";
+const PAST: &str =
+    "SELECT collected_at, digest FROM facts_history WHERE asset = $1 ORDER BY collected_at DESC LIMIT $2";
+
+/// Facts older than those that are there change nothing.
+pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, CommitError> {
+    let id = new.facts.asset.id.as_str();
+    let body = json("facts", id, &new.facts)?;
+    let digest = Digest::of_bytes(body.as_bytes());
+    let collected = micros(new.facts.collected_at);
+    let done = sqlx::query(PUT)
+        .bind(id)
+        .bind(collected)
+        .bind(micros(new.at))
+        .bind(digest.as_bytes().as_slice())
+        .bind(body)
+        .execute(&mut *conn)
+        .await
+        .map_err(CommitError::database("store facts"))?;
+    if done.rows_affected() == 0 {
+        return Ok(Effect::Unchanged);
+    }
+    sqlx::query(REMEMBER)
+        .bind(id)
+        .bind(collected)
+        .bind(digest.as_bytes().as_slice())
+        .execute(&mut *conn)
+        .await
+        .map_err(CommitError::database("remember facts"))?;
+    sqlx::query(FORGET).bind(id).bind(HISTORY).execute(conn).await.map_err(CommitError::database("forget facts"))?;
+    Ok(Effect::Done)
+}
+
+fn read(row: &Row) -> Result<StoredFacts, ReadError> {
+    let columns = Columns::new("facts", row);
+    Ok(StoredFacts {
+        facts: columns.json("body")?,
+        digest: columns.digest("digest")?,
+        stored_at: columns.time("stored_at")?,
+    })
+}
+
+impl Store {
+    /// The latest facts of an asset.
+    ///
+    /// # Errors
+    /// When the database refuses or the row does not read.
+    pub async fn facts(&self, asset: &AssetId) -> Result<Option<StoredFacts>, ReadError> {
+        let row = sqlx::query(ONE).bind(asset.as_str()).fetch_optional(self.read()).await;
+        row.map_err(ReadError::database("read facts"))?.as_ref().map(read).transpose()
+    }
+
+    /// When the latest facts of an asset were collected, without reading them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn facts_at(&self, asset: &AssetId) -> Result<Option<Timestamp>, ReadError> {
+        let row = sqlx::query(TIME).bind(asset.as_str()).fetch_optional(self.read()).await;
+        let row = row.map_err(ReadError::database("read facts"))?;
+        row.map(|row| Columns::new("facts", &row).time("collected_at")).transpose()
+    }
+
+    /// When facts of an asset were collected and what their digests were, newest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn facts_history(&self, asset: &AssetId, limit: u32) -> Result<Vec<(Timestamp, Digest)>, ReadError> {
+        let rows = sqlx::query(PAST).bind(asset.as_str()).bind(limit).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list facts"))?, |row| {
+            let columns = Columns::new("facts", row);
+            Ok((columns.time("collected_at")?, columns.digest("digest")?))
+        })
+    }
+}

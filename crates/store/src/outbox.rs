@@ -1,0 +1,52 @@
+//! The outbox: nudges that nobody has heard for sure. They are sent at once to whoever listens in this process; what
+//! lies here is driven again after a start, so that a wake-up lost in a crash is not lost.
+
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::column::{Columns, Conn, all, number};
+use crate::entry::chunks;
+use crate::error::{CommitError, ReadError};
+use crate::store::Store;
+use crate::transition::{Effect, Nudge};
+
+const LAST: &str = "SELECT COALESCE(MAX(seq), 0) AS last FROM outbox";
+const ACK: &str = "DELETE FROM outbox WHERE seq <= $1";
+const PAGE: &str = "SELECT seq, topic, subject FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2";
+
+/// The sequence number of the last nudge.
+pub(crate) async fn last(conn: &mut Conn) -> Result<u64, ReadError> {
+    let row = sqlx::query(LAST).fetch_one(conn).await.map_err(ReadError::database("read the outbox"))?;
+    Columns::new("outbox", &row).count("last")
+}
+
+pub(crate) async fn write(conn: &mut Conn, nudges: &[(u64, Nudge)]) -> Result<(), CommitError> {
+    for chunk in chunks(nudges) {
+        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO outbox (seq, topic, subject) ");
+        query.push_values(chunk, |mut row, (seq, nudge)| {
+            row.push_bind(seq.cast_signed()).push_bind(&nudge.topic).push_bind(&nudge.subject);
+        });
+        query.build().execute(&mut *conn).await.map_err(CommitError::database("write the outbox"))?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn ack(conn: &mut Conn, up_to: u64) -> Result<Effect, CommitError> {
+    let done = sqlx::query(ACK).bind(number("nudge", "outbox", up_to)?).execute(conn).await;
+    done.map_err(CommitError::database("clear the outbox"))?;
+    Ok(Effect::Done)
+}
+
+impl Store {
+    /// Nudges that were not acknowledged, after a sequence number, in their order.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn outbox(&self, after: u64, limit: u32) -> Result<Vec<(u64, Nudge)>, ReadError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let rows = sqlx::query(PAGE).bind(after).bind(limit).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list nudges"))?, |row| {
+            let columns = Columns::new("nudge", row);
+            Ok((columns.count("seq")?, Nudge { topic: columns.text("topic")?, subject: columns.text("subject")? }))
+        })
+    }
+}

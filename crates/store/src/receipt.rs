@@ -1,0 +1,132 @@
+//! Receipts: what executors answered. The same answer twice is harmless; another answer to the same order is refused.
+
+use jiff::Timestamp;
+use stanch_model::Digest;
+use stanch_model::id::OrderId;
+use stanch_model::order::Receipt;
+use stanch_model::sign::Signed;
+
+use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::error::{CommitError, ReadError};
+use crate::store::Store;
+use crate::transition::Effect;
+
+/// An answer that arrived. Check its signature first: the store does not.
+#[derive(Debug, Clone)]
+pub struct NewReceipt {
+    /// The receipt.
+    pub receipt: Signed<Receipt>,
+    /// When it arrived.
+    pub at: Timestamp,
+}
+
+/// An answer that was acted on.
+#[derive(Debug, Clone)]
+pub struct HandleReceipt {
+    /// The order.
+    pub order: OrderId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A receipt as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReceipt {
+    /// The receipt.
+    pub receipt: Signed<Receipt>,
+    /// Digest of its JSON text.
+    pub digest: Digest,
+    /// When it arrived.
+    pub at: Timestamp,
+    /// When it was acted on.
+    pub handled_at: Option<Timestamp>,
+}
+
+const KNOWN: &str = "SELECT digest FROM receipt WHERE order_id = $1";
+const NEW: &str = "INSERT INTO receipt (order_id, executor, digest, body, at) VALUES ($1, $2, $3, $4, $5)";
+const ANSWERED: &str = "UPDATE orders SET state = 'answered' WHERE id = $1 AND executor = $2";
+const HANDLE: &str = "UPDATE receipt SET handled_at = $1 WHERE order_id = $2 AND handled_at IS NULL";
+const ONE: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id = $1";
+const UNHANDLED: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE handled_at IS NULL \
+     ORDER BY at, order_id LIMIT $1";
+
+pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, CommitError> {
+    let receipt = &new.receipt.body;
+    let id = receipt.order.as_str();
+    let body = json("receipt", id, &new.receipt)?;
+    let digest = Digest::of_bytes(body.as_bytes());
+    let known = sqlx::query(KNOWN)
+        .bind(id)
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(CommitError::database("read a receipt"))?;
+    if let Some(row) = known {
+        return match Columns::new("receipt", &row).digest("digest") {
+            Ok(known) if known == digest => Ok(Effect::Unchanged),
+            _ => Err(CommitError::Exists { noun: "receipt", id: id.to_owned() }),
+        };
+    }
+    let answered = sqlx::query(ANSWERED)
+        .bind(id)
+        .bind(receipt.executor.as_str())
+        .execute(&mut *conn)
+        .await
+        .map_err(CommitError::database("answer an order"))?;
+    if answered.rows_affected() == 0 {
+        return Err(CommitError::Missing { noun: "order", id: id.to_owned() });
+    }
+    sqlx::query(NEW)
+        .bind(id)
+        .bind(receipt.executor.as_str())
+        .bind(digest.as_bytes().as_slice())
+        .bind(body)
+        .bind(micros(new.at))
+        .execute(conn)
+        .await
+        .map_err(CommitError::database("store a receipt"))?;
+    Ok(Effect::Done)
+}
+
+pub(crate) async fn handle(conn: &mut Conn, handled: &HandleReceipt) -> Result<Effect, CommitError> {
+    let done = sqlx::query(HANDLE)
+        .bind(micros(handled.at))
+        .bind(handled.order.as_str())
+        .execute(conn)
+        .await
+        .map_err(CommitError::database("handle a receipt"))?;
+    if done.rows_affected() == 0 {
+        let expected = "unhandled".to_owned();
+        return Err(CommitError::Conflict { noun: "receipt", id: handled.order.to_string(), expected });
+    }
+    Ok(Effect::Done)
+}
+
+fn read(row: &Row) -> Result<StoredReceipt, ReadError> {
+    let columns = Columns::new("receipt", row);
+    Ok(StoredReceipt {
+        receipt: columns.json("body")?,
+        digest: columns.digest("digest")?,
+        at: columns.time("at")?,
+        handled_at: columns.optional_time("handled_at")?,
+    })
+}
+
+impl Store {
+    /// The answer to an order.
+    ///
+    /// # Errors
+    /// When the database refuses or the row does not read.
+    pub async fn receipt(&self, order: &OrderId) -> Result<Option<StoredReceipt>, ReadError> {
+        let row = sqlx::query(ONE).bind(order.as_str()).fetch_optional(self.read()).await;
+        row.map_err(ReadError::database("read a receipt"))?.as_ref().map(read).transpose()
+    }
+
+    /// Answers that nobody has acted on, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn unhandled_receipts(&self, limit: u32) -> Result<Vec<StoredReceipt>, ReadError> {
+        let rows = sqlx::query(UNHANDLED).bind(limit).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list receipts"))?, read)
+    }
+}

@@ -1,0 +1,103 @@
+//! What only SQLite needs: how the file is opened, how a batch begins and ends, how a copy is made.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _, SqlitePool};
+
+use crate::column::Conn;
+use crate::error::OpenError;
+
+/// Connections that read.
+const READERS: u32 = 4;
+/// How long to wait for a lock before giving up: only a second process can hold one.
+const BUSY: Duration = Duration::from_secs(5);
+
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "start", include_str!("../migrations/sqlite/0001_start.sql"))];
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .statement_cache_capacity(256)
+        .disable_statement_logging()
+}
+
+/// Opens the one connection that writes, with its tables up to date.
+pub(crate) async fn open_writer(path: &Path) -> Result<Conn, OpenError> {
+    let open = |source| opening(path, source);
+    let mut conn = options(path).command_buffer_size(256).connect().await.map_err(open)?;
+    let check: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(open)?;
+    if check != "ok" {
+        return Err(OpenError::Damaged { path: path.to_owned(), detail: check });
+    }
+    let migrations = MIGRATIONS.map(|(version, description, sql)| {
+        Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
+    });
+    let migrator = Migrator::with_migrations(migrations.into());
+    let migrated = migrator.run(&mut conn).await;
+    migrated.map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+    Ok(conn)
+}
+
+/// Opens the connections that read. They cannot write.
+pub(crate) async fn open_readers(path: &Path) -> Result<SqlitePool, OpenError> {
+    let options = options(path).create_if_missing(false).pragma("query_only", "1");
+    let pool = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await;
+    pool.map_err(|source| opening(path, source))
+}
+
+fn opening(path: &Path, source: sqlx::Error) -> OpenError {
+    let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let primary = code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
+    match primary {
+        // SQLITE_BUSY, SQLITE_LOCKED
+        Some(5 | 6) => OpenError::Busy { path: path.to_owned() },
+        // SQLITE_CORRUPT, SQLITE_NOTADB
+        Some(11 | 26) => OpenError::Damaged { path: path.to_owned(), detail: source.to_string() },
+        _ => OpenError::Open { path: path.to_owned(), source },
+    }
+}
+
+/// Begins a batch; its first transition may write.
+pub(crate) async fn begin(conn: &mut Conn) -> Result<(), sqlx::Error> {
+    run(conn, "BEGIN IMMEDIATE; SAVEPOINT transition").await
+}
+
+/// Keeps what was written since the last mark, and begins the next transition.
+pub(crate) async fn mark(conn: &mut Conn) -> Result<(), sqlx::Error> {
+    run(conn, "RELEASE transition; SAVEPOINT transition").await
+}
+
+/// Takes back what was written since the last mark.
+pub(crate) async fn undo(conn: &mut Conn) -> Result<(), sqlx::Error> {
+    run(conn, "ROLLBACK TO transition").await
+}
+
+/// Makes the batch durable.
+pub(crate) async fn commit(conn: &mut Conn) -> Result<(), sqlx::Error> {
+    run(conn, "COMMIT").await
+}
+
+/// Takes back the batch, if one is open.
+pub(crate) async fn abandon(conn: &mut Conn) {
+    // An error that ended the transaction by itself makes this one fail, which is as well.
+    drop(run(conn, "ROLLBACK").await);
+}
+
+async fn run(conn: &mut Conn, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).execute(conn).await.map(drop)
+}
+
+/// Writes a whole and compact copy to a file that must not exist yet.
+pub(crate) async fn copy(path: &Path, to: &Path) -> Result<(), sqlx::Error> {
+    let mut conn = options(path).create_if_missing(false).connect().await?;
+    sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&mut conn).await?;
+    conn.close().await
+}

@@ -1,0 +1,100 @@
+//! The store as the rest of the house sees it: `commit` to change, a method a question to read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::entry::Log;
+use crate::error::{CommitError, OpenError, ReadError};
+use crate::transition::{Committed, Nudge, Transition, Write};
+use crate::writer::{Job, Writer};
+use crate::{outbox, sqlite};
+
+/// Transitions that may wait before the next one has to.
+const QUEUE: usize = 4_096;
+/// Nudges a slow listener may be behind; after that it looks into the outbox.
+const NUDGES: usize = 4_096;
+
+/// The store. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: Arc<PathBuf>,
+    jobs: mpsc::Sender<Job>,
+    readers: SqlitePool,
+    nudges: broadcast::Sender<(u64, Nudge)>,
+    writer: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Store {
+    /// Opens the store in this file, makes it when it is not there, and brings its tables up to date. One process at
+    /// a time: the caller holds the data folder's lock.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is damaged, busy, or of a newer release.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let mut conn = sqlite::open_writer(path).await?;
+        let damaged = |error: ReadError| OpenError::Damaged { path: path.to_owned(), detail: error.to_string() };
+        let log = Log::load(&mut conn).await.map_err(damaged)?;
+        let last_nudge = outbox::last(&mut conn).await.map_err(damaged)?;
+        let readers = sqlite::open_readers(path).await?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (nudges, _) = broadcast::channel(NUDGES);
+        let writer = Writer { conn, log, last_nudge, nudges: nudges.clone() };
+        let writer = tokio::spawn(writer.run(queue));
+        let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
+        Ok(Self { path: Arc::new(path.to_owned()), jobs, readers, nudges, writer })
+    }
+
+    /// Commits a transition. When this returns, it is on disk, or nothing of it was written. When the caller stops
+    /// waiting, it may be either.
+    ///
+    /// # Errors
+    /// When somebody else was first, a rule forbids it, or the database refuses.
+    pub async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
+        transition.check()?;
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job { transition, reply }).await.map_err(|_| CommitError::Closed)?;
+        answer.await.map_err(|_| CommitError::Closed)?
+    }
+
+    /// Commits one change that the ledger need not tell of.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn put(&self, write: Write) -> Result<Committed, CommitError> {
+        self.commit(Transition::silent(write)).await
+    }
+
+    /// Hears every nudge that is committed from now on, with its sequence number in the outbox.
+    pub fn nudges(&self) -> broadcast::Receiver<(u64, Nudge)> {
+        self.nudges.subscribe()
+    }
+
+    /// Writes a whole and compact copy to a file that must not exist yet, while the store goes on.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<(), ReadError> {
+        sqlite::copy(&self.path, to).await.map_err(ReadError::database("write a backup"))
+    }
+
+    /// Shuts the store: what was handed in is committed first. Other clones can change nothing any more once all of
+    /// them are shut or gone.
+    pub async fn shut(self) {
+        let Self { jobs, readers, writer, .. } = self;
+        drop(jobs);
+        readers.close().await;
+        let handle = writer.lock().map(|mut handle| handle.take()).unwrap_or(None);
+        drop(writer);
+        if let Some(handle) = handle {
+            drop(handle.await);
+        }
+    }
+
+    pub(crate) const fn read(&self) -> &SqlitePool {
+        &self.readers
+    }
+}

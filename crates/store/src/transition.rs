@@ -1,0 +1,224 @@
+//! A transition: everything that becomes true together, as data. It is committed whole or not at all.
+
+use stanch_ledger::NewEntry;
+use stanch_model::assessment::Assessment;
+use stanch_model::decision::Decision;
+use stanch_model::id::OrderId;
+use stanch_model::order::Position;
+use stanch_model::plan::Plan;
+
+use crate::approval::Approval;
+use crate::asset::SeenAsset;
+use crate::budget::{Reserve, Settle};
+use crate::entry::PutCheckpoint;
+use crate::error::CommitError;
+use crate::facts::NewFacts;
+use crate::feed::Feed;
+use crate::finding::{FindingChanges, SyncFindings};
+use crate::hold::{Hold, ReleaseHold};
+use crate::item::SyncItems;
+use crate::lease::TakeLease;
+use crate::order::{DeliverOrder, NewOrder, VoidOrder};
+use crate::receipt::{HandleReceipt, NewReceipt};
+use crate::remediation::{EditRemediation, MoveRemediation, NewRemediation};
+use crate::session::{DropToken, EndSession, NewSession, NewToken, UseToken};
+use crate::setting::Setting;
+use crate::suppression::{LiftSuppression, Suppression};
+use crate::task::{EditTask, MoveTask, NewTask};
+use crate::verification::Verification;
+
+/// One change of one noun.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "a transition holds a handful of them, and only for a moment")]
+pub enum Write {
+    /// An asset was seen; what people said of it is replaced too.
+    SeeAsset(SeenAsset),
+    /// Facts of a host arrived.
+    PutFacts(NewFacts),
+    /// A run of detectors on one asset said what is open.
+    SyncFindings(SyncFindings),
+    /// The items of one asset were grouped anew.
+    SyncItems(SyncItems),
+    /// An item was assessed.
+    PutAssessment(Assessment),
+    /// An item was decided.
+    PutDecision(Decision),
+    /// A plan was made.
+    PutPlan(Plan, jiff::Timestamp),
+    /// Somebody approved or rejected a plan.
+    PutApproval(Approval),
+    /// A remediation begins.
+    NewRemediation(NewRemediation),
+    /// A remediation goes to another state.
+    MoveRemediation(MoveRemediation),
+    /// What is kept with a remediation changes, its state does not.
+    EditRemediation(EditRemediation),
+    /// A task begins.
+    NewTask(NewTask),
+    /// A task goes to another state.
+    MoveTask(MoveTask),
+    /// What is kept with a task changes, its state does not.
+    EditTask(EditTask),
+    /// A share of a budget is taken, if there is room.
+    Reserve(Reserve),
+    /// A share is given back or used up.
+    Settle(Settle),
+    /// An order lies ready for its executor.
+    NewOrder(NewOrder),
+    /// An order was signed and handed out.
+    DeliverOrder(DeliverOrder),
+    /// An order will not be handed out any more.
+    VoidOrder(VoidOrder),
+    /// An executor answered.
+    NewReceipt(NewReceipt),
+    /// An answer was acted on.
+    HandleReceipt(HandleReceipt),
+    /// A task was verified.
+    PutVerification(Verification),
+    /// An item is left alone for a while.
+    Suppress(Suppression),
+    /// It is not any more.
+    LiftSuppression(LiftSuppression),
+    /// What is known of a feed.
+    PutFeed(Feed),
+    /// Nothing new is started, or everything stops.
+    Hold(Hold),
+    /// A hold ends.
+    ReleaseHold(ReleaseHold),
+    /// Somebody signed in.
+    NewSession(NewSession),
+    /// A session ends.
+    EndSession(EndSession),
+    /// A token was made.
+    NewToken(NewToken),
+    /// A one-time token is used up.
+    UseToken(UseToken),
+    /// A token is taken away.
+    DropToken(DropToken),
+    /// A setting.
+    PutSetting(Setting),
+    /// A lease is taken or renewed.
+    TakeLease(TakeLease),
+    /// A checkpoint was signed.
+    PutCheckpoint(PutCheckpoint),
+    /// Nudges up to this sequence number were heard.
+    AckNudges(u64),
+}
+
+/// A wake-up for whoever goes on from here. It says where to look, never what to do: who hears it loads the state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Nudge {
+    /// What to look at: `plan`, `dispatch`, `verify`.
+    pub topic: String,
+    /// The id it is about.
+    pub subject: String,
+}
+
+impl Nudge {
+    /// A nudge.
+    pub fn new(topic: impl Into<String>, subject: impl ToString) -> Self {
+        Self { topic: topic.into(), subject: subject.to_string() }
+    }
+}
+
+/// Everything that becomes true together.
+#[derive(Debug, Clone, Default)]
+pub struct Transition {
+    /// The changes, applied in their order.
+    pub writes: Vec<Write>,
+    /// What the ledger says of them. A change of state needs one at least.
+    pub entries: Vec<NewEntry>,
+    /// Whom to wake afterwards.
+    pub nudges: Vec<Nudge>,
+}
+
+impl Transition {
+    /// A transition with its entry.
+    pub fn new(entry: NewEntry) -> Self {
+        Self { entries: vec![entry], ..Self::default() }
+    }
+
+    /// A change that the ledger need not tell of: a session, a feed's date, a nudge that was heard.
+    pub fn silent(write: Write) -> Self {
+        Self { writes: vec![write], ..Self::default() }
+    }
+
+    /// Adds a change.
+    #[must_use]
+    pub fn write(mut self, write: Write) -> Self {
+        self.writes.push(write);
+        self
+    }
+
+    /// Adds an entry.
+    #[must_use]
+    pub fn entry(mut self, entry: NewEntry) -> Self {
+        self.entries.push(entry);
+        self
+    }
+
+    /// Adds a nudge.
+    #[must_use]
+    pub fn nudge(mut self, topic: impl Into<String>, subject: impl ToString) -> Self {
+        self.nudges.push(Nudge::new(topic, subject));
+        self
+    }
+
+    /// Checks what can be checked without the database.
+    pub(crate) fn check(&self) -> Result<(), CommitError> {
+        for entry in &self.entries {
+            entry.check().map_err(|error| CommitError::Entry(std::sync::Arc::new(error)))?;
+        }
+        for write in &self.writes {
+            if let Some((noun, id)) = write.moves()
+                && !self.entries.iter().any(|entry| entry.subjects.contains(&id))
+            {
+                return Err(CommitError::NoEntry { noun, id });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write {
+    /// The noun whose state this changes, so that the ledger must name it.
+    fn moves(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::NewRemediation(new) => Some(("remediation", new.id.to_string())),
+            Self::MoveRemediation(step) => Some(("remediation", step.id.to_string())),
+            Self::NewTask(new) => Some(("task", new.id.to_string())),
+            Self::MoveTask(step) => Some(("task", step.id.to_string())),
+            _ => None,
+        }
+    }
+}
+
+/// What a change turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// As asked.
+    Done,
+    /// It was so already; nothing was written.
+    Unchanged,
+    /// The generation the row has now.
+    Generation(u64),
+    /// What a run of detectors changed.
+    Findings(FindingChanges),
+    /// Where the order stands in its executor's queue.
+    Order(OrderId, Position),
+    /// The token of the lease; absent when another holds it.
+    Lease(Option<u64>),
+    /// The document kept with the token that was used.
+    Token(serde_json::Value),
+}
+
+/// A transition that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Index of each of its entries in the ledger, in their order.
+    pub entries: Vec<u64>,
+    /// What each write turned out to be, in their order.
+    pub effects: Vec<Effect>,
+}
