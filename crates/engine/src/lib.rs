@@ -4,15 +4,24 @@
 //! every decision can be made again from its record, and every rare order of events can be tried in a test.
 
 pub mod assess;
+pub mod blocked;
+mod decide;
 mod evidence;
 pub mod exposure;
 pub mod group;
+pub mod plan;
+pub mod propose;
 pub mod rank;
 mod reach;
 pub mod tables;
+pub mod verify;
 
 pub use assess::{AssessInput, assess};
+pub use blocked::{Blocked, LeftOut};
+pub use decide::{PolicyVerdict, decide};
 pub use evidence::cve_ids;
 pub use exposure::exposure;
 pub use group::{Grouping, Index, group};
+pub use propose::{Candidate, Proposal, propose, requests};
 pub use rank::{by_urgency, explain_rank};
+pub use verify::{JudgeInput, Judgement, judge};

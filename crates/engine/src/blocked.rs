@@ -1,0 +1,176 @@
+//! Why something waits or was left out, as a value: pages show it, and nobody has to search a log.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stanch_model::asset::AssetKind;
+use stanch_model::id::{AssetId, ItemId};
+
+/// What something waits for, or why it was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Blocked {
+    /// A person has to approve the plan.
+    Approval,
+    /// A hold is in force.
+    Hold {
+        /// Why it was set.
+        reason: String,
+    },
+    /// As many targets as the limit allows are being changed.
+    Concurrency {
+        /// The limit.
+        limit: u32,
+    },
+    /// The cool-down between two attempts is not over.
+    Cooldown {
+        /// When it is.
+        until: Timestamp,
+    },
+    /// The attempts that the limit allows are used up.
+    Attempts {
+        /// The limit.
+        limit: u32,
+    },
+    /// The executor of the target is not reachable.
+    Away {
+        /// The target.
+        asset: AssetId,
+    },
+    /// The executor works, or its answer is on its way.
+    Answer {
+        /// The target.
+        asset: AssetId,
+    },
+    /// The executor's journal is being asked what became of an order.
+    Journal {
+        /// The target.
+        asset: AssetId,
+    },
+    /// Facts newer than the act are not there yet.
+    FreshFacts {
+        /// The target.
+        asset: AssetId,
+    },
+    /// The check could not tell; it is run again.
+    Inconclusive {
+        /// What it said.
+        detail: String,
+    },
+    /// The wave is being watched.
+    Bake {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It was taken back here before, and nothing newer is there.
+    Suppressed {
+        /// Why.
+        reason: String,
+        /// Until when, where it ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// The executor will not do it.
+    Refused {
+        /// Why.
+        reason: String,
+        /// What a person can do.
+        hint: Option<String>,
+    },
+    /// The packages are held or pinned by their owner.
+    Held {
+        /// Binary packages.
+        packages: Vec<String>,
+    },
+    /// Nobody offers a fix.
+    Unfixed,
+    /// Past its security support.
+    Unsupported {
+        /// What.
+        what: String,
+    },
+    /// A package list cannot be changed; its machine can.
+    NoMachine {
+        /// What kind of thing the asset is.
+        kind: AssetKind,
+    },
+    /// It is as wanted already.
+    Compliant,
+    /// The plan is too old for anything new to start.
+    TooOld {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Only a person leads on.
+    Person {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl Blocked {
+    /// What a person can do about it, where there is anything.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Approval => "look at the plan and approve its hash".to_owned(),
+            Self::Hold { .. } => "release the hold when its reason is gone".to_owned(),
+            Self::Away { .. } => "start the executor on that host, or wait until it is back".to_owned(),
+            Self::Attempts { .. } => "find out why it failed; asking for it by hand starts a new plan".to_owned(),
+            Self::Suppressed { .. } => "lift the suppression to have it fixed again".to_owned(),
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::Held { packages } => format!("release the hold: apt-mark unhold {}", packages.join(" ")),
+            Self::Unfixed => {
+                "reduce what can reach it, or accept the risk with a date; it is planned as soon as a fix \
+                              can be had"
+                    .to_owned()
+            }
+            Self::Unsupported { .. } => "move to a supported version or release, or remove it".to_owned(),
+            Self::NoMachine { .. } => "run Stanch on the machine itself".to_owned(),
+            Self::TooOld { .. } => "plan again".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Approval => f.write_str("waits for approval"),
+            Self::Hold { reason } => write!(f, "a hold is in force: {reason}"),
+            Self::Concurrency { limit } => write!(f, "waits for its turn: {limit} at a time"),
+            Self::Cooldown { until } => write!(f, "cools down until {until}"),
+            Self::Attempts { limit } => write!(f, "all {limit} attempts are used up"),
+            Self::Away { asset } => write!(f, "the executor of {asset} is not reachable"),
+            Self::Answer { asset } => write!(f, "waits for the executor of {asset}"),
+            Self::Journal { asset } => write!(f, "asks the journal of {asset} what became of the order"),
+            Self::FreshFacts { asset } => write!(f, "waits for facts of {asset} newer than the act"),
+            Self::Inconclusive { detail } => write!(f, "the check could not tell: {detail}"),
+            Self::Bake { until } => write!(f, "is watched until {until}"),
+            Self::Suppressed { reason, until: Some(until) } => write!(f, "suppressed until {until}: {reason}"),
+            Self::Suppressed { reason, until: None } => write!(f, "suppressed: {reason}"),
+            Self::Refused { reason, .. } => write!(f, "refused: {reason}"),
+            Self::Held { packages } => write!(f, "held by its owner: {}", packages.join(", ")),
+            Self::Unfixed => f.write_str("nobody offers a fix yet"),
+            Self::Unsupported { what } => write!(f, "{what} is past its security support"),
+            Self::NoMachine { kind } => match kind {
+                AssetKind::Inventory => f.write_str("only a package list is at hand, not its machine"),
+                _ => f.write_str("nothing in the catalogue acts on this kind of asset"),
+            },
+            Self::Compliant => f.write_str("is as wanted already"),
+            Self::TooOld { since } => write!(f, "the plan may start nothing new since {since}"),
+            Self::Person { reason } => write!(f, "needs a person: {reason}"),
+        }
+    }
+}
+
+/// Items that have no place in what was made, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Where.
+    pub asset: AssetId,
+    /// The items, in order.
+    pub items: Vec<ItemId>,
+    /// Why.
+    pub why: Blocked,
+}

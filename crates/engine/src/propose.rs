@@ -1,0 +1,195 @@
+//! The catalogue: which action would close an item, or why none would and what a person can do instead.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::finding::{Finding, Verdict};
+use stanch_model::id::{FindingId, ItemId};
+use stanch_model::item::{Subject, WorkItem};
+use stanch_model::order::StepRequest;
+
+use crate::blocked::Blocked;
+
+/// Upgrading packages.
+pub const PACKAGE_UPGRADE: &str = "package.upgrade";
+/// Restarting what runs old code.
+pub const SERVICE_RESTART: &str = "service.restart";
+/// Booting the newest kernel.
+pub const HOST_REBOOT: &str = "host.reboot";
+
+/// One thing to ask an executor to plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// Upgrade the installed packages of a source to a fixed version.
+    Upgrade {
+        /// The source package.
+        source: String,
+    },
+    /// Restart a service that runs old code, or all that do.
+    Restart {
+        /// Only this one; all affected ones when absent.
+        service: Option<String>,
+    },
+    /// Boot the newest installed kernel.
+    Reboot {
+        /// Its flavour.
+        flavour: String,
+    },
+}
+
+impl Ask {
+    /// The action that answers it.
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::Upgrade { .. } => PACKAGE_UPGRADE,
+            Self::Restart { .. } => SERVICE_RESTART,
+            Self::Reboot { .. } => HOST_REBOOT,
+        }
+    }
+}
+
+/// A way to close an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The item.
+    pub item: ItemId,
+    /// What to ask for, in the order it would run.
+    pub asks: Vec<Ask>,
+    /// In a sentence.
+    pub summary: String,
+    /// Members that would stay open all the same, with the reason.
+    pub leaves_open: Vec<(FindingId, Blocked)>,
+}
+
+/// What can be done about an item: one candidate or the reason why there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "proposal", rename_all = "snake_case")]
+pub enum Proposal {
+    /// This can be done.
+    Candidate(Candidate),
+    /// Nothing can be done by itself.
+    Nothing {
+        /// Why; its hint says what a person can do.
+        why: Blocked,
+    },
+}
+
+impl Proposal {
+    /// The candidate, if there is one.
+    pub const fn candidate(&self) -> Option<&Candidate> {
+        match self {
+            Self::Candidate(candidate) => Some(candidate),
+            Self::Nothing { .. } => None,
+        }
+    }
+}
+
+/// What the catalogue offers for an item.
+pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal {
+    if asset.kind != AssetKind::Host {
+        return Proposal::Nothing { why: Blocked::NoMachine { kind: asset.kind } };
+    }
+    let mut leaves_open: Vec<(FindingId, Blocked)> = Vec::new();
+    let (mut fixable, mut running) = (0_usize, 0_usize);
+    for finding in members {
+        match finding.verdict {
+            Verdict::AffectedFixable => fixable += 1,
+            Verdict::FixedNotRunning => running += 1,
+            Verdict::Held => leaves_open
+                .push((finding.fingerprint.clone(), Blocked::Held { packages: vec![finding.binary.clone()] })),
+            Verdict::AffectedUnfixed => leaves_open.push((finding.fingerprint.clone(), Blocked::Unfixed)),
+            Verdict::Unsupported => leaves_open
+                .push((finding.fingerprint.clone(), Blocked::Unsupported { what: item.subject.name().to_owned() })),
+            Verdict::NotAffected | Verdict::Unknown => {}
+        }
+    }
+    let restart_affected = Ask::Restart { service: None };
+    let (asks, summary) = match &item.subject {
+        Subject::SourcePackage { source } if fixable > 0 => (
+            vec![Ask::Upgrade { source: source.clone() }, restart_affected],
+            format!("upgrade {source} and restart what still runs the old files ({})", count(fixable)),
+        ),
+        Subject::SourcePackage { source } if running > 0 => {
+            (vec![restart_affected], format!("{source} is fixed on disk: restart what still runs the old files"))
+        }
+        Subject::Service { name } if running + fixable > 0 => {
+            (vec![Ask::Restart { service: Some(name.clone()) }], format!("restart {name}, which runs old files"))
+        }
+        Subject::Reboot { flavour } if running + fixable > 0 => (
+            vec![Ask::Reboot { flavour: flavour.clone() }],
+            format!("reboot into the newest installed kernel ({flavour})"),
+        ),
+        _ => return Proposal::Nothing { why: join(leaves_open, item) },
+    };
+    Proposal::Candidate(Candidate { item: item.id.clone(), asks, summary, leaves_open })
+}
+
+fn count(findings: usize) -> String {
+    if findings == 1 { "1 finding".to_owned() } else { format!("{findings} findings") }
+}
+
+/// One reason for all members: a hold first, because a person can lift it at once.
+fn join(open: Vec<(FindingId, Blocked)>, item: &WorkItem) -> Blocked {
+    let mut held: Vec<String> = Vec::new();
+    let mut other = None;
+    for (_, why) in open {
+        match why {
+            Blocked::Held { packages } => held.extend(packages),
+            Blocked::Unfixed => other = Some(Blocked::Unfixed),
+            why => other = other.or(Some(why)),
+        }
+    }
+    held.sort();
+    held.dedup();
+    if !held.is_empty() {
+        return Blocked::Held { packages: held };
+    }
+    other.unwrap_or_else(|| match &item.subject {
+        Subject::Support { name } => Blocked::Unsupported { what: name.clone() },
+        _ => Blocked::Compliant,
+    })
+}
+
+/// The requests of one plan order for these candidates of one asset: all upgrades in one transaction, then restarts,
+/// then a reboot. The same candidates in any order give the same requests.
+pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
+    let items_of = |wanted: fn(&Ask) -> bool| {
+        let mut items: Vec<ItemId> = candidates
+            .iter()
+            .filter(|candidate| candidate.asks.iter().any(wanted))
+            .map(|candidate| candidate.item.clone())
+            .collect();
+        items.sort();
+        items.dedup();
+        items
+    };
+    let mut names: Vec<&Ask> = candidates.iter().flat_map(|candidate| &candidate.asks).collect();
+    names.sort();
+    names.dedup();
+    let pick = |of: fn(&Ask) -> Option<&str>| names.iter().filter_map(|ask| of(ask)).collect::<Vec<_>>();
+
+    let sources = pick(|ask| if let Ask::Upgrade { source } = ask { Some(source) } else { None });
+    let services = pick(|ask| if let Ask::Restart { service: Some(service) } = ask { Some(service) } else { None });
+    let flavours = pick(|ask| if let Ask::Reboot { flavour } = ask { Some(flavour) } else { None });
+    let restart_all = names.iter().any(|ask| matches!(ask, Ask::Restart { service: None }));
+
+    let mut requests = Vec::new();
+    let mut request = |action: &str, want, items| {
+        requests.push(StepRequest { action: action.to_owned(), want, items });
+    };
+    if !sources.is_empty() {
+        let items = items_of(|ask| matches!(ask, Ask::Upgrade { .. }));
+        request(PACKAGE_UPGRADE, json!({ "sources": sources }), items);
+    }
+    if restart_all || !services.is_empty() {
+        let items = items_of(|ask| matches!(ask, Ask::Restart { .. }));
+        let want = if restart_all { json!({"scope": "affected"}) } else { json!({ "services": services }) };
+        request(SERVICE_RESTART, want, items);
+    }
+    if !flavours.is_empty() {
+        let items = items_of(|ask| matches!(ask, Ask::Reboot { .. }));
+        request(HOST_REBOOT, json!({ "flavours": flavours }), items);
+    }
+    requests
+}

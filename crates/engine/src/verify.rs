@@ -1,0 +1,278 @@
+//! Whether an act has done what it was for: the detectors again, on facts newer than the act.
+//!
+//! What the actor says of itself closes nothing. Its checks can fail a task or leave it open, but only the detector
+//! that saw a problem can say that it is gone; and a problem that vanished while the target stayed as it was is
+//! withdrawn by its feed, not fixed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stanch_model::facts::{HostFacts, ServiceRef};
+use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::id::{FindingId, ItemId};
+use stanch_model::item::WorkItem;
+use stanch_model::order::{Check, CheckOutcome};
+
+use crate::group::Index;
+
+/// What a judgement rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgeInput<'a> {
+    /// The items the task was to close.
+    pub items: &'a [WorkItem],
+    /// The findings as they were when the plan was made; those of other items do not matter.
+    pub before: &'a [Finding],
+    /// All findings of the asset on the newer facts, of every detector and verdict.
+    pub after: &'a [Finding],
+    /// The newer facts.
+    pub facts: &'a HostFacts,
+    /// What the actions' own checks and the health probe say.
+    pub checks: &'a [Check],
+    /// When the act ended; absent when nothing was changed.
+    pub acted_at: Option<Timestamp>,
+    /// Whether all feeds are known and fresh: else the host may not be called clean, though a finding may close.
+    pub feeds_fresh: bool,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "became", rename_all = "snake_case")]
+pub enum ItemVerdict {
+    /// Its findings are gone because the target changed.
+    Fixed,
+    /// The fix is on disk; what runs is still the old code. Open work, under the items of those services.
+    FixedNotRunning {
+        /// What runs it.
+        running: Vec<String>,
+    },
+    /// These findings are still there.
+    StillThere {
+        /// Which.
+        findings: Vec<FindingId>,
+    },
+    /// Its findings are gone although the target stayed as it was: the data changed. Never counted as fixed.
+    Withdrawn,
+    /// Nobody can tell.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What went wrong, which decides what happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The health probe says that the target does not do its work: take it back.
+    Health,
+    /// A check of the action failed: a person has to look.
+    Check,
+    /// The detector still sees the problem: a person has to look.
+    StillThere,
+}
+
+/// The judgement on one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Successful, Inconclusive or Failed; the worst of all checks.
+    pub outcome: CheckOutcome,
+    /// What went wrong, if it failed.
+    pub failure: Option<Failure>,
+    /// All checks, the detector's last.
+    pub checks: Vec<Check>,
+    /// What became of each item, in the order they were given.
+    pub items: Vec<(ItemId, ItemVerdict)>,
+    /// When the facts it rests on were read.
+    pub facts_at: Timestamp,
+    /// Whether the host may be called clean, should nothing be left: only on fresh feeds.
+    pub may_call_clean: bool,
+}
+
+impl Judgement {
+    /// Items that may close, as fixed or withdrawn.
+    pub fn closed(&self) -> impl Iterator<Item = &ItemId> {
+        let closes = |verdict: &ItemVerdict| matches!(verdict, ItemVerdict::Fixed | ItemVerdict::Withdrawn);
+        self.items.iter().filter(move |(_, verdict)| closes(verdict)).map(|(item, _)| item)
+    }
+}
+
+/// The name of the check that is the user's own.
+pub const HEALTH_PROBE: &str = "health-probe";
+/// The name of the check made here.
+pub const DETECTOR: &str = "detector";
+
+/// Judges one task.
+pub fn judge(input: &JudgeInput<'_>) -> Judgement {
+    let mut checks = input.checks.to_vec();
+    let stale = input.acted_at.is_some_and(|acted_at| input.facts.collected_at <= acted_at);
+    let items: Vec<(ItemId, ItemVerdict)> = if stale {
+        let why = "the facts are not newer than the act";
+        checks.push(detector(CheckOutcome::Inconclusive, why.to_owned()));
+        input.items.iter().map(|item| (item.id.clone(), ItemVerdict::Unknown { why: why.to_owned() })).collect()
+    } else {
+        let view = View::new(input);
+        let items: Vec<_> = input.items.iter().map(|item| (item.id.clone(), view.item(item))).collect();
+        checks.push(view.check(&items));
+        items
+    };
+    let outcome = checks.iter().map(|check| check.outcome).max().unwrap_or(CheckOutcome::Inconclusive);
+    let failed = |wanted: fn(&str) -> bool| {
+        checks.iter().any(|check| check.outcome == CheckOutcome::Failed && wanted(&check.name))
+    };
+    let failure = if failed(|name| name == HEALTH_PROBE) {
+        Some(Failure::Health)
+    } else if failed(|name| name != DETECTOR) {
+        Some(Failure::Check)
+    } else if failed(|_| true) {
+        Some(Failure::StillThere)
+    } else {
+        None
+    };
+    Judgement {
+        outcome,
+        failure,
+        checks,
+        items,
+        facts_at: input.facts.collected_at,
+        may_call_clean: input.feeds_fresh && outcome == CheckOutcome::Successful,
+    }
+}
+
+fn detector(outcome: CheckOutcome, detail: String) -> Check {
+    Check { name: DETECTOR.to_owned(), outcome, detail }
+}
+
+/// The newer state, indexed.
+struct View<'a> {
+    facts: &'a HostFacts,
+    before: Index<'a>,
+    after: BTreeMap<&'a FindingId, &'a Finding>,
+    installed: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// Source packages with what still runs their old files.
+    running: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
+impl<'a> View<'a> {
+    fn new(input: &JudgeInput<'a>) -> Self {
+        let mut installed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
+        for package in &input.facts.packages {
+            installed.entry(&package.name).or_default().insert(package.version.as_str());
+            sources.insert(&package.name, &package.source);
+        }
+        let mut running: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for process in input.facts.stale.known().into_iter().flatten() {
+            if process.container.is_some() {
+                continue;
+            }
+            let name = process.service.as_ref().map_or(process.exe.as_str(), |service| match service {
+                ServiceRef::Systemd(name) | ServiceRef::Sysv(name) | ServiceRef::Session(name) => name,
+            });
+            for source in process.files.iter().filter_map(|file| sources.get(file.package.as_deref()?)) {
+                running.entry(source).or_default().insert(name);
+            }
+        }
+        Self {
+            facts: input.facts,
+            before: Index::new(input.before),
+            after: input.after.iter().map(|finding| (&finding.fingerprint, finding)).collect(),
+            installed,
+            running,
+        }
+    }
+
+    fn item(&self, item: &WorkItem) -> ItemVerdict {
+        let members = self.before.members(item);
+        if members.len() != item.findings.len() {
+            return ItemVerdict::Unknown { why: "what it was about is not at hand".to_owned() };
+        }
+        let (mut open, mut unknown, mut changed) = (Vec::new(), Vec::new(), false);
+        for finding in &members {
+            // Members that nobody could fix before were not what the task was for.
+            let promised = matches!(finding.verdict, Verdict::AffectedFixable | Verdict::FixedNotRunning);
+            match self.after.get(&finding.fingerprint).map(|now| now.verdict) {
+                None | Some(Verdict::NotAffected) => changed |= self.changed(finding),
+                Some(Verdict::Unknown) => unknown.push(finding.id.clone()),
+                Some(_) if promised => open.push(finding.fingerprint.clone()),
+                Some(_) => {}
+            }
+        }
+        // A detector that could not read what it needs has not looked.
+        if let Some(why) = self.unread(&members) {
+            return ItemVerdict::Unknown { why };
+        }
+        if !open.is_empty() {
+            return ItemVerdict::StillThere { findings: open };
+        }
+        if !unknown.is_empty() {
+            return ItemVerdict::Unknown { why: format!("no data any more for {}", unknown.join(", ")) };
+        }
+        if !changed {
+            return ItemVerdict::Withdrawn;
+        }
+        let sources = members.iter().map(|finding| finding.package.as_str());
+        let running: BTreeSet<&str> =
+            sources.filter_map(|source| self.running.get(source)).flatten().copied().collect();
+        let on_disk = members.iter().any(|finding| finding.detector != Detector::Running);
+        if on_disk && !running.is_empty() {
+            return ItemVerdict::FixedNotRunning { running: running.into_iter().map(str::to_owned).collect() };
+        }
+        ItemVerdict::Fixed
+    }
+
+    /// Whether what the finding was about is another than it was.
+    fn changed(&self, finding: &Finding) -> bool {
+        match finding.detector {
+            // The process or the kernel is gone, or it runs other files: there is no data behind these two.
+            Detector::Running | Detector::Kernel => true,
+            _ if finding.verdict == Verdict::FixedNotRunning => true,
+            _ => self.installed.get(finding.binary.as_str()).is_none_or(|now| !now.contains(finding.version.as_str())),
+        }
+    }
+
+    fn unread(&self, members: &[&Finding]) -> Option<String> {
+        let uses = |detector| members.iter().any(|finding| finding.detector == detector);
+        let why = |what: &str, unread: &str| format!("{what} could not be read: {unread}");
+        if uses(Detector::Running)
+            && let stanch_model::facts::Known::Unknown(unread) = &self.facts.stale
+        {
+            return Some(why("the processes", unread));
+        }
+        if uses(Detector::Kernel)
+            && let stanch_model::facts::Known::Unknown(unread) = &self.facts.kernel
+        {
+            return Some(why("the kernels", unread));
+        }
+        None
+    }
+
+    fn check(&self, items: &[(ItemId, ItemVerdict)]) -> Check {
+        let count = |wanted: fn(&ItemVerdict) -> bool| items.iter().filter(|(_, verdict)| wanted(verdict)).count();
+        let open = count(|verdict| matches!(verdict, ItemVerdict::StillThere { .. }));
+        let unknown = count(|verdict| matches!(verdict, ItemVerdict::Unknown { .. }));
+        let withdrawn = count(|verdict| matches!(verdict, ItemVerdict::Withdrawn));
+        let not_running = count(|verdict| matches!(verdict, ItemVerdict::FixedNotRunning { .. }));
+        let outcome = if items.is_empty() {
+            CheckOutcome::Inconclusive
+        } else if open > 0 {
+            CheckOutcome::Failed
+        } else if unknown > 0 {
+            CheckOutcome::Inconclusive
+        } else {
+            CheckOutcome::Successful
+        };
+        let mut words = vec![format!("{} of {} items are gone", items.len() - open - unknown, items.len())];
+        for (number, what) in [
+            (open, "still seen"),
+            (unknown, "cannot be judged"),
+            (withdrawn, "withdrawn by the data, not fixed"),
+            (not_running, "fixed on disk but still running the old files"),
+        ] {
+            if number > 0 {
+                words.push(format!("{number} {what}"));
+            }
+        }
+        detector(outcome, words.join(", "))
+    }
+}

@@ -1,0 +1,149 @@
+//! A task is done when the detector says so, on facts newer than the act.
+
+use stanch_engine::group;
+use stanch_engine::verify::{Failure, ItemVerdict, JudgeInput, Judgement, judge};
+use stanch_model::asset::Asset;
+use stanch_model::facts::{HostFacts, Known, ServiceRef, StaleFile, StaleProcess};
+use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::order::{Check, CheckOutcome};
+
+use crate::world::{advisory, at, facts, finding, host, now, package};
+
+/// A host on which openssl was upgraded an hour ago.
+struct Scene {
+    before: Vec<Finding>,
+    after: Vec<Finding>,
+    facts: HostFacts,
+    checks: Vec<Check>,
+    fresh: bool,
+}
+
+impl Scene {
+    fn upgraded(asset: &Asset) -> Self {
+        let mut facts = facts(asset);
+        facts.packages = vec![stanch_model::facts::Package {
+            version: "1.0-1+deb12u1".parse().unwrap(),
+            ..package("libssl3", "openssl")
+        }];
+        let before = vec![advisory(asset, "CVE-2026-1", "openssl", "libssl3")];
+        Self { before, after: Vec::new(), facts, checks: Vec::new(), fresh: true }
+    }
+
+    fn judge(&self) -> Judgement {
+        let items = group(&self.before[0].asset, &self.before).items;
+        judge(&JudgeInput {
+            items: &items,
+            before: &self.before,
+            after: &self.after,
+            facts: &self.facts,
+            checks: &self.checks,
+            acted_at: Some(at("2026-11-23T11:00:00Z")),
+            feeds_fresh: self.fresh,
+        })
+    }
+}
+
+fn check(name: &str, outcome: CheckOutcome) -> Check {
+    Check { name: name.to_owned(), outcome, detail: String::new() }
+}
+
+#[test]
+fn a_finding_that_is_gone_from_a_changed_target_is_fixed() {
+    let judgement = Scene::upgraded(&host()).judge();
+    assert_eq!((judgement.outcome, judgement.failure), (CheckOutcome::Successful, None));
+    assert_eq!(judgement.items[0].1, ItemVerdict::Fixed);
+    assert_eq!(judgement.closed().count(), 1);
+    assert!(judgement.may_call_clean);
+}
+
+#[test]
+fn facts_as_old_as_the_act_prove_nothing() {
+    let mut scene = Scene::upgraded(&host());
+    scene.facts.collected_at = at("2026-11-23T11:00:00Z");
+    let judgement = scene.judge();
+    assert_eq!(judgement.outcome, CheckOutcome::Inconclusive);
+    assert_eq!(judgement.closed().count(), 0);
+    scene.facts.collected_at = now();
+    assert_eq!(scene.judge().outcome, CheckOutcome::Successful);
+}
+
+#[test]
+fn a_finding_that_vanished_from_an_unchanged_target_is_withdrawn_and_not_fixed() {
+    let asset = host();
+    let mut scene = Scene::upgraded(&asset);
+    scene.facts.packages = vec![package("libssl3", "openssl")];
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Withdrawn);
+    scene.facts.packages.clear();
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed, "removed is gone too");
+}
+
+#[test]
+fn stale_feeds_let_a_finding_close_but_no_host_be_called_clean() {
+    let scene = Scene { fresh: false, ..Scene::upgraded(&host()) };
+    let judgement = scene.judge();
+    assert_eq!(judgement.closed().count(), 1);
+    assert!(!judgement.may_call_clean);
+}
+
+#[test]
+fn what_is_still_seen_fails_whatever_the_actor_says() {
+    let mut scene = Scene::upgraded(&host());
+    scene.after = scene.before.clone();
+    scene.checks = vec![check("dpkg-version", CheckOutcome::Successful)];
+    let judgement = scene.judge();
+    assert_eq!((judgement.outcome, judgement.failure), (CheckOutcome::Failed, Some(Failure::StillThere)));
+    assert_eq!(judgement.checks.last().unwrap().detail, "0 of 1 items are gone, 1 still seen");
+}
+
+#[test]
+fn a_failed_health_probe_is_told_from_a_failed_check() {
+    let mut scene = Scene::upgraded(&host());
+    scene.checks = vec![check("dpkg-audit", CheckOutcome::Failed)];
+    assert_eq!(scene.judge().failure, Some(Failure::Check));
+    scene.checks.push(check("health-probe", CheckOutcome::Failed));
+    assert_eq!(scene.judge().failure, Some(Failure::Health));
+    scene.checks = vec![check("health-probe", CheckOutcome::Inconclusive)];
+    assert_eq!(scene.judge().outcome, CheckOutcome::Inconclusive, "no telemetry never promotes");
+}
+
+#[test]
+fn fixed_on_disk_but_still_running_is_open_work() {
+    let mut scene = Scene::upgraded(&host());
+    let process = |container: Option<&str>| StaleProcess {
+        pid: 7,
+        started: 1,
+        exe: "/usr/sbin/sshd".to_owned(),
+        service: Some(ServiceRef::Systemd("ssh.service".to_owned())),
+        container: container.map(str::to_owned),
+        files: vec![StaleFile { path: "/lib/libssl.so.3".to_owned(), package: Some("libssl3".to_owned()) }],
+    };
+    scene.facts.stale = Known::Known(vec![process(None)]);
+    let judgement = scene.judge();
+    assert_eq!(judgement.items[0].1, ItemVerdict::FixedNotRunning { running: vec!["ssh.service".to_owned()] });
+    assert_eq!(judgement.closed().count(), 0);
+    scene.facts.stale = Known::Known(vec![process(Some("c0ffee"))]);
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed, "a container is not the host");
+}
+
+#[test]
+fn a_detector_that_could_not_look_has_not_said_that_it_is_gone() {
+    let asset = host();
+    let mut scene = Scene::upgraded(&asset);
+    scene.before =
+        vec![finding(&asset, Detector::Running, "ssh.service", "openssl", "libssl3", Verdict::FixedNotRunning)];
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed);
+    scene.facts.stale = Known::Unknown("needs root".to_owned());
+    assert_eq!(scene.judge().outcome, CheckOutcome::Inconclusive);
+}
+
+#[test]
+fn a_member_nobody_could_fix_does_not_fail_the_rest() {
+    let asset = host();
+    let mut scene = Scene::upgraded(&asset);
+    let unfixed = finding(&asset, Detector::Advisory, "CVE-2026-2", "openssl", "libssl3", Verdict::AffectedUnfixed);
+    scene.before.push(unfixed.clone());
+    scene.after = vec![unfixed];
+    assert_eq!(scene.judge().outcome, CheckOutcome::Successful);
+    scene.after[0].verdict = Verdict::Unknown;
+    assert_eq!(scene.judge().outcome, CheckOutcome::Inconclusive);
+}

@@ -1,0 +1,191 @@
+//! Plans are made the same way whatever order their inputs come in, and nothing asked for gets lost.
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use serde_json::json;
+use stanch_engine::blocked::Blocked;
+use stanch_engine::plan::{Note, PlanError, PlanInput, Ring, Target, assemble, check};
+use stanch_model::asset::{AssetKind, Tier, asset_id};
+use stanch_model::canonical::Digest;
+use stanch_model::id::ItemId;
+use stanch_model::item::{Subject, item_id};
+use stanch_model::order::PlanRefusal;
+use stanch_model::plan::{Change, Disruption, Limits, PlannedStep, Reversibility};
+
+use crate::world::now;
+
+pub(crate) fn step(reversibility: Reversibility, undo: &str) -> PlannedStep {
+    PlannedStep {
+        action: "package.upgrade".to_owned(),
+        params: json!({"packages": ["openssl=3.0.17-1"]}),
+        before: Digest::from_bytes([3; 32]),
+        changes: vec![Change {
+            subject: "openssl:amd64".to_owned(),
+            before: Some("3.0.16-1".to_owned()),
+            after: Some("3.0.17-1".to_owned()),
+            note: None,
+        }],
+        reversibility,
+        undo: undo.to_owned(),
+        disruption: Disruption::Restart,
+    }
+}
+
+pub(crate) fn target(machine: usize, items: usize) -> Target {
+    let asset = asset_id(AssetKind::Host, &format!("machine-{machine}"));
+    let items: Vec<ItemId> =
+        (0..items).map(|n| item_id(&asset, &Subject::SourcePackage { source: format!("source-{n}") })).collect();
+    Target {
+        asset,
+        tier: None,
+        own: false,
+        items,
+        steps: vec![step(Reversibility::Restorable, "installs the earlier version")],
+        compliant: Vec::new(),
+        refused: Vec::new(),
+        suppressed: Vec::new(),
+    }
+}
+
+pub(crate) fn input(targets: Vec<Target>) -> PlanInput {
+    PlanInput {
+        targets,
+        limits: Limits::default(),
+        rings: Vec::new(),
+        now: now(),
+        valid_for: SignedDuration::from_hours(24),
+    }
+}
+
+#[test]
+fn one_host_is_one_leaf_and_one_wave() {
+    let (plan, report) = assemble(input(vec![target(1, 3)])).unwrap();
+    assert_eq!((plan.leaves.len(), plan.waves.len(), plan.leaves[0].items.len()), (1, 1, 3));
+    assert!(report.left_out.is_empty() && report.notes.is_empty());
+}
+
+#[test]
+fn every_item_is_planned_or_left_out_with_its_reason() {
+    let mut one = target(1, 4);
+    let item = |n: usize| one.items[n].clone();
+    let gone = item_id(&one.asset, &Subject::SourcePackage { source: "undone".to_owned() });
+    let why = Blocked::Suppressed { reason: "taken back by alice".to_owned(), until: None };
+    one.suppressed = vec![(gone, why)];
+    one.compliant = vec![item(1)];
+    one.refused = vec![PlanRefusal { items: vec![item(2)], reason: "conflicts with b".to_owned(), hint: None }];
+    let (plan, report) = assemble(input(vec![one.clone()])).unwrap();
+    let mut planned = vec![item(0), item(3)];
+    planned.sort();
+    assert_eq!(plan.leaves[0].items, planned);
+    let mut told: Vec<String> = report.left_out.iter().map(|left| left.why.to_string()).collect();
+    told.sort();
+    assert_eq!(told, ["is as wanted already", "refused: conflicts with b", "suppressed: taken back by alice"]);
+}
+
+#[test]
+fn one_target_with_nothing_to_do_does_not_keep_the_others() {
+    let mut idle = target(1, 2);
+    idle.steps = Vec::new();
+    let (plan, report) = assemble(input(vec![idle.clone(), target(2, 1)])).unwrap();
+    assert_eq!(plan.leaves.len(), 1);
+    assert_eq!(report.left_out[0].asset, idle.asset);
+    assert!(matches!(assemble(input(vec![idle])), Err(PlanError::Nothing { report }) if report.left_out.len() == 1));
+}
+
+#[test]
+fn a_suppressed_item_cannot_slip_in() {
+    let mut one = target(1, 1);
+    one.suppressed = vec![(one.items[0].clone(), Blocked::Suppressed { reason: "taken back".to_owned(), until: None })];
+    assert!(matches!(assemble(input(vec![one])), Err(PlanError::Suppressed { .. })));
+}
+
+#[test]
+fn rings_grow_and_our_own_machines_come_last_and_alone() {
+    let mut targets: Vec<Target> = (0..10).map(|n| target(n, 1)).collect();
+    targets[3].own = true;
+    targets[7].own = true;
+    targets[5].tier = Tier::try_from(4).ok();
+    let least_critical = targets[5].asset.clone();
+    let own = [targets[3].asset.clone(), targets[7].asset.clone()];
+    let mut input = input(targets);
+    input.rings = vec![
+        Ring { percent: 1, min: 1, bake_seconds: 3_600 },
+        Ring { percent: 50, min: 0, bake_seconds: 600 },
+        Ring { percent: 100, min: 0, bake_seconds: 0 },
+    ];
+    let (plan, _) = assemble(input).unwrap();
+    let sizes: Vec<usize> = plan.waves.iter().map(|wave| wave.assets.len()).collect();
+    assert_eq!(sizes, [1, 3, 4, 1, 1]);
+    assert_eq!(plan.waves[0].assets, [least_critical]);
+    assert!(plan.waves[3..].iter().all(|wave| own.contains(&wave.assets[0])));
+}
+
+#[test]
+fn the_checker_finds_what_is_wrong_with_a_plan() {
+    let (good, _) = assemble(input(vec![target(1, 1), target(2, 1)])).unwrap();
+    assert_eq!(check(&good), []);
+    let broken = |change: fn(&mut stanch_model::plan::Plan)| {
+        let mut plan = good.clone();
+        change(&mut plan);
+        check(&plan).into_iter().filter(Note::is_error).map(|note| note.to_string()).collect::<Vec<_>>()
+    };
+    let shown = [
+        broken(|plan| plan.waves.push(plan.waves[0].clone())),
+        broken(|plan| plan.waves.clear()),
+        broken(|plan| plan.leaves.reverse()),
+        broken(|plan| plan.leaves.truncate(1)),
+        broken(|plan| plan.leaves[0].steps.clear()),
+        broken(|plan| plan.leaves[0].items.clear()),
+        broken(|plan| plan.limits.concurrent = 0),
+        broken(|plan| plan.leaves[0].steps[0].params = json!({"ratio": 0.5})),
+        broken(|plan| {
+            plan.leaves[0].steps[0].reversibility = Reversibility::OneWay;
+            plan.leaves[0].steps[0].undo = " ".to_owned();
+        }),
+    ];
+    insta::assert_debug_snapshot!("checker", shown);
+    let spoken = {
+        let mut plan = good.clone();
+        plan.leaves[0].steps[0] = step(Reversibility::OneWay, "the database writes a new format");
+        check(&plan)
+    };
+    assert!(matches!(spoken.as_slice(), [Note::OneWay { .. }]) && !spoken[0].is_error());
+}
+
+proptest! {
+    #[test]
+    fn the_same_inputs_give_the_same_hash_in_any_order(
+        order in Just((0..8_usize).collect::<Vec<_>>()).prop_shuffle(),
+        turn in 0..5_usize,
+    ) {
+        let all: Vec<Target> = (0..8)
+            .map(|n| {
+                let mut target = target(n, 5);
+                target.compliant = target.items[..2].to_vec();
+                target.refused = (2..4)
+                    .map(|at| PlanRefusal {
+                        items: vec![target.items[at].clone()],
+                        reason: format!("reason {at}"),
+                        hint: None,
+                    })
+                    .collect();
+                target
+            })
+            .collect();
+        let shuffled: Vec<Target> = order
+            .iter()
+            .map(|&at| {
+                let mut target = all[at].clone();
+                target.items.rotate_left(turn);
+                target.compliant.reverse();
+                target.refused.reverse();
+                target
+            })
+            .collect();
+        let rings = vec![Ring { percent: 10, min: 1, bake_seconds: 60 }, Ring { percent: 100, min: 0, bake_seconds: 0 }];
+        let (plan, report) = assemble(PlanInput { rings: rings.clone(), ..input(all) }).unwrap();
+        let (other, other_report) = assemble(PlanInput { rings, ..input(shuffled) }).unwrap();
+        prop_assert_eq!(plan.hash().unwrap(), other.hash().unwrap());
+        prop_assert_eq!(report, other_report);
+    }
+}

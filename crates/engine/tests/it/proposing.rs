@@ -1,0 +1,76 @@
+//! The catalogue offers what can be done, and says why where nothing can.
+
+use stanch_engine::{Index, Proposal, group, propose, requests};
+use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::finding::{Detector, Finding, Verdict};
+
+use crate::world::{advisory, finding, host};
+
+fn proposals(asset: &Asset, findings: &[Finding]) -> Vec<Proposal> {
+    let index = Index::new(findings);
+    group(&asset.id, findings).items.iter().map(|item| propose(asset, item, &index.members(item))).collect()
+}
+
+fn only(asset: &Asset, findings: &[Finding]) -> Proposal {
+    proposals(asset, findings).remove(0)
+}
+
+#[test]
+fn nothing_by_itself_always_comes_with_what_a_person_can_do() {
+    let asset = host();
+    let of = |detector, verdict| match only(
+        &asset,
+        &[finding(&asset, detector, "CVE-2026-1", "php8.2", "php8.2-cli", verdict)],
+    ) {
+        Proposal::Nothing { why } => format!("{why}. {}", why.hint().unwrap_or_default()),
+        Proposal::Candidate(candidate) => panic!("{candidate:?}"),
+    };
+    assert_eq!(
+        of(Detector::Advisory, Verdict::Held),
+        "held by its owner: php8.2-cli. release the hold: apt-mark unhold php8.2-cli"
+    );
+    assert!(of(Detector::Advisory, Verdict::AffectedUnfixed).starts_with("nobody offers a fix yet. reduce what"));
+    assert!(of(Detector::Support, Verdict::Unsupported).starts_with("php8.2 is past its security support. move to"));
+    let list = Asset::unlabelled(AssetKind::Inventory, "status", "status");
+    let Proposal::Nothing { why } = only(&list, &[advisory(&list, "CVE-2026-1", "a", "a")]) else { panic!() };
+    assert_eq!(why.to_string(), "only a package list is at hand, not its machine");
+}
+
+#[test]
+fn what_an_upgrade_leaves_open_is_told() {
+    let asset = host();
+    let findings = [
+        advisory(&asset, "CVE-2026-1", "bind9", "bind9"),
+        finding(&asset, Detector::Advisory, "CVE-2026-2", "bind9", "bind9", Verdict::AffectedUnfixed),
+        finding(&asset, Detector::Advisory, "CVE-2026-1", "bind9", "bind9-libs", Verdict::Held),
+    ];
+    let Proposal::Candidate(candidate) = only(&asset, &findings) else { panic!() };
+    assert_eq!(candidate.summary, "upgrade bind9 and restart what still runs the old files (1 finding)");
+    assert_eq!(candidate.leaves_open.len(), 2);
+}
+
+#[test]
+fn all_items_of_a_host_become_one_order_in_the_order_of_the_acts() {
+    let asset = host();
+    let mut findings = vec![
+        finding(&asset, Detector::Kernel, "kernel", "linux", "linux-image-6.1.0-50-amd64", Verdict::FixedNotRunning),
+        finding(&asset, Detector::Running, "ssh.service", "openssl", "libssl3", Verdict::FixedNotRunning),
+        advisory(&asset, "CVE-2026-1", "openssl", "libssl3"),
+        advisory(&asset, "CVE-2026-2", "bind9", "bind9"),
+    ];
+    let asked = |findings: &[Finding]| {
+        let candidates: Vec<_> =
+            proposals(&asset, findings).into_iter().filter_map(|proposal| proposal.candidate().cloned()).collect();
+        requests(&candidates).into_iter().map(|r| (r.action, r.want.to_string(), r.items.len())).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("package.upgrade".to_owned(), r#"{"sources":["bind9","openssl"]}"#.to_owned(), 2),
+        ("service.restart".to_owned(), r#"{"scope":"affected"}"#.to_owned(), 3),
+        ("host.reboot".to_owned(), r#"{"flavours":["amd64"]}"#.to_owned(), 1),
+    ];
+    assert_eq!(asked(&findings), expected);
+    findings.reverse();
+    assert_eq!(asked(&findings), expected);
+    assert_eq!(asked(&findings[2..3])[0].1, r#"{"services":["ssh.service"]}"#, "one service alone is not all");
+    assert_eq!(requests(&[]), [], "nothing chosen is nothing asked");
+}
