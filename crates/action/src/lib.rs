@@ -8,7 +8,9 @@ mod conformance;
 mod contract;
 mod definition;
 
-pub use conformance::{ConformanceReport, ConformanceRow, World, WorldError, conform};
+pub use conformance::{
+    ConformanceReport, ConformanceRow, Crash, Death, Moment, Point, Points, RowResult, Sent, World, WorldError, conform,
+};
 pub use contract::{
     Action, ActionError, Applied, Catalogue, Checkpoint, Observation, PlanAnswer, Run, StopRequested, Verification,
 };
