@@ -1,0 +1,257 @@
+//! The check `advisory`: does an advisory of the package's own release hold the installed SOURCE version?
+//!
+//! Binary names and versions are not compared: most binaries are named otherwise than their source, and rebuilds
+//! change only the binary's version. Signed packages embed the source that advisories name (`Built-Using`).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use jiff::Timestamp;
+use stanch_model::facts::{HostFacts, KernelFacts, Package};
+use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::version::DebVersion;
+
+use super::suite::{self, Suite};
+use super::{Detection, finding, held};
+use crate::index::{Flags, Holds, Index, Match};
+use crate::knowledge::Knowledge;
+use crate::meta::FeedMeta;
+use crate::vex::{self, Statement, Status};
+
+/// Runs the check.
+pub fn detect(facts: &HostFacts, knowledge: &Knowledge, now: Timestamp, detection: &mut Detection) {
+    let own = facts.os.ecosystem().and_then(|ecosystem| knowledge.index(&ecosystem));
+    match (&own, facts.os.ecosystem()) {
+        (None, None) => detection.blind_spots.push(format!("no advisories exist for {}", facts.os.pretty_name)),
+        (None, Some(ecosystem)) => {
+            detection.blind_spots.push(format!("advisories: no feed for {ecosystem} is at hand"));
+        }
+        (Some((_, meta)), Some(ecosystem)) => {
+            detection.feeds.push(meta.reference());
+            match knowledge.freshness(&ecosystem, now) {
+                Some(freshness) if !freshness.is_fresh() => {
+                    let snapshot = if meta.snapshot { " (built-in snapshot)" } else { "" };
+                    detection.blind_spots.push(format!("advisories: {}{snapshot} is {freshness}", meta.name));
+                }
+                _ => {}
+            }
+        }
+        (Some(_), None) => {}
+    }
+    let mut check = Check {
+        facts,
+        now,
+        statements: knowledge.statements().collect(),
+        residue: 0,
+        found: Vec::new(),
+        places: HashMap::new(),
+    };
+    let mut matches: HashMap<(&str, &str, &str), Vec<Match<'_>>> = HashMap::new();
+    for package in &facts.packages {
+        detection.coverage.packages += 1;
+        let suite = suite::of(facts, package);
+        let other = match &suite {
+            Suite::Other(release) => knowledge.index(&ecosystem_of(release)),
+            _ => None,
+        };
+        let Some((index, meta)) = other.or(own) else {
+            detection.coverage.without_feed += 1;
+            continue;
+        };
+        let sources = sources(package);
+        if !sources.iter().any(|(name, _)| index.knows(name)) {
+            continue;
+        }
+        let elsewhere = match suite {
+            Suite::Foreign(name) => Some(name),
+            Suite::Other(release) if other.is_none() => Some(release.codename.to_owned()),
+            _ => None,
+        };
+        if let Some(name) = elsewhere {
+            check.unknown(package, &name, meta);
+            continue;
+        }
+        detection.coverage.with_data += 1;
+        if check.is_residue(package) {
+            continue;
+        }
+        for (source, version) in sources {
+            let key = (meta.name.as_str(), source, version.as_str());
+            let found = matches.entry(key).or_insert_with(|| index.matching(source, version.as_str()));
+            for one in found.iter() {
+                check.judge(package, (source, version), one, meta);
+            }
+        }
+    }
+    if check.residue > 0 {
+        let residue = check.residue;
+        detection.notes.push(format!("{residue} older kernels are installed but not booted: residue, not counted"));
+    }
+    detection.findings.append(&mut check.found);
+}
+
+fn ecosystem_of(release: &crate::releases::Release) -> String {
+    let name = if release.distribution == "ubuntu" { "Ubuntu" } else { "Debian" };
+    format!("{name}:{}", release.version)
+}
+
+/// The sources whose advisories concern a package: its own, and for signed packages the one they were signed from.
+fn sources(package: &Package) -> Vec<(&str, &DebVersion)> {
+    let mut sources = vec![(package.source.as_str(), &package.source_version)];
+    if package.source.contains("-signed") {
+        sources.extend(package.built_using.iter().map(|(name, version)| (name.as_str(), version)));
+    }
+    sources
+}
+
+struct Check<'a> {
+    facts: &'a HostFacts,
+    now: Timestamp,
+    statements: Vec<&'a Statement>,
+    residue: usize,
+    found: Vec<Finding>,
+    /// Where a binary package's finding about an id lies: the same package on two architectures gives one.
+    places: HashMap<(&'a str, String), usize>,
+}
+
+impl<'a> Check<'a> {
+    /// A kernel that is neither booted nor the newest of its flavour harms nobody and is removed by apt in its time.
+    fn is_residue(&mut self, package: &Package) -> bool {
+        let Some(kernel) = self.facts.kernel.known() else { return false };
+        let Some(image) = kernel.installed.iter().find(|image| image.package == package.name) else { return false };
+        let newest = kernel.installed.iter().filter(|other| other.flavour == image.flavour).map(|other| &other.version);
+        let is_residue = image.release != kernel.running_release && newest.max() > Some(&image.version);
+        self.residue += usize::from(is_residue);
+        is_residue
+    }
+
+    fn unknown(&mut self, package: &'a Package, suite: &str, meta: &FeedMeta) {
+        let id = format!("no-data-for-{}", suite.replace(' ', "-"));
+        let mut unknown = finding(self.facts, Detector::Advisory, &id, &package.name, Verdict::Unknown);
+        unknown.package.clone_from(&package.source);
+        unknown.version = package.version.to_string();
+        unknown.source_version = Some(package.source_version.to_string());
+        unknown.reason = format!(
+            "{} comes from {suite}; the advisories of {} say nothing about its versions",
+            package.name, meta.name
+        );
+        unknown.feed = Some(meta.reference());
+        self.add(&package.name, unknown);
+    }
+
+    fn judge(&mut self, package: &'a Package, source: (&str, &DebVersion), found: &Match<'_>, meta: &FeedMeta) {
+        let (verdict, reason) = self.verdict(package, source, found);
+        let mut result = finding(self.facts, Detector::Advisory, found.id, &package.name, verdict);
+        result.aliases = found.aliases.iter().map(|alias| (*alias).to_owned()).collect();
+        source.0.clone_into(&mut result.package);
+        result.version = package.version.to_string();
+        result.source_version = Some(source.1.to_string());
+        result.fixed_version = match found.holds {
+            Holds::Until(fixed) => Some(fixed.to_owned()),
+            Holds::Unfixed | Holds::Unknown => None,
+        };
+        result.reason = reason;
+        result.cvss_vectors = found.vectors.iter().map(|vector| (*vector).to_owned()).collect();
+        result.doubt = doubt(found.flags);
+        result.feed = Some(meta.reference());
+        self.add(&package.name, result);
+    }
+
+    fn verdict(&self, package: &Package, (name, version): (&str, &DebVersion), found: &Match<'_>) -> (Verdict, String) {
+        let ids: Vec<&str> = std::iter::once(found.id).chain(found.aliases.iter().copied()).collect();
+        let said = vex::last_word(self.statements.iter().copied(), &ids, |statement| {
+            statement.concerns(&self.facts.os, package, (name, version.as_str()), self.now)
+        });
+        if let Some(said) = said
+            && matches!(said.status, Status::NotAffected | Status::Fixed)
+        {
+            return (Verdict::NotAffected, said.told());
+        }
+        if found.flags.has(Flags::END_OF_LIFE) {
+            return (Verdict::Unsupported, format!("{name} gets no security support in this release"));
+        }
+        let fixed = match found.holds {
+            Holds::Until(fixed) => fixed,
+            Holds::Unfixed => {
+                return (Verdict::AffectedUnfixed, format!("{name} {version} is affected; no fixed version is named"));
+            }
+            Holds::Unknown => {
+                return (Verdict::Unknown, format!("{} names no range of {name} that could be compared", found.id));
+            }
+        };
+        let Ok(fix) = fixed.parse::<DebVersion>() else {
+            return (Verdict::Unknown, format!("{} names a fixed version that cannot be compared", found.id));
+        };
+        if let Some(booted) = self.facts.kernel.known().and_then(|kernel| fixed_image(kernel, package, &fix)) {
+            return (
+                Verdict::FixedNotRunning,
+                format!("{booted} is installed and fixed, but {} is running", package.name),
+            );
+        }
+        if let Some(why) = held(self.facts, package, |_, source_version| *source_version >= fix) {
+            return (Verdict::Held, format!("{name} {version} is fixed in {fixed}, but {why}"));
+        }
+        let offered = self.facts.candidates.known().is_none_or(|candidates| {
+            candidates.get(&package.name).is_some_and(|all| all.iter().any(|c| c.source_version >= fix))
+        });
+        let nobody = if offered { "" } else { "; no archive this host knows offers it for this package" };
+        (
+            Verdict::AffectedFixable,
+            format!("{name} {version} is older than {fixed}, the first version without it{nobody}"),
+        )
+    }
+
+    fn add(&mut self, binary: &'a str, new: Finding) {
+        match self.places.entry((binary, new.id.clone())) {
+            Entry::Vacant(place) => {
+                place.insert(self.found.len());
+                self.found.push(new);
+            }
+            Entry::Occupied(place) => {
+                // The same package on two architectures, or named by two sources: the one that needs an act counts.
+                if let Some(old) = self.found.get_mut(*place.get())
+                    && urgency(new.verdict) > urgency(old.verdict)
+                {
+                    *old = new;
+                }
+            }
+        }
+    }
+}
+
+/// An installed image of the running kernel's flavour that has the fix.
+fn fixed_image<'k>(kernel: &'k KernelFacts, package: &Package, fix: &DebVersion) -> Option<&'k str> {
+    let running = kernel.installed.iter().find(|image| image.package == package.name)?;
+    if running.release != kernel.running_release {
+        return None;
+    }
+    let better = |image: &&stanch_model::facts::KernelImage| image.flavour == running.flavour && image.version >= *fix;
+    kernel.installed.iter().filter(better).max_by(|a, b| a.version.cmp(&b.version)).map(|image| image.package.as_str())
+}
+
+const fn urgency(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::NotAffected => 0,
+        Verdict::Unknown => 1,
+        Verdict::Unsupported => 2,
+        Verdict::FixedNotRunning => 3,
+        Verdict::AffectedUnfixed => 4,
+        Verdict::Held => 5,
+        Verdict::AffectedFixable => 6,
+    }
+}
+
+fn doubt(flags: Flags) -> Option<String> {
+    if flags.has(Flags::PRE_RELEASE) {
+        Some("the fix is recorded from before the release or from another suite".to_owned())
+    } else if flags.has(Flags::UNIMPORTANT) {
+        Some("the distribution does not count it as a security problem of its packages".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Whether an index says anything at all about a package.
+pub fn covers(index: &Index, package: &Package) -> bool {
+    sources(package).iter().any(|(name, _)| index.knows(name))
+}

@@ -1,0 +1,215 @@
+//! The advisories of one ecosystem, arranged for one question: which of them hold this version of this source?
+//!
+//! Names, ids and versions are kept as texts in a few flat tables, so that loading is a copy rather than a parse; a
+//! version is parsed only when a package of its name is installed.
+
+mod build;
+mod read;
+
+use std::cmp::Ordering;
+
+pub(crate) use build::{Builder, Entry, Event};
+
+use crate::codec::Pool;
+use crate::order::Order;
+
+/// What is known of one source's relation to an advisory besides its versions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// The fix was uploaded before the release or to another suite: a match is suspect.
+    pub const PRE_RELEASE: Self = Self(1);
+    /// The fix came with a point release.
+    pub const STABLE: Self = Self(2);
+    /// The distribution calls it no security problem in its packages.
+    pub const UNIMPORTANT: Self = Self(4);
+    /// The distribution no longer supports this source here.
+    pub const END_OF_LIFE: Self = Self(8);
+
+    /// Whether all of `other` are set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(crate) const fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// The compiled advisories of one ecosystem.
+#[derive(Debug)]
+pub struct Index {
+    order: Order,
+    names: Pool,
+    ids: Pool,
+    texts: Pool,
+    versions: Pool,
+    /// First entry of each package, and one more for the end of the last.
+    package_entries: Vec<u32>,
+    entry_record: Vec<u32>,
+    entry_flags: Vec<u32>,
+    entry_spans: Vec<u32>,
+    entry_versions: Vec<u32>,
+    span_from: Vec<u32>,
+    span_end: Vec<u32>,
+    span_to: Vec<u32>,
+    listed: Vec<u32>,
+    record_derived: Vec<u32>,
+    record_aliases: Vec<u32>,
+    record_vectors: Vec<u32>,
+    alias_texts: Vec<u32>,
+    vector_texts: Vec<u32>,
+}
+
+/// How a span of versions ends.
+const OPEN: u32 = 0;
+const FIXED: u32 = 1;
+const LAST_AFFECTED: u32 = 2;
+
+/// An advisory that concerns a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match<'a> {
+    /// The advisory's id.
+    pub id: &'a str,
+    /// Other ids of the same problem.
+    pub aliases: Vec<&'a str>,
+    /// CVSS vectors.
+    pub vectors: Vec<&'a str>,
+    /// What else is known.
+    pub flags: Flags,
+    /// What its ranges say of the version.
+    pub holds: Holds<'a>,
+}
+
+/// What an advisory's ranges say of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds<'a> {
+    /// Affected, and this version is the first without the problem.
+    Until(&'a str),
+    /// Affected, and no fixed version is named.
+    Unfixed,
+    /// It names no range, or one that cannot be compared: nothing follows.
+    Unknown,
+}
+
+impl Index {
+    /// Source packages with at least one advisory.
+    pub const fn packages(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Advisories.
+    pub const fn records(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether any advisory names this source.
+    pub fn knows(&self, source: &str) -> bool {
+        self.names.find(source).is_some()
+    }
+
+    /// The advisories whose ranges hold this version of this source, and those that cannot tell.
+    pub fn matching(&self, source: &str, version: &str) -> Vec<Match<'_>> {
+        let Some(package) = self.names.find(source) else { return Vec::new() };
+        let mut installed = Comparison::new(self, version);
+        range(&self.package_entries, package)
+            .filter_map(|entry| {
+                let holds = self.holds(entry, &mut installed)?;
+                let record = *self.entry_record.get(entry as usize)?;
+                let id = self.ids.get(record)?;
+                let derived = self.record_derived.get(record as usize).is_some_and(|derived| *derived == 1);
+                let aliases = derived.then(|| build::derived_alias(id)).flatten().into_iter();
+                Some(Match {
+                    id,
+                    aliases: aliases.chain(self.texts(&self.record_aliases, &self.alias_texts, record)).collect(),
+                    vectors: self.texts(&self.record_vectors, &self.vector_texts, record).collect(),
+                    flags: Flags(self.entry_flags.get(entry as usize).copied().unwrap_or_default()),
+                    holds,
+                })
+            })
+            .collect()
+    }
+
+    fn texts<'a>(&'a self, starts: &'a [u32], texts: &'a [u32], record: u32) -> impl Iterator<Item = &'a str> {
+        range(starts, record).filter_map(|at| self.texts.get(*texts.get(at as usize)?))
+    }
+
+    /// `None` when the entry says that the version is not affected.
+    fn holds<'a>(&'a self, entry: u32, installed: &mut Comparison<'a, '_>) -> Option<Holds<'a>> {
+        let spans = range(&self.entry_spans, entry);
+        let listed = range(&self.entry_versions, entry);
+        if spans.is_empty() && listed.is_empty() {
+            return Some(Holds::Unknown);
+        }
+        let mut held: Option<Holds<'a>> = None;
+        let mut unsure = false;
+        for span in spans {
+            let (Some(from), Some(end), Some(to)) =
+                (self.span_from.get(span as usize), self.span_end.get(span as usize), self.span_to.get(span as usize))
+            else {
+                continue;
+            };
+            let began = match from.checked_sub(1) {
+                None => Some(true),
+                Some(from) => installed.to(from).map(Ordering::is_ge),
+            };
+            let ended = match *end {
+                FIXED => installed.to(*to).map(Ordering::is_ge),
+                LAST_AFFECTED => installed.to(*to).map(Ordering::is_gt),
+                _ => Some(false),
+            };
+            match (began, ended) {
+                (Some(true), Some(false)) => {
+                    let fixed = (*end == FIXED).then(|| self.versions.get(*to)).flatten();
+                    held = Some(match (held, fixed) {
+                        (Some(Holds::Unfixed), _) | (_, None) => Holds::Unfixed,
+                        (Some(Holds::Until(one)), Some(other)) => {
+                            let later = self.order.compare(one, other) == Some(Ordering::Less);
+                            Holds::Until(if later { other } else { one })
+                        }
+                        (_, Some(fixed)) => Holds::Until(fixed),
+                    });
+                }
+                (None, _) | (_, None) => unsure = true,
+                _ => {}
+            }
+        }
+        if held.is_none() {
+            for at in listed {
+                if let Some(version) = self.listed.get(at as usize)
+                    && installed.to(*version) == Some(Ordering::Equal)
+                {
+                    held = Some(Holds::Unfixed);
+                }
+            }
+        }
+        held.or_else(|| unsure.then_some(Holds::Unknown))
+    }
+}
+
+/// Positions that belong to `at` in a list of starts.
+fn range(starts: &[u32], at: u32) -> std::ops::Range<u32> {
+    let at = at as usize;
+    starts.get(at).copied().unwrap_or_default()..starts.get(at + 1).copied().unwrap_or_default()
+}
+
+/// The installed version against versions of the index, each compared once: hundreds of advisories about a kernel
+/// name the same few versions.
+struct Comparison<'a, 'v> {
+    index: &'a Index,
+    version: &'v str,
+    known: std::collections::HashMap<u32, Option<Ordering>>,
+}
+
+impl<'a, 'v> Comparison<'a, 'v> {
+    fn new(index: &'a Index, version: &'v str) -> Self {
+        Self { index, version, known: std::collections::HashMap::new() }
+    }
+
+    fn to(&mut self, version: u32) -> Option<Ordering> {
+        *self.known.entry(version).or_insert_with(|| {
+            self.index.versions.get(version).and_then(|text| self.index.order.compare(self.version, text))
+        })
+    }
+}

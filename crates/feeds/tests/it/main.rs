@@ -1,0 +1,6 @@
+//! What the feeds say, and what follows, on real and on hostile data.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod golden;
+mod world;
