@@ -3,3 +3,4 @@
 pub mod actions;
 pub mod facts;
 pub mod rules;
+pub mod sbom;

@@ -141,7 +141,7 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
     let indexes = apt::read(&root, &config, &mut packages, &mut cache);
     gaps.extend(indexes.gaps);
     let running = running(&root, options.proc.as_deref(), &mut cache);
-    gaps.extend(running.gap);
+    gaps.extend(running.gaps);
     let updaters = updaters::read(&root, &config, &packages);
     cache.close();
     Ok(HostFacts {
@@ -166,11 +166,12 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
 struct Running {
     stale: Known<Vec<StaleProcess>>,
     sockets: Known<Vec<ListeningSocket>>,
-    gap: Option<String>,
+    gaps: Vec<String>,
 }
 
 fn running(root: &Root, proc: Option<&Path>, cache: &mut Cache) -> Running {
-    let nothing = |why: String| Running { stale: Known::Unknown(why.clone()), sockets: Known::Unknown(why), gap: None };
+    let nothing =
+        |why: String| Running { stale: Known::Unknown(why.clone()), sockets: Known::Unknown(why), gaps: Vec::new() };
     let Some(proc) = proc else { return nothing(ANOTHER_ROOT.to_owned()) };
     let processes = match Processes::read(proc) {
         Ok(processes) => processes,
@@ -185,12 +186,13 @@ fn running(root: &Root, proc: Option<&Path>, cache: &mut Cache) -> Running {
         Ok(found) => found,
         Err(error) => {
             let sockets = Known::Unknown(format!("the kernel's tables of sockets cannot be read: {error}"));
-            return Running { stale, sockets, gap: None };
+            return Running { stale, sockets, gaps: processes.gap().into_iter().collect() };
         }
     };
     let nameless = sockets.iter().filter(|socket| socket.exe.is_none()).count();
-    let gap =
-        (nameless > 0).then(|| format!("needs root: the programs of {nameless} of {} waiting sockets", sockets.len()));
+    let refused = if processes::is_root() { "closed even to root" } else { "needs root" };
+    let nameless =
+        (nameless > 0).then(|| format!("{refused}: the programs of {nameless} of {} waiting sockets", sockets.len()));
     let mut listening: Vec<ListeningSocket> = sockets
         .into_iter()
         .map(|socket| ListeningSocket {
@@ -203,7 +205,7 @@ fn running(root: &Root, proc: Option<&Path>, cache: &mut Cache) -> Running {
         .collect();
     listening.sort();
     listening.dedup();
-    Running { stale, sockets: Known::Known(listening), gap }
+    Running { stale, sockets: Known::Known(listening), gaps: nameless.into_iter().chain(processes.gap()).collect() }
 }
 
 /// The facts that a dpkg status file alone gives, of a host that is elsewhere. `name` is what the list is called: its

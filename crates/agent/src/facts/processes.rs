@@ -68,12 +68,20 @@ impl Processes {
         self.stale.iter().flat_map(|(_, paths)| paths.iter().map(String::as_str))
     }
 
+    /// What root was refused. More power than root's cannot be asked for, so this leaves a gap and not an unknown.
+    pub(crate) fn gap(&self) -> Option<String> {
+        let (unreadable, all) = (self.unreadable, self.all.len());
+        (unreadable > 0 && is_root()).then(|| {
+            format!("{unreadable} of {all} processes are closed even to root, and may run code that is gone from disk")
+        })
+    }
+
     /// The stale processes with who owns and who runs them.
     pub(crate) fn stale(&self, proc: &Path, owners: &Owners, services: &Services<'_>) -> Known<Vec<StaleProcess>> {
         if self.hidden {
             return Known::Unknown("needs root: /proc hides the processes of others".to_owned());
         }
-        if self.unreadable > 0 {
+        if self.unreadable > 0 && !is_root() {
             let (unreadable, all) = (self.unreadable, self.all.len());
             return Known::Unknown(format!("needs root: {unreadable} of {all} processes could not be read"));
         }
@@ -176,6 +184,10 @@ fn code_path(line: &[u8]) -> Option<&str> {
 fn is_system(path: &str) -> bool {
     let system = ["/usr/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/bin/", "/sbin/"];
     system.iter().any(|prefix| path.starts_with(prefix)) && !path.starts_with("/usr/local/")
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// The executable of a process.
