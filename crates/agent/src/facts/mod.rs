@@ -9,9 +9,9 @@ pub mod dpkg;
 mod kernel;
 pub mod os;
 mod owners;
-mod processes;
+pub(crate) mod processes;
 mod root;
-mod services;
+pub(crate) mod services;
 mod sockets;
 mod updaters;
 
