@@ -1,5 +1,43 @@
 //! Benchmarks: ratios against a peer measured in the same run, so that a slow machine slows both.
 
-pub(crate) fn run(_names: &[String]) -> anyhow::Result<()> {
-    Ok(())
+mod measure;
+mod plan;
+mod scan;
+mod store;
+
+use anyhow::{Result, bail};
+
+use crate::packages;
+use crate::prove::results::Results;
+
+/// One benchmark: its name, its goal, and how.
+struct Bench {
+    name: &'static str,
+    goal: &'static str,
+    run: fn(&mut Results) -> Result<()>,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench { name: "scan", goal: "10 times faster than debsecan, index under 100 ms, under 60 MB", run: scan::bench },
+    Bench { name: "store", goal: "10,000 durable transitions a second at 1,000 in flight", run: store::bench },
+    Bench { name: "plan", goal: "20 times less CPU than unattended-upgrade --dry-run", run: plan::bench },
+];
+
+/// Runs those named, or all. A missed goal is told, and is no error: the ratio is the result.
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    let unknown = names.iter().find(|name| BENCHES.iter().all(|bench| bench.name != name.as_str()));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
+        bail!("there is no benchmark `{unknown}`; there are {}", known.join(", "));
+    }
+    packages::ensure(packages::GATE)?;
+    packages::ensure(packages::PROOFS)?;
+    let mut results = Results::open("bench")?;
+    for bench in BENCHES.iter().filter(|bench| names.is_empty() || names.iter().any(|name| name == bench.name)) {
+        results.begin(bench.name, bench.goal);
+        if let Err(error) = (bench.run)(&mut results) {
+            results.broke(&error)?;
+        }
+    }
+    results.finish()
 }

@@ -19,7 +19,8 @@ pub(crate) const GATE: &[(&str, &str)] = &[
 ];
 
 /// What only the proofs need.
-pub(crate) const PROOFS: &[(&str, &str)] = &[("debsecan", "debsecan"), ("unattended-upgrade", "unattended-upgrades")];
+pub(crate) const PROOFS: &[(&str, &str)] =
+    &[("curl", "curl"), ("debsecan", "debsecan"), ("git", "git"), ("gzip", "gzip"), ("time", "time")];
 
 /// Installs what is missing.
 pub(crate) fn ensure(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
