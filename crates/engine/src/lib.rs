@@ -13,6 +13,7 @@ pub mod plan;
 pub mod propose;
 pub mod rank;
 mod reach;
+pub mod rollout;
 pub mod tables;
 pub mod verify;
 

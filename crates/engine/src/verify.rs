@@ -187,13 +187,17 @@ impl<'a> View<'a> {
         if members.len() != item.findings.len() {
             return ItemVerdict::Unknown { why: "what it was about is not at hand".to_owned() };
         }
-        let (mut open, mut unknown, mut changed) = (Vec::new(), Vec::new(), false);
+        let (mut open, mut unknown, mut changed, mut booted) = (Vec::new(), Vec::new(), false, true);
         for finding in &members {
             // Members that nobody could fix before were not what the task was for.
             let promised = matches!(finding.verdict, Verdict::AffectedFixable | Verdict::FixedNotRunning);
             match self.after.get(&finding.fingerprint).map(|now| now.verdict) {
                 None | Some(Verdict::NotAffected) => changed |= self.changed(finding),
                 Some(Verdict::Unknown) => unknown.push(finding.id.clone()),
+                // The new kernel is on disk; booting it is an item of its own.
+                Some(Verdict::FixedNotRunning) if finding.verdict == Verdict::AffectedFixable => {
+                    (changed, booted) = (true, false);
+                }
                 Some(_) if promised => open.push(finding.fingerprint.clone()),
                 Some(_) => {}
             }
@@ -212,8 +216,11 @@ impl<'a> View<'a> {
             return ItemVerdict::Withdrawn;
         }
         let sources = members.iter().map(|finding| finding.package.as_str());
-        let running: BTreeSet<&str> =
+        let mut running: BTreeSet<&str> =
             sources.filter_map(|source| self.running.get(source)).flatten().copied().collect();
+        if !booted {
+            running.insert("kernel");
+        }
         let on_disk = members.iter().any(|finding| finding.detector != Detector::Running);
         if on_disk && !running.is_empty() {
             return ItemVerdict::FixedNotRunning { running: running.into_iter().map(str::to_owned).collect() };

@@ -147,3 +147,14 @@ fn a_member_nobody_could_fix_does_not_fail_the_rest() {
     scene.after[0].verdict = Verdict::Unknown;
     assert_eq!(scene.judge().outcome, CheckOutcome::Inconclusive);
 }
+
+#[test]
+fn a_new_kernel_that_is_not_booted_yet_is_open_work_and_no_failure() {
+    let asset = host();
+    let mut scene = Scene::upgraded(&asset);
+    scene.before = vec![advisory(&asset, "CVE-2026-3", "linux", "linux-image-amd64")];
+    scene.after = vec![Finding { verdict: Verdict::FixedNotRunning, ..scene.before[0].clone() }];
+    let judgement = scene.judge();
+    assert_eq!(judgement.outcome, CheckOutcome::Successful);
+    assert_eq!(judgement.items[0].1, ItemVerdict::FixedNotRunning { running: vec!["kernel".to_owned()] });
+}

@@ -1,0 +1,132 @@
+//! The way back: halting, taking back what was done, and handing over to a person.
+
+use stanch_model::remediation::{RemediationState as S, TaskState as T};
+
+use super::advance::awaits_facts;
+use super::defect::{Defect, planted};
+use super::{Effect, Halt, HoldLevel, Illegal, Machine, RESEND_SECONDS, Task};
+use crate::blocked::Blocked;
+
+impl Machine {
+    /// Stops for good.
+    pub(super) fn halt(&mut self, halt: Halt) -> Result<(), Illegal> {
+        self.rollout.halt = Some(halt);
+        self.rollout.pause = None;
+        self.rollout.bake_until = None;
+        self.rollout.rechecking = false;
+        self.to(S::Halted)
+    }
+
+    /// Waits until nothing runs any more, then goes back or to a person.
+    pub(super) fn halted(&mut self) -> Result<(), Illegal> {
+        self.cancel_unbegun()?;
+        if self.rollout.tasks.iter().any(|task| task.state.holds_lane()) {
+            return Ok(());
+        }
+        let by_person = matches!(self.rollout.halt, Some(Halt::Person { .. }));
+        let lost = self.rollout.tasks.iter().any(|task| task.state == T::Lost);
+        let back = self.rollout.halt.as_ref().is_some_and(Halt::rolls_back) && (by_person || !lost);
+        if !back {
+            return self.hand_over();
+        }
+        if !by_person {
+            // The bad ring goes back; rings that were verified and watched before it stay.
+            let ring = self.rollout.tasks.iter().filter(|task| task.sends > 0).map(|task| task.wave).max();
+            for task in self.rollout.tasks.iter_mut().filter(|task| Some(task.wave) == ring) {
+                if done(task) && !planted(Defect::ForgetUndo) {
+                    task.to_undo = task.items.iter().filter(|item| !task.undone.contains(item)).cloned().collect();
+                }
+            }
+        }
+        self.to(S::RollingBack)
+    }
+
+    fn hand_over(&mut self) -> Result<(), Illegal> {
+        let reason = self.rollout.halt.as_ref().map_or_else(String::new, ToString::to_string);
+        self.effects.push(Effect::Notify { blocked: Blocked::Person { reason } });
+        self.to(S::NeedsOperator)
+    }
+
+    pub(super) fn rolling_back(&mut self) -> Result<(), Illegal> {
+        let stopped = self.rollout.hold.as_ref().is_some_and(|hold| hold.level == HoldLevel::StopAll);
+        for at in self.tasks_where(|task| !task.to_undo.is_empty() && task.state != T::Undoing) {
+            let Some(task) = self.rollout.tasks.get_mut(at) else { continue };
+            if !done(task) {
+                // Asked for while it was on its way, and it never began.
+                task.to_undo.clear();
+            } else if !stopped {
+                self.undo(at)?;
+            }
+        }
+        let open = |task: &Task| task.state == T::Undoing || !task.to_undo.is_empty();
+        if self.rollout.tasks.iter().any(open) {
+            return Ok(());
+        }
+        if let Some(task) = self.rollout.tasks.iter().find(|task| task.state == T::UndoFailed) {
+            let message = task.message.clone().unwrap_or_default();
+            let reason = format!("taking back failed on {}: {message}", task.asset);
+            self.effects.push(Effect::Notify { blocked: Blocked::Person { reason } });
+            self.to(S::RollbackFailed)?;
+            return self.to(S::NeedsOperator);
+        }
+        if self.rollout.tasks.iter().any(awaits_facts) {
+            return Ok(());
+        }
+        self.rollout.undo_by = None;
+        let left = |state: &[T]| self.rollout.tasks.iter().any(|task| state.contains(&task.state) && done(task));
+        if left(&[T::Failed, T::Interrupted, T::VerifyFailed]) || left(&[T::Lost]) {
+            return self.hand_over();
+        }
+        self.to(if left(&[T::Verified, T::Succeeded]) { S::PartiallyRemediated } else { S::RolledBack })
+    }
+
+    fn undo(&mut self, at: usize) -> Result<(), Illegal> {
+        if let Some(task) = self.rollout.tasks.get_mut(at) {
+            task.undo_attempt += 1;
+            task.undo_sends = 0;
+            task.again_at = None;
+        }
+        self.task_to(at, T::Undoing)?;
+        self.send_undo(at);
+        Ok(())
+    }
+
+    fn send_undo(&mut self, at: usize) {
+        let Some(task) = self.rollout.tasks.get_mut(at) else { return };
+        task.orders += 1;
+        task.undo_sends += 1;
+        task.undo_order = task.orders;
+        task.again_at = None;
+        self.effects.push(Effect::DispatchUndo {
+            task: task.id.clone(),
+            order: task.undo_order,
+            undo_attempt: task.undo_attempt,
+            items: task.to_undo.clone(),
+        });
+    }
+
+    /// Sends an undo again whose answer is missing, under the same key: the journal sees to it that it runs once.
+    pub(super) fn send_undo_again(&mut self, at: usize) {
+        let stopped = self.rollout.hold.as_ref().is_some_and(|hold| hold.level == HoldLevel::StopAll);
+        let now = self.now;
+        let again = self.after(RESEND_SECONDS);
+        let Some(task) = self.rollout.tasks.get_mut(at) else { return };
+        if task.again_at.is_none_or(|again_at| now < again_at) {
+            return;
+        }
+        if stopped {
+            task.again_at = again;
+            return;
+        }
+        self.send_undo(at);
+    }
+}
+
+/// Whether something may have been done that can be taken back.
+fn done(task: &Task) -> bool {
+    match task.state {
+        T::Succeeded | T::Failed => task.changed,
+        T::Verified | T::VerifyFailed | T::Interrupted | T::UndoFailed => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,95 @@
+//! Why a rollout is not further than it is: a value for every wait.
+
+use jiff::Timestamp;
+use stanch_model::id::TaskId;
+use stanch_model::remediation::{RemediationState as S, TaskState as T};
+
+use super::advance::awaits_facts;
+use super::defect::{Defect, planted};
+use super::{HoldLevel, Machine, Rollout, Task};
+use crate::blocked::Blocked;
+
+impl Rollout {
+    /// What it waits for, as a whole or task by task. Empty only when it is over, or the next tick moves it.
+    pub fn blocked(&self, now: Timestamp) -> Vec<(Option<TaskId>, Blocked)> {
+        if planted(Defect::HideReasons) && matches!(self.state, S::Halted | S::RollingBack) {
+            return Vec::new();
+        }
+        let hold = |reason: &str| Blocked::Hold { reason: reason.to_owned() };
+        let mut waits: Vec<(Option<TaskId>, Blocked)> = Vec::new();
+        match self.state {
+            S::Planned | S::AwaitingApproval => waits.push((None, Blocked::Approval)),
+            S::Paused => {
+                if let Some(held) = &self.hold {
+                    waits.push((None, hold(&held.reason)));
+                }
+                if let Some(detail) = self.pause.as_ref().and_then(|pause| pause.inconclusive.clone()) {
+                    waits.push((None, Blocked::Inconclusive { detail }));
+                }
+            }
+            S::Baking(_) => {
+                if let Some(until) = self.bake_until.filter(|until| now < *until) {
+                    waits.push((None, Blocked::Bake { until }));
+                }
+            }
+            S::RollingBack => {
+                if let Some(held) = self.hold.as_ref().filter(|held| held.level == HoldLevel::StopAll) {
+                    waits.push((None, hold(&held.reason)));
+                }
+            }
+            S::NeedsOperator => {
+                let reason = self.halt.as_ref().map_or_else(|| "taking back failed".to_owned(), ToString::to_string);
+                waits.push((None, Blocked::Person { reason }));
+            }
+            S::PartiallyRemediated => {
+                let open = self.tasks.iter().filter(|task| !matches!(task.state, T::Verified | T::Skipped)).count();
+                let reason = match open {
+                    0 => "some items are not closed".to_owned(),
+                    open => format!("{open} of {} targets are left over", self.tasks.len()),
+                };
+                waits.push((None, Blocked::Person { reason }));
+            }
+            _ => {}
+        }
+        let machine = Machine { rollout: self.clone(), effects: Vec::new(), now };
+        let wave = machine.wave();
+        for task in &self.tasks {
+            if let Some(blocked) = self.task_blocked(&machine, task, wave) {
+                waits.push((Some(task.id.clone()), blocked));
+            }
+        }
+        waits
+    }
+
+    fn task_blocked(&self, machine: &Machine, task: &Task, wave: Option<u32>) -> Option<Blocked> {
+        let asset = || task.asset.clone();
+        let current = wave == Some(task.wave);
+        match task.state {
+            T::Dispatched | T::Accepted | T::Running | T::Undoing if task.away => {
+                Some(Blocked::Away { asset: asset() })
+            }
+            T::Dispatched | T::Accepted | T::Running | T::Undoing => Some(Blocked::Answer { asset: asset() }),
+            T::Unknown | T::Reconciling => Some(Blocked::Journal { asset: asset() }),
+            T::Deferred if current => Some(Blocked::Away { asset: asset() }),
+            T::Pending | T::NotStarted if matches!(self.state, S::Rolling(_)) && current => {
+                let again = task.again_at.filter(|again_at| machine.now < *again_at);
+                again.map(|until| Blocked::Cooldown { until }).or_else(|| machine.bar(task)).or_else(|| {
+                    let limit = self.limits.concurrent;
+                    (self.in_flight() >= limit as usize).then_some(Blocked::Concurrency { limit })
+                })
+            }
+            T::Succeeded | T::Verified
+                if matches!(self.state, S::Verifying(_) | S::Baking(_))
+                    && current
+                    && task.round > 0
+                    && task.judged_round != task.round =>
+            {
+                Some(Blocked::FreshFacts { asset: asset() })
+            }
+            T::Undone | T::Verified if self.state == S::RollingBack && awaits_facts(task) => {
+                Some(Blocked::FreshFacts { asset: asset() })
+            }
+            _ => None,
+        }
+    }
+}
