@@ -163,15 +163,15 @@ impl Journal {
             observer,
             _lock: lock,
         };
-        if bytes.len() < MAGIC.len() {
-            if !MAGIC.starts_with(&bytes) && bytes.iter().any(|byte| *byte != 0) {
+        if !bytes.starts_with(MAGIC) {
+            // A crash while the file was made leaves a part of the magic, filled up with zeros at most.
+            let torn = bytes.len() <= MAGIC.len()
+                && bytes.iter().zip(MAGIC).skip_while(|(found, magic)| found == magic).all(|(found, _)| *found == 0);
+            if !torn {
                 return Err(damaged(0, "it is no journal".to_owned()));
             }
             journal.begin().map_err(failed("begin", &path))?;
             return Ok(journal);
-        }
-        if !bytes.starts_with(MAGIC) {
-            return Err(damaged(0, "it is no journal".to_owned()));
         }
         let mut at = MAGIC.len();
         while let Some(frame) = frame(bytes.get(at..).unwrap_or_default()) {
