@@ -5,13 +5,20 @@
 
 mod command;
 pub mod package;
+pub mod reboot;
+pub mod service;
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use jiff::civil::DateTime;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stanch_action::{ActionError, Catalogue, Run};
-use stanch_model::order::StepRequest;
+use stanch_model::order::{Check, CheckOutcome, StepRequest};
 
 pub use command::{CommandError, Host, Invocation, Output, Programs};
 
@@ -24,7 +31,10 @@ pub fn catalogue(rules: &Rules) -> Catalogue {
 
 /// All actions, with programs that the caller brings.
 pub fn catalogue_on(host: &Arc<dyn Programs>, rules: &Rules) -> Catalogue {
-    Catalogue::new().with(Box::new(package::PackageUpgrade::new(Arc::clone(host), rules.clone())))
+    Catalogue::new()
+        .with(Box::new(package::PackageUpgrade::new(Arc::clone(host), rules.clone())))
+        .with(Box::new(service::ServiceRestart::new(Arc::clone(host), rules.clone())))
+        .with(Box::new(reboot::HostReboot::new(Arc::clone(host), rules.clone())))
 }
 
 fn read_params<T: DeserializeOwned>(params: &Value) -> Result<T, ActionError> {
@@ -42,4 +52,27 @@ fn reach(run: &mut dyn Run, point: &str, state: Value) -> Result<(), ActionError
         None => Ok(()),
         Some(_) => Err(ActionError::Stopped { at: point.to_owned() }),
     }
+}
+
+/// The host's local time, in which the executor's rules speak.
+fn now() -> DateTime {
+    jiff::ZonedDateTime::now().datetime()
+}
+
+fn check(name: &str, outcome: CheckOutcome, detail: String) -> Check {
+    Check { name: name.to_owned(), outcome, detail }
+}
+
+fn make_folder(folder: &Path, mode: u32) -> Result<(), ActionError> {
+    let cannot = |e| ActionError::caused(format!("cannot make {}", folder.display()), e);
+    fs::create_dir_all(folder).map_err(cannot)?;
+    fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(cannot)
+}
+
+/// The next file for a program's output.
+fn log(run: &dyn Run) -> Result<PathBuf, ActionError> {
+    let folder = run.vault()?.join("output");
+    make_folder(&folder, 0o700)?;
+    let count = fs::read_dir(&folder).map(|entries| entries.count()).unwrap_or(0);
+    Ok(folder.join(format!("{count:04}.log")))
 }

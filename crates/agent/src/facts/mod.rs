@@ -162,6 +162,14 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
     })
 }
 
+/// Processes of this machine that map code which is gone: that part of [`host`] alone, which needs no index.
+pub(crate) fn stale() -> Known<Vec<StaleProcess>> {
+    match Root::open(Path::new("/")) {
+        Ok(root) => running(&root, Some(Path::new("/proc")), &mut Cache::open(None, &[])).stale,
+        Err(error) => Known::Unknown(format!("the root folder cannot be opened: {error}")),
+    }
+}
+
 /// What runs.
 struct Running {
     stale: Known<Vec<StaleProcess>>,

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -22,7 +22,7 @@ use super::params::{Params, Planned};
 use super::projection::{self, Projection};
 use super::{Key, NAME, PackageUpgrade, failed, point};
 use crate::actions::command::{Invocation, Output};
-use crate::actions::{reach, read_params};
+use crate::actions::{log, now, reach, read_params};
 
 /// Locks that package managers hold while they work.
 const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
@@ -87,7 +87,7 @@ impl PackageUpgrade {
     /// The executor's own rules, looked at again whatever the order says.
     pub(super) fn permit(&self, params: &Params, first: bool) -> Result<(), ActionError> {
         let rules = self.rules.current()?;
-        rules.permit(NAME, jiff::ZonedDateTime::now().datetime(), first)?;
+        rules.permit(NAME, now(), first)?;
         for package in params.packages.iter().filter(|_| first) {
             if rules.denies_package(&package.name) || rules.denies_package(&package.source) {
                 return Err(ActionError::refused(format!("the executor's rules deny changes to {}", package.name)));
@@ -366,14 +366,6 @@ impl PackageUpgrade {
         }
         Err(ActionError::failed(format!("apt-mark {mark} failed: {}", output.complaint())))
     }
-}
-
-/// The next file for a program's output.
-pub(super) fn log(run: &mut dyn Run) -> Result<PathBuf, ActionError> {
-    let folder = run.vault()?.join("output");
-    capture::make_folder(&folder, 0o700)?;
-    let count = fs::read_dir(&folder).map(|entries| entries.count()).unwrap_or(0);
-    Ok(folder.join(format!("{count:04}.log")))
 }
 
 fn expect(step: &PlannedStep, params: &Params, now: &Projection) -> Result<(), ActionError> {

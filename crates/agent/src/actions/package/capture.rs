@@ -16,6 +16,7 @@ use super::Key;
 use super::dpkg::Database;
 use super::projection::{FileState, Projection, digest_of, state_of};
 use crate::actions::command::{Invocation, Programs};
+use crate::actions::make_folder;
 
 /// Where downloads land before they are moved into the vault, as apt's own user must be able to write there.
 const STAGING: &str = "/var/cache/stanch/fetch";
@@ -201,12 +202,6 @@ fn staging() -> Result<PathBuf, ActionError> {
     let uid = users.lines().find_map(|line| line.strip_prefix("_apt:x:")?.split(':').next()?.parse().ok());
     chown(&inner, uid, None).map_err(cannot)?;
     Ok(inner)
-}
-
-pub(crate) fn make_folder(folder: &Path, mode: u32) -> Result<(), ActionError> {
-    let cannot = |e| ActionError::caused(format!("cannot make {}", folder.display()), e);
-    fs::create_dir_all(folder).map_err(cannot)?;
-    fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(cannot)
 }
 
 /// Puts the configuration files of these packages aside.

@@ -51,9 +51,10 @@ pub(crate) mod point {
     pub(crate) const DOWNGRADED: &str = "undo-installed";
     pub(crate) const RESTORED: &str = "undo-restored";
     pub(crate) const UNMARKED: &str = "undo-marked";
-    pub(crate) const ALL: [&str; 13] = [
+    pub(crate) const RESTARTED: &str = "undo-restarted";
+    pub(crate) const ALL: [&str; 14] = [
         CHECKED, HEALED, CAPTURED, FETCHED, SIMULATED, INSTALLED, BROKEN, MARKED, COMPARED, REHEARSED, DOWNGRADED,
-        RESTORED, UNMARKED,
+        RESTORED, UNMARKED, RESTARTED,
     ];
 }
 

@@ -16,7 +16,7 @@ use super::dpkg::{self, Database};
 use super::params::{Conffiles, Params, Planned, To, Want};
 use super::simulation::Simulation;
 use super::{Key, NAME, PackageUpgrade, capture, failed, formats, projection};
-use crate::actions::read_request;
+use crate::actions::{now, read_request};
 
 /// The package this program comes in.
 const OWN_SOURCE: &str = "stanch";
@@ -58,7 +58,7 @@ impl Objection {
 impl PackageUpgrade {
     pub(super) fn planned(&self, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError> {
         let rules = self.rules.current()?;
-        rules.permit(NAME, jiff::ZonedDateTime::now().datetime(), true)?;
+        rules.permit(NAME, now(), true)?;
         let mut answer = PlanAnswer::default();
         let mut wanted: BTreeMap<String, (BTreeSet<ItemId>, Option<DebVersion>)> = BTreeMap::new();
         for request in requests {

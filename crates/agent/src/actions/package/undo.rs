@@ -13,7 +13,7 @@ use stanch_action::{ActionError, Applied, Run};
 use stanch_model::id::ItemId;
 use stanch_model::plan::Change;
 
-use super::apply::{line, log, reached, state, value, versions_changed};
+use super::apply::{line, reached, state, value, versions_changed};
 use super::apt::{self, Leave};
 use super::capture::{self, Captured, Deb, LEFTOVERS};
 use super::dpkg::{Conffile, Database};
@@ -22,7 +22,9 @@ use super::projection::{self, FileState, Projection, state_of};
 use super::simulation::Simulation;
 use super::{Key, PackageUpgrade, failed, point};
 use crate::actions::command::Invocation;
-use crate::actions::reach;
+use crate::actions::service::restart::{self, Outcome};
+use crate::actions::service::running;
+use crate::actions::{log, reach};
 
 /// What this undo is about, decided once.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -88,7 +90,12 @@ impl PackageUpgrade {
             self.mark("manual", &manual, params.lock_timeout_seconds, run)?;
             reach(run, point::UNMARKED, json!({}))?;
         }
-        self.proven(params, &scope, &captured, &kept)
+        let applied = self.proven(params, &scope, &captured, &kept)?;
+        if !reached(run.reached(), point::RESTARTED) {
+            self.restart(&scope, run)?;
+            reach(run, point::RESTARTED, json!({}))?;
+        }
+        Ok(applied)
     }
 
     /// Chooses what goes back, and refuses if any of it is no longer as the upgrade left it.
@@ -345,6 +352,31 @@ impl PackageUpgrade {
             }
         }
         Ok(())
+    }
+
+    /// What still runs the version that was taken back is started anew: a bad version must not live on in memory.
+    fn restart(&self, scope: &Scope, run: &mut dyn Run) -> Result<(), ActionError> {
+        let names: BTreeSet<String> = scope.all().map(|planned| planned.name.clone()).collect();
+        let stale = running::stale(Some(&names))?;
+        let rules = self.rules.current()?;
+        let mut down = Vec::new();
+        for entry in restart::sort(self.host(), &rules, &stale, &running::own_services()?)? {
+            if let Some(why) = &entry.left {
+                run.progress(&format!("{} still runs what was taken back and is left to a person: {why}", entry.name));
+                continue;
+            }
+            run.progress(&format!("restarting {}", entry.name));
+            let (outcome, output) = restart::restart(self.host(), &entry, log(run)?)?;
+            run.evidence(&format!("restart of {}", entry.name), &output);
+            if let Outcome::Failed(why) = outcome {
+                down.push(why);
+            }
+        }
+        if down.is_empty() {
+            return Ok(());
+        }
+        Err(ActionError::failed(format!("the packages are back, but {}", down.join("; ")))
+            .with_hint("`journalctl -u` or its own log says why it does not start"))
     }
 
     /// The projection of before, or a failure that says where it differs.

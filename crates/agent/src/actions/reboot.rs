@@ -1,0 +1,290 @@
+//! `host.reboot`: the only way to a newer kernel.
+//!
+//! It is declared and planned like everything else, and gated twice: the executor's rules must allow it, and nobody may
+//! be at work on the host.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stanch_action::{
+    Action, ActionError, Applied, Definition, Idempotency, Observation, Place, PlanAnswer, Run, Verification,
+};
+use stanch_model::asset::Asset;
+use stanch_model::facts::{HostFacts, KernelFacts, KernelImage, Known};
+use stanch_model::id::ItemId;
+use stanch_model::order::{CheckOutcome, PlanRefusal, StepRequest};
+use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
+
+use super::command::{Invocation, Programs};
+use super::service::probes;
+use super::{check, log, reach, read_params, read_request};
+use crate::facts::{self, Options};
+use crate::rules::Rules;
+
+/// The action's name.
+pub const NAME: &str = "host.reboot";
+
+const SCHEDULED: &str = "scheduled";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Want {
+    when: When,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum When {
+    /// Only if a newer kernel of the running flavour is installed.
+    KernelDue,
+    /// In any case.
+    Always,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    boot_id: String,
+    running: String,
+    expected: String,
+}
+
+fn request_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["when"],
+        "additionalProperties": false,
+        "properties": {"when": {"enum": ["kernel_due", "always"]}},
+    })
+}
+
+fn params_schema() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "type": "object",
+        "required": ["boot_id", "running", "expected"],
+        "additionalProperties": false,
+        "properties": {"boot_id": text, "running": text, "expected": text},
+    })
+}
+
+/// What this action needs to know of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    boot_id: String,
+    kernel: KernelFacts,
+}
+
+/// Reads the boot and the kernels.
+fn this_host() -> Result<Seen, ActionError> {
+    let facts: HostFacts =
+        facts::host(&Options::this_host()).map_err(|e| ActionError::caused("cannot read the host's facts", e))?;
+    let known = |why: String| ActionError::failed(format!("cannot tell which kernel runs: {why}"));
+    let boot_id = match facts.boot_id {
+        Known::Known(id) => id,
+        Known::Unknown(why) => return Err(known(why)),
+    };
+    match facts.kernel {
+        Known::Known(kernel) => Ok(Seen { boot_id, kernel }),
+        Known::Unknown(why) => Err(known(why)),
+    }
+}
+
+/// The newest installed image of the running one's flavour, if it is not the running one.
+pub(crate) fn due(kernel: &KernelFacts) -> Option<&KernelImage> {
+    let running = kernel.installed.iter().find(|image| image.release == kernel.running_release)?;
+    let newest = kernel
+        .installed
+        .iter()
+        .filter(|image| image.flavour == running.flavour)
+        .max_by(|a, b| a.version.cmp(&b.version))?;
+    let booted = kernel.running_version.as_ref().unwrap_or(&running.version);
+    (newest.version > *booted).then_some(newest)
+}
+
+/// The action.
+pub struct HostReboot {
+    definition: Definition,
+    host: Arc<dyn Programs>,
+    rules: Rules,
+    seen: fn() -> Result<Seen, ActionError>,
+}
+
+impl HostReboot {
+    /// The action on this host, under these rules.
+    pub fn new(host: Arc<dyn Programs>, rules: Rules) -> Self {
+        let definition = Definition {
+            name: NAME,
+            summary: "Reboot the host into its newest installed kernel",
+            technique: "D3-SU",
+            request_schema,
+            params_schema,
+            idempotency: Idempotency::Keyed,
+            reversibility: Reversibility::Transient,
+            disruption: Disruption::Outage,
+            closes_exposure: true,
+            safe_points: &[SCHEDULED],
+            place: Place::Host,
+        };
+        Self { definition, host, rules, seen: this_host }
+    }
+
+    fn observation(seen: &Seen) -> Observation {
+        Observation { projection: json!({"boot_id": seen.boot_id, "kernel": seen.kernel.running_release}) }
+    }
+
+    /// Sessions of people, other than the one this runs in.
+    fn sessions(&self) -> Result<Vec<String>, ActionError> {
+        let own = std::fs::read_to_string("/proc/self/sessionid").unwrap_or_default();
+        let systemd = std::path::Path::new("/run/systemd/system").is_dir() && self.host.has("loginctl");
+        let invocation = if systemd {
+            Invocation::reading("loginctl", ["list-sessions", "--no-legend", "--no-pager"])
+        } else {
+            Invocation::reading("who", [] as [&str; 0])
+        };
+        let output = self.host.run(&invocation).map_err(|e| ActionError::caused("cannot tell who is at work", e))?;
+        if !output.ok() {
+            return Err(ActionError::failed(format!("cannot tell who is at work: {}", output.complaint())));
+        }
+        let lines = output.text();
+        let others = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        Ok(others
+            .filter(|line| !systemd || line.split_whitespace().next() != Some(own.trim()))
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+impl Action for HostReboot {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn observe(&self, _target: &Asset, _params: &Value) -> Result<Observation, ActionError> {
+        Ok(Self::observation(&(self.seen)()?))
+    }
+
+    fn plan(&self, _target: &Asset, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError> {
+        let mut answer = PlanAnswer::default();
+        let mut wanted = Vec::new();
+        let mut always = false;
+        for request in requests {
+            let want: Want = read_request(request)?;
+            always |= want.when == When::Always;
+            wanted.extend(request.items.iter().cloned());
+        }
+        if let Err(error) = self.rules.current()?.permit(NAME, super::now(), true) {
+            answer.refused.push(PlanRefusal {
+                items: wanted,
+                reason: error.to_string(),
+                hint: Some(format!("`reboot = true` in {}", crate::rules::PATH)),
+            });
+            return Ok(answer);
+        }
+        let seen = (self.seen)()?;
+        let newer = due(&seen.kernel);
+        if newer.is_none() && !always {
+            answer.compliant = wanted;
+            return Ok(answer);
+        }
+        let running = seen.kernel.running_release.clone();
+        let expected = newer.map_or_else(|| running.clone(), |image| image.release.clone());
+        let version = newer.map(|image| format!("{} {}", image.package, image.version));
+        let params = Params { boot_id: seen.boot_id.clone(), running: running.clone(), expected: expected.clone() };
+        answer.steps.push(PlannedStep {
+            action: NAME.to_owned(),
+            params: serde_json::to_value(params).map_err(|e| ActionError::caused("cannot write the parameters", e))?,
+            before: Self::observation(&seen)
+                .digest()
+                .map_err(|e| ActionError::caused("the projection has no digest", e))?,
+            changes: vec![Change {
+                subject: "kernel".to_owned(),
+                before: Some(running),
+                after: Some(expected),
+                note: version,
+            }],
+            reversibility: Reversibility::Transient,
+            undo: "cancels the reboot while it has not begun; afterwards there is nothing to restore".to_owned(),
+            disruption: Disruption::Outage,
+        });
+        Ok(answer)
+    }
+
+    fn apply(&self, _target: &Asset, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
+        let params: Params = read_params(&step.params)?;
+        let seen = (self.seen)()?;
+        let line = Change {
+            subject: "kernel".to_owned(),
+            before: Some(params.running.clone()),
+            after: Some(seen.kernel.running_release.clone()),
+            note: None,
+        };
+        let scheduled = run.reached().iter().any(|checkpoint| checkpoint.point == SCHEDULED);
+        if scheduled && seen.boot_id != params.boot_id {
+            return Ok(Applied { changed: true, changes: vec![line], after: Self::observation(&seen) });
+        }
+        self.rules.current()?.permit(NAME, super::now(), true)?;
+        let after = Self::observation(&seen);
+        if after.digest().map_err(|e| ActionError::caused("the projection has no digest", e))? != step.before {
+            return Err(ActionError::Refused {
+                message: "the host was rebooted since this was planned".to_owned(),
+                moved: vec![line],
+            });
+        }
+        let sessions = self.sessions()?;
+        if !sessions.is_empty() {
+            return Err(ActionError::refused(format!("people are at work on the host: {}", sessions.join("; "))));
+        }
+        if !scheduled {
+            reach(run, SCHEDULED, json!({"boot_id": params.boot_id}))?;
+        }
+        let why = "Stanch: reboot into the newest kernel";
+        let output = self
+            .host
+            .run(&Invocation::changing("shutdown", ["-r", "+1", why], log(run)?))
+            .map_err(|e| ActionError::caused("cannot schedule the reboot", e))?;
+        run.evidence("shutdown -r", &output.stdout);
+        if !output.ok() {
+            return Err(ActionError::failed(format!("the reboot was not scheduled: {}", output.complaint())));
+        }
+        let line = Change { after: Some("rebooting in a minute".to_owned()), ..line };
+        Ok(Applied { changed: true, changes: vec![line], after })
+    }
+
+    fn verify(&self, _target: &Asset, step: &PlannedStep) -> Result<Verification, ActionError> {
+        let params: Params = read_params(&step.params)?;
+        let seen = (self.seen)()?;
+        let running = &seen.kernel.running_release;
+        let (outcome, detail) = if seen.boot_id == params.boot_id {
+            (CheckOutcome::Inconclusive, "the host has not rebooted yet".to_owned())
+        } else if *running == params.expected && due(&seen.kernel).is_none() {
+            (CheckOutcome::Successful, format!("rebooted, {running} runs"))
+        } else {
+            (CheckOutcome::Failed, format!("rebooted, but {running} runs and not {}", params.expected))
+        };
+        let mut checks = vec![check("kernel", outcome, detail)];
+        checks.extend(probes(self.host.as_ref(), &self.rules.current()?));
+        Ok(Verification { checks })
+    }
+
+    fn undo(
+        &self,
+        _target: &Asset,
+        step: &PlannedStep,
+        _items: &[ItemId],
+        run: &mut dyn Run,
+    ) -> Result<Applied, ActionError> {
+        let params: Params = read_params(&step.params)?;
+        let seen = (self.seen)()?;
+        let pending = seen.boot_id == params.boot_id && run.applied().iter().any(|point| point.point == SCHEDULED);
+        if pending {
+            let output = self
+                .host
+                .run(&Invocation::changing("shutdown", ["-c"], log(run)?))
+                .map_err(|e| ActionError::caused("cannot cancel the reboot", e))?;
+            run.evidence("shutdown -c", &output.stdout);
+        }
+        Ok(Applied { changed: pending, changes: Vec::new(), after: Self::observation(&seen) })
+    }
+}
