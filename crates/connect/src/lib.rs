@@ -1,1 +1,4 @@
-//! placeholder
+//! The outside world: one folder for each system that Stanch talks to. What comes from there is bytes; what they mean
+//! is decided elsewhere.
+
+pub mod feeds;
