@@ -19,7 +19,7 @@ use super::deb822::Stanzas;
 use super::root::Stamp;
 use config::Config;
 pub(crate) use index::Entry;
-use pins::{Archive, Offer, Pins};
+use pins::{Archive, Fate, Offer, Pins};
 use release::{ListName, Release};
 
 const LISTS: &str = "/var/lib/apt/lists";
@@ -237,30 +237,36 @@ fn join(
             archives: &carried,
             installed: true,
         };
-        for version in versions.iter().filter(|version| version.entry.version != package.version.as_str()) {
-            let Ok(number) = version.entry.version.parse::<DebVersion>() else { continue };
-            if number <= package.version {
+        let newer: Vec<(&Version<'_>, DebVersion, Vec<Archive<'_>>)> = versions
+            .iter()
+            .filter(|version| version.entry.version != package.version.as_str())
+            .filter_map(|version| Some((*version, version.entry.version.parse::<DebVersion>().ok()?)))
+            .filter(|(_, number)| *number > package.version)
+            .map(|(version, number)| (version, number, archives(&version.lists)))
+            .collect();
+        let offers = newer.iter().map(|(version, _, archives)| Offer {
+            name: &package.name,
+            architecture: &version.entry.architecture,
+            source: version.entry.source().0,
+            version: &version.entry.version,
+            archives,
+            installed: false,
+        });
+        let rivals: Vec<Offer<'_>> = offers.chain([installed]).collect();
+        for ((version, number, _), offer) in newer.iter().zip(&rivals) {
+            let fate = pins.fate(offer, &rivals);
+            if fate == Fate::NotAutomatic {
                 continue;
             }
-            let (source, source_version) = version.entry.source();
-            let offered = archives(&version.lists);
-            let offer = Offer {
-                name: &package.name,
-                architecture: &version.entry.architecture,
-                source,
-                version: &version.entry.version,
-                archives: &offered,
-                installed: false,
-            };
-            if pins.archive_keeps_away(&offer, &installed) {
-                continue;
-            }
-            let pinned_away = pins.keep_away(&offer, &installed);
-            let source_version = source_version.parse().unwrap_or_else(|_| number.clone());
+            let source_version = version.entry.source().1.parse().unwrap_or_else(|_| number.clone());
             let known = candidates.entry(package.name.clone()).or_default();
             for origin in version.lists.iter().filter_map(&origin) {
-                let candidate =
-                    Candidate { version: number.clone(), source_version: source_version.clone(), origin, pinned_away };
+                let candidate = Candidate {
+                    version: number.clone(),
+                    source_version: source_version.clone(),
+                    origin,
+                    pinned_away: fate == Fate::KeptAway,
+                };
                 if !known.contains(&candidate) {
                     known.push(candidate);
                 }

@@ -53,6 +53,17 @@ enum Key {
     Either,
 }
 
+/// What apt does with an offered version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It may choose it.
+    Open,
+    /// The owner's settings keep it away.
+    KeptAway,
+    /// Its archive does not want to be chosen (backports over a release), and the owner did not ask for it.
+    NotAutomatic,
+}
+
 /// One archive's index, as pins see it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Archive<'a> {
@@ -118,17 +129,18 @@ impl Pins {
         }
     }
 
-    /// Whether the owner's settings keep apt from choosing `offer` over what is installed.
-    pub(crate) fn keep_away(&self, offer: &Offer<'_>, installed: &Offer<'_>) -> bool {
-        let priority = self.priority(offer);
-        (priority <= 0 || priority < self.priority(installed)) && !self.archive_keeps_away(offer, installed)
-    }
-
-    /// Whether the archives' own settings do, whatever the owner says: backports over a release.
-    pub(crate) fn archive_keeps_away(&self, offer: &Offer<'_>, installed: &Offer<'_>) -> bool {
-        let unset = Self::default();
-        let silent = unset.priority(offer) < unset.priority(installed);
-        silent && self.priority(offer) < self.priority(installed)
+    /// What becomes of `offer` when it stands against `rivals`: the installed version and what is newer than it.
+    pub(crate) fn fate(&self, offer: &Offer<'_>, rivals: &[Offer<'_>]) -> Fate {
+        let loses = |pins: &Self| {
+            let priority = pins.priority(offer);
+            priority <= 0 || rivals.iter().any(|rival| pins.priority(rival) > priority)
+        };
+        match (loses(self), loses(&Self::default())) {
+            (false, _) => Fate::Open,
+            (true, false) => Fate::KeptAway,
+            (true, true) if self.priority(offer) < 0 => Fate::KeptAway,
+            (true, true) => Fate::NotAutomatic,
+        }
     }
 
     /// apt's priority of a version.
@@ -161,13 +173,14 @@ impl Pin {
             };
             let (pattern, architecture) = pattern.split_once(':').unwrap_or((pattern, "any"));
             let fits = matches!(architecture, "any" | "native" | "*") || architecture == offer.architecture;
-            fits && glob(pattern, name)
+            // apt looks plain names up as they are, and matches patterns without regard to case.
+            fits && glob(pattern, name, pattern.contains(['*', '?', '[']))
         })
     }
 
     fn fits(&self, offer: &Offer<'_>) -> bool {
         match &self.what {
-            What::Version(pattern) => glob(pattern, offer.version),
+            What::Version(pattern) => glob(pattern, offer.version, true),
             _ => offer.archives.iter().any(|archive| self.holds(archive)),
         }
     }
@@ -176,15 +189,15 @@ impl Pin {
         let release = archive.release;
         match &self.what {
             What::Version(_) => false,
-            What::Site(site) => glob(site, archive.site),
+            What::Site(site) => glob(site, archive.site, true),
             What::Release(keys) => keys.iter().all(|(key, value)| match key {
-                Key::Suite => glob(value, &release.suite),
-                Key::Codename => glob(value, &release.codename),
-                Key::Either => glob(value, &release.suite) || glob(value, &release.codename),
-                Key::Origin => glob(value, &release.origin),
-                Key::Label => glob(value, &release.label),
-                Key::Component => glob(value, archive.component),
-                Key::Version => glob(value, &release.version),
+                Key::Suite => glob(value, &release.suite, true),
+                Key::Codename => glob(value, &release.codename, true),
+                Key::Either => glob(value, &release.suite, true) || glob(value, &release.codename, true),
+                Key::Origin => glob(value, &release.origin, true),
+                Key::Label => glob(value, &release.label, true),
+                Key::Component => glob(value, archive.component, true),
+                Key::Version => glob(value, &release.version, true),
                 Key::Architecture => true,
             }),
         }
@@ -252,9 +265,9 @@ fn shorten(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
 }
 
-/// Matches as the shell does, without regard to case: `*`, `?` and `[...]`. Takes time in proportion to the product of
+/// Matches as the shell does, with or without regard to case: `*`, `?` and `[...]`. Takes time in proportion to the product of
 /// the lengths, never more, whatever the pattern.
-pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str, fold: bool) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -266,8 +279,8 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
                 continue;
             }
             Some(b'?') => Some(1),
-            Some(b'[') => set(pattern.get(p..).unwrap_or_default(), *byte),
-            Some(other) => other.eq_ignore_ascii_case(byte).then_some(1),
+            Some(b'[') => set(pattern.get(p..).unwrap_or_default(), *byte, fold),
+            Some(other) => (other == byte || fold && other.eq_ignore_ascii_case(byte)).then_some(1),
             None => None,
         };
         match (step, star) {
@@ -287,14 +300,15 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
 }
 
 /// The length of the set at the start of a pattern when it holds the byte.
-fn set(pattern: &[u8], byte: u8) -> Option<usize> {
+fn set(pattern: &[u8], byte: u8, fold: bool) -> Option<usize> {
     let end = pattern.iter().skip(2).position(|byte| *byte == b']')? + 2;
     let inner = pattern.get(1..end)?;
     let (negated, inner) = match inner.first() {
         Some(b'!' | b'^') => (true, inner.get(1..)?),
         _ => (false, inner),
     };
-    let byte = byte.to_ascii_lowercase();
+    let folded = |byte: u8| if fold { byte.to_ascii_lowercase() } else { byte };
+    let byte = folded(byte);
     let mut found = false;
     let mut at = 0;
     while let Some(first) = inner.get(at) {
@@ -302,8 +316,50 @@ fn set(pattern: &[u8], byte: u8) -> Option<usize> {
             (Some(b'-'), Some(last)) => (last, 3),
             _ => (first, 1),
         };
-        found |= (first.to_ascii_lowercase()..=last.to_ascii_lowercase()).contains(&byte);
+        found |= (folded(*first)..=folded(*last)).contains(&byte);
         at += step;
     }
     (found != negated).then_some(end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn patterns_match_as_the_shell_does() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abbd", false),
+            ("a?c", "abc", true),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[]x", "]x", false),
+            ("1.27*", "1.27.0-1", true),
+            ("A", "a", false),
+        ] {
+            assert_eq!(glob(pattern, text, false), expected, "{pattern} {text}");
+        }
+        assert!(glob("A[B]*", "abc", true));
+    }
+
+    #[test]
+    fn a_hostile_pattern_ends() {
+        assert!(!glob(&"*a".repeat(200), &"b".repeat(20_000), true));
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_matches_itself_and_everything_matches_a_star(text in "[a-z0-9.+~-]{0,20}") {
+            prop_assert!(glob(&text, &text, false) && glob("*", &text, true));
+        }
+
+        #[test]
+        fn any_preferences_are_read(text in "((Package|Pin|Pin-Priority|#x|Explanation): [a-z*/=, \\[\\]-]{0,20}\n{1,2}){0,10}") {
+            let mut pins = Pins::default();
+            pins.add("x", text.as_bytes());
+        }
+    }
 }
