@@ -10,6 +10,8 @@
 mod advance;
 mod back;
 mod defect;
+#[cfg(test)]
+mod simulator;
 mod take;
 mod wait;
 mod word;

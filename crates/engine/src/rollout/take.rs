@@ -218,6 +218,12 @@ impl Machine {
         }
         let outcome = judgement.outcome;
         let first = task.state == T::Succeeded;
+        // Asked twice in one round, the worse of two clear answers stands; an unclear one takes no clear one back.
+        if task.judged_round == round
+            && task.judgement.as_ref().is_some_and(|known| clear(known) && outcome < CheckOutcome::Failed)
+        {
+            return Ok(());
+        }
         task.judgement = Some(judgement);
         task.judged_round = round;
         match outcome {
@@ -228,14 +234,20 @@ impl Machine {
     }
 
     fn reach(&mut self, asset: &AssetId, reachable: bool) -> Result<(), Illegal> {
-        let current = self.wave().unwrap_or(0);
+        let resumes = self.rollout.pause.as_ref().map_or(self.rollout.state, |pause| pause.resume);
+        // While a wave is checked or watched, it takes nobody in any more.
+        let next = match resumes {
+            S::Verifying(wave) | S::Baking(wave) => wave + 1,
+            S::Rolling(wave) => wave,
+            _ => 0,
+        };
         for at in self.tasks_where(|task| task.asset == *asset) {
             let Some(task) = self.rollout.tasks.get_mut(at) else { continue };
             task.away = !reachable;
             match task.state {
                 T::Pending if !reachable => self.task_to(at, T::Deferred)?,
                 // One that was left behind by its wave waits for another plan.
-                T::Deferred if reachable && task.wave >= current => self.task_to(at, T::Pending)?,
+                T::Deferred if reachable && task.wave >= next => self.task_to(at, T::Pending)?,
                 _ => {}
             }
         }
@@ -329,4 +341,8 @@ impl Machine {
             _ => Err(Illegal::NotNow { event: "cancelling", state }),
         }
     }
+}
+
+fn clear(judgement: &Judgement) -> bool {
+    judgement.outcome != CheckOutcome::Inconclusive
 }
