@@ -307,7 +307,12 @@ impl<'a> Pass<'a> {
     }
 
     fn grant_of(&self, steps: Vec<PlannedStep>) -> Result<Grant, Wrong> {
-        let items = self.world.requests().into_iter().flat_map(|request| request.items).collect();
+        let mut items = Vec::new();
+        for item in self.world.requests().into_iter().flat_map(|request| request.items) {
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
         let leaf = Leaf { asset: self.world.asset(), items, steps };
         let canonical = |error| Wrong::Action(format!("the leaf has no canonical form: {error}"));
         let leaf_hash = leaf.hash().map_err(canonical)?;

@@ -15,12 +15,22 @@ pub(super) fn run(world: &mut dyn World, report: &mut ConformanceReport) -> Opti
         report.row("drift before undo is refused", "", || drift_before_undo(world));
     }
     for want in world.bad_wants() {
-        report.row("bad request plans nothing", &want.to_string(), || bad_want(world, &want));
+        report.row(&named("bad request plans nothing", &want), "", || bad_want(world, &want));
     }
     for params in world.bad_params() {
-        report.row("bad parameters change nothing", &params.to_string(), || bad_params(world, &params));
+        report.row(&named("bad parameters change nothing", &params), "", || bad_params(world, &params));
     }
     reference
+}
+
+/// A check with what was tried in it, cut short.
+fn named(check: &str, input: &Value) -> String {
+    let mut name = format!("{check}: {input}");
+    if name.len() > 80 {
+        name.truncate(name.floor_char_boundary(77));
+        name.push_str("...");
+    }
+    name
 }
 
 fn clean_pass(world: &mut dyn World, report: &mut ConformanceReport) -> Option<Reference> {
