@@ -6,6 +6,7 @@
 //! except tests.
 
 pub mod archive;
+pub mod conformance;
 pub mod debian;
 mod host;
 mod scratch;
