@@ -2,13 +2,17 @@
 //!
 //! An action that was only tried against a fake `apt` has not been tried. This crate makes roots of a real Debian
 //! ([`debian`]), copies of them in namespaces of their own that can be run, cut off and booted again ([`world`]), and
-//! package archives whose contents a test decides ([`archive`]). It needs root and util-linux; nothing depends on it
+//! package archives whose contents a test decides ([`archive`]). Long proofs have a whole server behind the times
+//! ([`live`]) and a real browser ([`browser`]). It needs root and util-linux; nothing depends on it
 //! except tests.
 
 pub mod archive;
+pub mod browser;
+pub mod claims;
 pub mod conformance;
 pub mod debian;
 mod host;
+pub mod live;
 mod scratch;
 mod wait;
 pub mod world;

@@ -1,6 +1,7 @@
-//! Tests of the worlds, and of the rooms: which crate may know which.
+//! Tests of the worlds and the browser, and of the rooms: which crate may know which.
 
+mod browser;
+mod downloads;
 mod rooms;
-mod server;
 mod systemd;
 mod worlds;

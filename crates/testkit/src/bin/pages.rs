@@ -1,0 +1,219 @@
+//! Every page in a real browser: light, dark and narrow, without a complaint of the browser, reachable by keyboard.
+//!
+//! `pages BINARY FOLDER` does things on a real server so that there is something to see, walks through all kinds of
+//! pages, leaves a picture of each in FOLDER and prints a claim a line. `pages BINARY FOLDER here` looks at this
+//! machine instead, and changes nothing on it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use stanch_testkit::browser::{Browser, Look};
+use stanch_testkit::claims::Claims;
+use stanch_testkit::live::Live;
+use stanch_testkit::{Process, wait_until};
+
+/// Pages of one kind that are looked at: remediations differ by state, the rest look alike.
+const OF_A_KIND: &[(&str, usize)] = &[("remediations", 6), ("items", 3), ("findings", 2)];
+/// The slowest a page may be, in milliseconds until it has loaded.
+const SLOWEST: u128 = 1000;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args_os().skip(1);
+    let binary = arguments.next().map(PathBuf::from).context("which binary? pages TARGET/stanch FOLDER [here]")?;
+    let folder = arguments.next().map(PathBuf::from).context("which folder for the pictures?")?;
+    let here = arguments.next().is_some();
+    fs::create_dir_all(&folder)?;
+    let site = if here { Site::here(&binary)? } else { Site::server(&binary)? };
+    let mut claims = Claims::new();
+    look_at(&site, &folder, &mut claims)?;
+    claims.end()
+}
+
+/// Something with pages.
+struct Site {
+    address: String,
+    link: String,
+    _server: Server,
+}
+
+/// What runs behind it; ends with it.
+enum Server {
+    World { _up: Process, _live: Box<Live> },
+    Here { child: Child, _data: tempfile::TempDir },
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Self::Here { child, .. } = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Site {
+    /// A server on which things were planned, fixed and taken back.
+    fn server(binary: &Path) -> Result<Self> {
+        let live = Live::boot(binary)?;
+        let port = free_port()?;
+        let up = live.up(port)?;
+        let done = |arguments: &[&str]| -> Result<()> {
+            let output = live.stanch(arguments)?;
+            eprintln!("stanch {}: {}\n{}", arguments.join(" "), output.status, output.all());
+            Ok(())
+        };
+        wait_until("there are work items", Duration::from_secs(120), || {
+            let items = live.stanch(["findings", "--json", "--quiet"])?;
+            Ok(items.ok() && !items.text().trim().is_empty())
+        })?;
+        done(&["fix", "nginx", "--yes"])?;
+        done(&["fix", "curl", "rsync", "--yes"])?;
+        done(&["undo", "last", "--yes"])?;
+        done(&["plan", "openssl"])?;
+        let link = link(&live.stanch(["sign-in", "--json", "--quiet"])?.stdout)?;
+        let server = Server::World { _up: up, _live: Box::new(live) };
+        Ok(Self { address: format!("http://127.0.0.1:{port}"), link, _server: server })
+    }
+
+    /// This machine, only looked at.
+    fn here(binary: &Path) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        let port = free_port()?;
+        let mut up = Command::new(binary);
+        up.args(["up", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"]).arg(data.path());
+        let child = up.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut server = Server::Here { child, _data: data };
+        let stanch = |data: &Path, arguments: &[&str]| -> Result<std::process::Output> {
+            Ok(Command::new(binary).args(arguments).arg("--data-dir").arg(data).stdin(Stdio::null()).output()?)
+        };
+        let Server::Here { child, _data: data } = &mut server else { bail!("no server") };
+        wait_until("there are work items", Duration::from_secs(120), || {
+            if let Some(status) = child.try_wait()? {
+                bail!("`stanch up` ended with {status}");
+            }
+            // Before its socket is there, a command would start a server of its own.
+            if !data.path().join("control.sock").exists() {
+                return Ok(false);
+            }
+            Ok(!stanch(data.path(), &["findings", "--json", "--quiet"])?.stdout.is_empty())
+        })?;
+        let link = link(&stanch(data.path(), &["sign-in", "--json", "--quiet"])?.stdout)?;
+        Ok(Self { address: format!("http://127.0.0.1:{port}"), link, _server: server })
+    }
+}
+
+fn look_at(site: &Site, folder: &Path, claims: &mut Claims) -> Result<()> {
+    let browser = Browser::start()?;
+    browser.look(Look::LIGHT)?;
+    browser.open(&site.link)?;
+    let flaws = browser.flaws()?;
+    browser.photograph(&folder.join("sign-in.light.png"))?;
+    claims.claim("sign-in", flaws.is_empty(), json!({"flaws": flaws.len()}), || flaws.join("; "));
+    browser.click("main button")?;
+    wait_until("signing in leads to the front page", Duration::from_secs(10), || {
+        Ok(browser.address()?.trim_end_matches('/') == site.address)
+    })?;
+    let pages = crawl(&browser, site)?;
+    for (name, path) in &pages {
+        let page = Seen::of(&browser, &format!("{}{path}", site.address), folder, name)?;
+        let holds = page.flaws.is_empty() && page.missed.is_empty() && page.slowest < SLOWEST;
+        claims.claim(
+            name,
+            holds,
+            json!({
+                "path": path,
+                "flaws": page.flaws.len(),
+                "controls": page.controls,
+                "not_by_keyboard": page.missed.len(),
+                "slowest_load_ms": u64::try_from(page.slowest).unwrap_or(u64::MAX),
+            }),
+            || [page.flaws.join("; "), page.missed.join("; ")].join("; "),
+        );
+    }
+    let kinds: BTreeSet<&str> = pages.values().map(|path| path.split('/').nth(1).unwrap_or_default()).collect();
+    let whole = ["", "items", "remediations", "ledger", "feeds"].iter().all(|kind| kinds.contains(kind));
+    claims.claim("every page", whole, json!({"pages": pages.len(), "pictures": pages.len() * 3 + 1}), || {
+        format!("only {kinds:?} were found by following links")
+    });
+    Ok(())
+}
+
+/// What a page is like, seen three ways.
+struct Seen {
+    flaws: Vec<String>,
+    controls: usize,
+    missed: Vec<String>,
+    slowest: u128,
+}
+
+impl Seen {
+    fn of(browser: &Browser, address: &str, folder: &Path, name: &str) -> Result<Self> {
+        let mut seen = Self { flaws: Vec::new(), controls: 0, missed: Vec::new(), slowest: 0 };
+        for look in [Look::LIGHT, Look::DARK, Look::NARROW] {
+            browser.look(look)?;
+            let began = Instant::now();
+            browser.open(address)?;
+            seen.slowest = seen.slowest.max(began.elapsed().as_millis());
+            seen.flaws.extend(browser.flaws()?.into_iter().map(|flaw| format!("{}: {flaw}", look.name())));
+            browser.photograph(&folder.join(format!("{name}.{}.png", look.name())))?;
+            if look == Look::LIGHT {
+                (seen.controls, seen.missed) = browser.walk()?;
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// Every page that can be reached by links from the front page, some of each kind, by a name for it.
+fn crawl(browser: &Browser, site: &Site) -> Result<BTreeMap<String, String>> {
+    let mut pages = BTreeMap::new();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut waiting = VecDeque::from(["/".to_owned()]);
+    let mut known: BTreeSet<String> = waiting.iter().cloned().collect();
+    while let Some(path) = waiting.pop_front() {
+        let mut parts = path.split('/').skip(1);
+        let (kind, id) = (parts.next().unwrap_or_default(), parts.next());
+        let name = match (kind, id) {
+            ("", _) => "overview".to_owned(),
+            (kind, None) => kind.to_owned(),
+            (kind, Some(_)) => {
+                let most = OF_A_KIND.iter().find(|(name, _)| *name == kind).map_or(1, |(_, most)| *most);
+                let count = kinds.entry(kind.to_owned()).or_default();
+                if *count >= most {
+                    continue;
+                }
+                *count += 1;
+                format!("one-of-{kind}-{count}")
+            }
+        };
+        browser.open(&format!("{}{path}", site.address))?;
+        let links = browser.script(
+            "return [...document.querySelectorAll('a[href]')].map((a) => new URL(a.href))\
+             .filter((u) => u.origin === location.origin && !u.search).map((u) => u.pathname);",
+        )?;
+        for link in links.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let skip = ["/api/", "/static/", "/sign-"].iter().any(|prefix| link.starts_with(prefix));
+            if !skip && known.insert(link.to_owned()) {
+                waiting.push_back(link.to_owned());
+            }
+        }
+        pages.insert(name, path);
+    }
+    // The crawl itself may have complained already; each page is asked again below.
+    browser.complaints()?;
+    Ok(pages)
+}
+
+fn link(answer: &[u8]) -> Result<String> {
+    let answer: Value = serde_json::from_slice(answer).context("`stanch sign-in --json` printed no JSON")?;
+    Ok(answer["url"].as_str().context("`stanch sign-in --json` printed no link")?.to_owned())
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
