@@ -70,8 +70,8 @@ pub struct ItemFilter {
 const PUT: &str = "INSERT INTO item (id, asset, name, body, findings, rank, first_seen, last_seen) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (id) DO UPDATE SET name = $3, body = $4, findings = $5, \
      last_seen = $7, closed_at = NULL";
-const CLOSE: &str =
-    "UPDATE item SET closed_at = $1, findings = 0 WHERE asset = $2 AND closed_at IS NULL AND last_seen < $1";
+const OPEN: &str = "SELECT id FROM item WHERE asset = $1 AND closed_at IS NULL";
+const CLOSE: &str = "UPDATE item SET closed_at = $1, findings = 0 WHERE id = $2";
 const COLUMNS: &str = "SELECT item.id, item.body, item.rank, item.first_seen, item.last_seen, item.closed_at, \
      (SELECT a.body FROM assessment a WHERE a.item = item.id ORDER BY a.at DESC LIMIT 1) AS assessment, \
      (SELECT d.body FROM decision d WHERE d.item = item.id ORDER BY d.at DESC LIMIT 1) AS decision \
@@ -95,12 +95,23 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, Com
             adopt(conn, &item.id, chunk).await?;
         }
     }
-    sqlx::query(CLOSE)
-        .bind(micros(run.at))
+    let open = sqlx::query(OPEN)
         .bind(run.asset.as_str())
-        .execute(conn)
+        .fetch_all(&mut *conn)
         .await
-        .map_err(CommitError::database("close items"))?;
+        .map_err(CommitError::database("read items"))?;
+    for row in &open {
+        let id = Columns::new("item", row).text("id").unwrap_or_default();
+        if run.items.iter().any(|item| item.id.as_str() == id) {
+            continue;
+        }
+        sqlx::query(CLOSE)
+            .bind(micros(run.at))
+            .bind(id)
+            .execute(&mut *conn)
+            .await
+            .map_err(CommitError::database("close items"))?;
+    }
     Ok(Effect::Done)
 }
 

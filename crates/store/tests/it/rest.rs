@@ -1,0 +1,254 @@
+//! The nouns that need few words.
+
+use jiff::SignedDuration;
+use serde_json::json;
+use stanch_model::Digest;
+use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::facts::{HostFacts, Known, OsRelease};
+use stanch_model::order::{Check, CheckOutcome};
+use stanch_store::approval::{Approval, ApprovalVerdict};
+use stanch_store::facts::NewFacts;
+use stanch_store::feed::{Feed, FeedStatus};
+use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
+use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
+use stanch_store::setting::{EPOCH, Setting};
+use stanch_store::suppression::{LiftSuppression, Suppression};
+use stanch_store::verification::Verification;
+use stanch_store::{CommitError, Effect, OpenError, Store, Write};
+
+use crate::world::{at, work_item, world};
+
+fn facts(name: &str, seconds: i64) -> HostFacts {
+    HostFacts {
+        asset: Asset::unlabelled(AssetKind::Host, name, name),
+        collected_at: at(seconds),
+        boot_id: Known::Unknown("not running".into()),
+        os: OsRelease {
+            id: "debian".into(),
+            version_id: Some("12".into()),
+            codename: None,
+            pretty_name: "Debian".into(),
+        },
+        architecture: "amd64".into(),
+        packages: Vec::new(),
+        broken: Vec::new(),
+        candidates: Known::Unknown("none".into()),
+        indexes_at: None,
+        kernel: Known::Unknown("none".into()),
+        stale: Known::Unknown("none".into()),
+        sockets: Known::Unknown("none".into()),
+        updaters: Vec::new(),
+        gaps: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn the_latest_facts_stay_even_when_older_ones_arrive_late() {
+    let world = world().await;
+    let asset = world.asset("host").await;
+    for (seconds, effect) in [(10, Effect::Done), (5, Effect::Unchanged), (20, Effect::Done)] {
+        let put = Write::PutFacts(NewFacts { facts: facts("host", seconds), at: at(30) });
+        assert_eq!(world.store.put(put).await.unwrap().effects, [effect]);
+    }
+    assert_eq!(world.store.facts(&asset).await.unwrap().unwrap().facts, facts("host", 20));
+    assert_eq!(world.store.facts_at(&asset).await.unwrap(), Some(at(20)));
+    let past: Vec<_> = world.store.facts_history(&asset, 10).await.unwrap().into_iter().map(|(at, _)| at).collect();
+    assert_eq!(past, [at(20), at(10)]);
+    let stranger = Write::PutFacts(NewFacts { facts: facts("stranger", 0), at: at(0) });
+    assert!(matches!(world.store.put(stranger).await, Err(CommitError::Database { .. })), "its asset was never seen");
+}
+
+#[tokio::test]
+async fn a_one_time_token_works_once_and_in_time() {
+    let world = world().await;
+    let hash = |name: &str| Digest::of_bytes(name.as_bytes());
+    let token = |name: &str, expires| NewToken {
+        hash: hash(name),
+        purpose: "sign-in".into(),
+        once: true,
+        body: json!({"actor": "operator"}),
+        at: at(0),
+        expires_at: Some(at(expires)),
+    };
+    let used = |name: &str, purpose: &str, seconds| {
+        Write::UseToken(UseToken { hash: hash(name), purpose: purpose.into(), at: at(seconds) })
+    };
+    world.store.put(Write::NewToken(token("a", 10))).await.unwrap();
+    world.store.put(Write::NewToken(token("late", 10))).await.unwrap();
+    assert!(matches!(world.store.put(used("a", "enrol", 1)).await, Err(CommitError::Token)), "for something else");
+    let effects = world.store.put(used("a", "sign-in", 1)).await.unwrap().effects;
+    assert_eq!(effects, [Effect::Token(json!({"actor": "operator"}))]);
+    assert!(matches!(world.store.put(used("a", "sign-in", 2)).await, Err(CommitError::Token)), "a second time");
+    assert!(matches!(world.store.put(used("late", "sign-in", 10)).await, Err(CommitError::Token)), "too late");
+    assert!(matches!(world.store.put(used("never", "sign-in", 1)).await, Err(CommitError::Token)));
+    assert_eq!(world.store.token(&hash("late"), "sign-in", at(1)).await.unwrap(), None, "not a lasting one");
+    let lasting = NewToken { once: false, expires_at: None, purpose: "api".into(), ..token("api", 0) };
+    world.store.put(Write::NewToken(lasting)).await.unwrap();
+    assert!(world.store.token(&hash("api"), "api", at(9)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_session_ends_by_itself_or_when_told() {
+    let world = world().await;
+    let hash = Digest::of_bytes(b"secret");
+    let new =
+        NewSession { hash, actor: "operator".into(), body: json!({"role": "admin"}), at: at(0), expires_at: at(10) };
+    world.store.put(Write::NewSession(new)).await.unwrap();
+    assert_eq!(world.store.session(&hash, at(9)).await.unwrap().unwrap().actor, "operator");
+    assert_eq!(world.store.session(&hash, at(10)).await.unwrap(), None);
+    world.store.put(Write::EndSession(EndSession { hash })).await.unwrap();
+    assert_eq!(world.store.session(&hash, at(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_suppression_holds_until_it_is_lifted_or_over() {
+    let world = world().await;
+    let asset = world.asset("host").await;
+    let item = work_item(&asset, "openssl", &[]).id;
+    let suppress = |version: &str, until| Suppression {
+        item: item.clone(),
+        asset: asset.clone(),
+        version: version.into(),
+        until,
+        actor: "operator".into(),
+        reason: "taken back".into(),
+        at: at(0),
+    };
+    world.store.put(Write::Suppress(suppress("1.0-2", None))).await.unwrap();
+    world.store.put(Write::Suppress(suppress("1.0-3", Some(at(10))))).await.unwrap();
+    assert_eq!(world.store.suppressions(at(9)).await.unwrap().len(), 2);
+    assert_eq!(world.store.suppressions(at(10)).await.unwrap(), [suppress("1.0-2", None)]);
+    let lift = LiftSuppression {
+        item: item.clone(),
+        asset: asset.clone(),
+        version: "1.0-2".into(),
+        actor: "operator".into(),
+        at: at(11),
+    };
+    world.store.put(Write::LiftSuppression(lift.clone())).await.unwrap();
+    assert!(matches!(world.store.put(Write::LiftSuppression(lift)).await, Err(CommitError::Missing { .. })));
+    assert!(world.store.suppressions(at(12)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn holds_feeds_settings_approvals_and_verifications_read_back() {
+    let world = world().await;
+    let hold = Hold {
+        scope: ALL.into(),
+        level: HoldLevel::StopAll,
+        epoch: 1,
+        reason: "r".into(),
+        actor: "a".into(),
+        at: at(0),
+    };
+    world.store.put(Write::Hold(hold.clone())).await.unwrap();
+    assert_eq!(world.store.holds().await.unwrap(), [hold]);
+    world.store.put(Write::ReleaseHold(ReleaseHold { scope: ALL.into() })).await.unwrap();
+    assert!(world.store.holds().await.unwrap().is_empty());
+    let again = world.store.put(Write::ReleaseHold(ReleaseHold { scope: ALL.into() })).await;
+    assert!(matches!(again, Err(CommitError::Missing { .. })));
+
+    let feed = Feed {
+        name: "osv/Debian-12".into(),
+        status: FeedStatus::Review,
+        source: None,
+        dated: Some(at(0)),
+        model: None,
+        digest: Some(Digest::of_bytes(b"feed")),
+        records: Some(5),
+        fetched_at: None,
+        tried_at: None,
+        error: None,
+        validators: json!({}),
+        review: Some(json!({"changes": 400})),
+        at: at(0),
+    };
+    world.store.put(Write::PutFeed(feed.clone())).await.unwrap();
+    assert_eq!(world.store.feeds().await.unwrap(), std::slice::from_ref(&feed));
+    assert_eq!(world.store.feed("osv/Debian-12").await.unwrap(), Some(feed));
+
+    assert_eq!(world.store.epoch().await.unwrap(), 1);
+    world.store.put(Write::PutSetting(Setting { key: EPOCH.into(), value: json!(4), at: at(0) })).await.unwrap();
+    assert_eq!(world.store.epoch().await.unwrap(), 4);
+
+    let remediation = world.remediation("r").await;
+    let asset = world.asset("host").await;
+    let task = world.task("t", &remediation, &asset).await;
+    let check = Check { name: "dpkg-audit".into(), outcome: CheckOutcome::Successful, detail: "clean".into() };
+    let verification = Verification {
+        task: task.clone(),
+        at: at(5),
+        outcome: CheckOutcome::Successful,
+        facts_at: Some(at(4)),
+        checks: vec![check],
+    };
+    world.store.put(Write::PutVerification(verification.clone())).await.unwrap();
+    assert_eq!(world.store.verifications(&task).await.unwrap(), [verification]);
+
+    let approval = Approval {
+        plan: Digest::of_bytes(b"no such plan"),
+        actor: "a".into(),
+        verdict: ApprovalVerdict::Approved,
+        reason: String::new(),
+        at: at(0),
+        expires_at: None,
+    };
+    assert!(world.store.put(Write::PutApproval(approval)).await.is_err(), "only a plan that is there can be approved");
+}
+
+#[tokio::test]
+async fn nudges_are_heard_at_once_and_stay_until_acknowledged() {
+    let world = world().await;
+    let mut heard = world.store.nudges();
+    for name in ["a", "b", "c"] {
+        let id = crate::world::remediation_id(name);
+        world.store.commit(crate::world::begin(&id).nudge("plan", &id)).await.unwrap();
+    }
+    let (first, nudge) = heard.recv().await.unwrap();
+    assert_eq!((nudge.topic.as_str(), nudge.subject), ("plan", crate::world::remediation_id("a").to_string()));
+    world.store.put(Write::AckNudges(first)).await.unwrap();
+    let world = world.reopened().await;
+    let left = world.store.outbox(0, 10).await.unwrap();
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|(seq, _)| *seq > first));
+    let id = crate::world::remediation_id("d");
+    world.store.commit(crate::world::begin(&id).nudge("plan", &id)).await.unwrap();
+    assert_eq!(world.store.outbox(left[1].0, 10).await.unwrap().len(), 1, "numbers go on after a start");
+}
+
+#[tokio::test]
+async fn a_backup_is_a_whole_store() {
+    let world = world().await;
+    let id = world.remediation("r").await;
+    let copy = world.folder.path().join("copy.db");
+    world.store.backup(&copy).await.unwrap();
+    assert!(world.store.backup(&copy).await.is_err(), "it never overwrites");
+    world.remediation("later").await;
+    let restored = Store::open(&copy).await.unwrap();
+    assert!(restored.remediation(&id).await.unwrap().is_some());
+    assert_eq!(restored.tree().await.unwrap().frontier.size(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_refused_with_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stanch.db");
+    std::fs::write(&path, b"my diary, which is longer than a database header by some hundred bytes".repeat(9)).unwrap();
+    let error = Store::open(&path).await.unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert!(error.hint().contains("backup"));
+    let nowhere = Store::open(&folder.path().join("no/such/folder/stanch.db")).await.unwrap_err();
+    assert!(matches!(nowhere, OpenError::Open { .. }), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_writes_is_busy_and_not_damaged() {
+    let world = world().await;
+    let path = world.folder.path().join("stanch.db");
+    let file = std::fs::metadata(&path).unwrap();
+    assert!(file.len() > 0);
+    // A second store may open and read; writing waits for the first one's batch and goes on.
+    let second = Store::open(&path).await.unwrap();
+    assert_eq!(second.tree().await.unwrap().frontier.size(), 0);
+    assert!(SignedDuration::ZERO.is_zero());
+}

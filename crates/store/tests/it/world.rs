@@ -1,0 +1,167 @@
+//! A store in a folder of its own, and short ways to say what happens in it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use stanch_ledger::NewEntry;
+use stanch_model::Digest;
+use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict, fingerprint};
+use stanch_model::id::{AssetId, ExecutorId, ItemId, OrderId, RemediationId, TaskId};
+use stanch_model::item::{Subject, WorkItem, item_id};
+use stanch_model::remediation::{RemediationState, TaskState};
+use stanch_store::asset::SeenAsset;
+use stanch_store::remediation::{MoveRemediation, NewRemediation, OnFailure};
+use stanch_store::task::{Lane, MoveTask, NewTask};
+use stanch_store::{Committed, Store, Transition, Write};
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+pub(crate) async fn world() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("stanch.db")).await.unwrap();
+    World { store, folder }
+}
+
+impl World {
+    /// Shuts the store and opens it again.
+    pub(crate) async fn reopened(self) -> Self {
+        self.store.shut().await;
+        let store = Store::open(&self.folder.path().join("stanch.db")).await.unwrap();
+        Self { store, folder: self.folder }
+    }
+
+    pub(crate) async fn asset(&self, name: &str) -> AssetId {
+        let asset = Asset::unlabelled(AssetKind::Host, name, name);
+        let id = asset.id.clone();
+        self.store.put(Write::SeeAsset(SeenAsset { asset, at: at(0) })).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn remediation(&self, name: &str) -> RemediationId {
+        let id = remediation_id(name);
+        self.store.commit(begin(&id)).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn task(&self, name: &str, remediation: &RemediationId, asset: &AssetId) -> TaskId {
+        let id = task_id(name);
+        self.store.commit(begin_task(&id, remediation, asset)).await.unwrap();
+        id
+    }
+
+    /// Moves a task along a path of states, one transition each.
+    pub(crate) async fn walk(&self, id: &TaskId, path: &[TaskState]) -> Committed {
+        let mut last = None;
+        for to in path {
+            let task = self.store.task(id).await.unwrap().unwrap();
+            let step = move_task(id, task.state, task.generation, *to);
+            last = Some(self.store.commit(step).await.unwrap());
+        }
+        last.unwrap()
+    }
+}
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+pub(crate) fn entry(event: &str, subject: impl ToString) -> NewEntry {
+    NewEntry::new(at(0), "system", event).about(subject)
+}
+
+pub(crate) fn remediation_id(name: &str) -> RemediationId {
+    RemediationId::from_digest(&Digest::of_bytes(name.as_bytes()))
+}
+
+pub(crate) fn task_id(name: &str) -> TaskId {
+    TaskId::from_digest(&Digest::of_bytes(name.as_bytes()))
+}
+
+pub(crate) fn order_id(name: &str) -> OrderId {
+    OrderId::from_digest(&Digest::of_bytes(name.as_bytes()))
+}
+
+pub(crate) fn executor_id(name: &str) -> ExecutorId {
+    ExecutorId::from_digest(&Digest::of_bytes(name.as_bytes()))
+}
+
+pub(crate) fn begin(id: &RemediationId) -> Transition {
+    begin_for(id, Vec::new())
+}
+
+pub(crate) fn begin_for(id: &RemediationId, items: Vec<ItemId>) -> Transition {
+    let new = NewRemediation {
+        id: id.clone(),
+        state: RemediationState::Decided,
+        requested_by: "tester".into(),
+        on_failure: OnFailure::Undo,
+        assets: Vec::new(),
+        items,
+        body: Value::Null,
+        at: at(0),
+    };
+    Transition::new(entry("remediation_begun", id)).write(Write::NewRemediation(new))
+}
+
+pub(crate) fn move_remediation(
+    id: &RemediationId,
+    from: RemediationState,
+    generation: u64,
+    to: RemediationState,
+) -> Transition {
+    let step =
+        MoveRemediation { id: id.clone(), from, generation, to, plan: None, waiting: None, body: None, at: at(1) };
+    Transition::new(entry("remediation_moved", id)).write(Write::MoveRemediation(step))
+}
+
+pub(crate) fn begin_task(id: &TaskId, remediation: &RemediationId, asset: &AssetId) -> Transition {
+    let new = NewTask {
+        id: id.clone(),
+        remediation: remediation.clone(),
+        asset: asset.clone(),
+        lane: Lane::Change,
+        wave: 0,
+        plan: Digest::of_bytes(b"plan"),
+        leaf: Digest::of_bytes(b"leaf"),
+        attempt: 1,
+        items: Vec::new(),
+        body: Value::Null,
+        at: at(0),
+    };
+    Transition::new(entry("task_begun", id)).write(Write::NewTask(new))
+}
+
+pub(crate) fn move_task(id: &TaskId, from: TaskState, generation: u64, to: TaskState) -> Transition {
+    let step = MoveTask { id: id.clone(), from, generation, to, message: None, body: None, at: at(1) };
+    Transition::new(entry("task_moved", id)).write(Write::MoveTask(step))
+}
+
+pub(crate) fn finding(asset: &AssetId, detector: Detector, id: &str, binary: &str) -> Finding {
+    Finding {
+        fingerprint: fingerprint(asset, detector, id, binary),
+        asset: asset.clone(),
+        class: OcsfClass::Vulnerability,
+        detector,
+        id: id.into(),
+        aliases: Vec::new(),
+        package: format!("{binary}-src"),
+        binary: binary.into(),
+        version: "1.0-1".into(),
+        source_version: Some("1.0-1".into()),
+        fixed_version: Some("1.0-2".into()),
+        verdict: Verdict::AffectedFixable,
+        reason: "it is older".into(),
+        cvss_vectors: Vec::new(),
+        doubt: None,
+        feed: None,
+    }
+}
+
+pub(crate) fn work_item(asset: &AssetId, source: &str, findings: &[Finding]) -> WorkItem {
+    let subject = Subject::SourcePackage { source: source.into() };
+    let findings = findings.iter().map(|finding| finding.fingerprint.clone()).collect();
+    WorkItem { id: item_id(asset, &subject), asset: asset.clone(), subject, findings }
+}
