@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::processes::{Process, exe};
 
-const MAX_TABLE: u64 = 64 << 20;
+const PAGE: usize = 4096;
+const MAX_TABLE: usize = 64 << 20;
 const MAX_SOCKETS: usize = 65_536;
 const LISTEN: &str = "0A";
 const UNCONNECTED: &str = "07";
@@ -31,10 +32,8 @@ pub(crate) fn read(proc: &Path, processes: &BTreeMap<u32, Process>) -> io::Resul
     let mut tables = 0;
     let mut failure = None;
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        let mut text = String::new();
-        let file = std::fs::File::open(proc.join("net").join(protocol));
-        match file.and_then(|file| file.take(MAX_TABLE).read_to_string(&mut text)) {
-            Ok(_) => {
+        match rows(&proc.join("net").join(protocol)) {
+            Ok(text) => {
                 tables += 1;
                 sockets.extend(table(protocol, &text));
             }
@@ -47,6 +46,22 @@ pub(crate) fn read(proc: &Path, processes: &BTreeMap<u32, Process>) -> io::Resul
     sockets.truncate(MAX_SOCKETS);
     name_programs(proc, processes, &mut sockets);
     Ok(sockets)
+}
+
+/// Reads a table of the kernel in as few calls as can be: for each one it walks its whole hash of connections again,
+/// which on a machine of much memory takes a millisecond even when it is empty. A call is answered with a page of rows,
+/// so one that leaves half a page free was the last.
+fn rows(path: &Path) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut text = Vec::new();
+    let mut chunk = vec![0; PAGE * 16];
+    loop {
+        let read = file.read(&mut chunk)?;
+        text.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        if read < PAGE / 2 || text.len() > MAX_TABLE {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
 }
 
 /// The sockets of one table that wait: listening ones, and for UDP those without a partner.
