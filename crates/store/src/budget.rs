@@ -3,6 +3,7 @@
 
 use crate::column::{Columns, Conn};
 use crate::error::{CommitError, ReadError};
+use crate::statement::Statement;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -48,61 +49,59 @@ const HOLD: &str = "INSERT INTO reservation (holder, scope, span, amount) VALUES
 const TAKE: &str = "INSERT INTO budget (scope, span, reserved, used) VALUES ($1, $2, $3, 0) \
      ON CONFLICT (scope, span) DO UPDATE SET reserved = budget.reserved + $3 \
      WHERE budget.reserved + budget.used + $3 <= $4";
-const DROP: &str = "DELETE FROM reservation WHERE holder = $1 AND scope = $2 AND span = $3 RETURNING amount";
-const GIVE: &str = "UPDATE budget SET reserved = reserved - $1, used = used + $2 WHERE scope = $3 AND span = $4";
+const GIVE: &str = "UPDATE budget SET \
+     reserved = reserved - (SELECT amount FROM reservation WHERE holder = $1 AND scope = $2 AND span = $3), \
+     used = used + $4 * (SELECT amount FROM reservation WHERE holder = $1 AND scope = $2 AND span = $3) \
+     WHERE scope = $2 AND span = $3 \
+     AND EXISTS (SELECT 1 FROM reservation WHERE holder = $1 AND scope = $2 AND span = $3)";
+const DROP: &str = "DELETE FROM reservation WHERE holder = $1 AND scope = $2 AND span = $3";
 const ONE: &str = "SELECT reserved, used FROM budget WHERE scope = $1 AND span = $2";
 
-pub(crate) async fn reserve(conn: &mut Conn, ask: &Reserve) -> Result<Effect, CommitError> {
-    let over = || CommitError::OverBudget {
-        scope: ask.scope.clone(),
-        span: ask.span.clone(),
-        wanted: ask.amount,
-        limit: ask.limit,
-    };
+/// The statements that take a share: one row says who holds it, one counts it if there is room.
+pub(crate) fn reserving(ask: &Reserve) -> Result<[Statement; 2], CommitError> {
     // The first row of a budget is inserted without meeting the condition on it.
     if ask.amount > ask.limit {
-        return Err(over());
+        return Err(over(ask));
     }
-    let held = sqlx::query(HOLD)
-        .bind(&ask.holder)
-        .bind(&ask.scope)
-        .bind(&ask.span)
-        .bind(ask.amount)
-        .execute(&mut *conn)
-        .await
-        .map_err(CommitError::database("hold a share of a budget"))?;
-    if held.rows_affected() == 0 {
+    let (holder, scope, span) = (ask.holder.as_str(), ask.scope.as_str(), ask.span.as_str());
+    Ok([
+        Statement { sql: HOLD, values: vec![holder.into(), scope.into(), span.into(), ask.amount.into()] },
+        Statement { sql: TAKE, values: vec![scope.into(), span.into(), ask.amount.into(), ask.limit.into()] },
+    ])
+}
+
+fn over(ask: &Reserve) -> CommitError {
+    let (scope, span) = (ask.scope.clone(), ask.span.clone());
+    CommitError::OverBudget { scope, span, wanted: ask.amount, limit: ask.limit }
+}
+
+pub(crate) async fn reserve(conn: &mut Conn, ask: &Reserve) -> Result<Effect, CommitError> {
+    let [hold, take] = reserving(ask)?;
+    if hold.run(&mut *conn).await.map_err(CommitError::database("hold a share of a budget"))? == 0 {
         return Err(CommitError::Exists { noun: "reservation", id: ask.holder.clone() });
     }
-    let taken = sqlx::query(TAKE)
-        .bind(&ask.scope)
-        .bind(&ask.span)
-        .bind(ask.amount)
-        .bind(ask.limit)
-        .execute(conn)
-        .await
-        .map_err(CommitError::database("take a share of a budget"))?;
-    if taken.rows_affected() == 0 { Err(over()) } else { Ok(Effect::Done) }
+    match take.run(conn).await.map_err(CommitError::database("take a share of a budget"))? {
+        0 => Err(over(ask)),
+        _ => Ok(Effect::Done),
+    }
+}
+
+/// The statements that give a share back or use it up.
+pub(crate) fn settling(share: &Settle) -> [Statement; 2] {
+    let (holder, scope, span) = (share.holder.as_str(), share.scope.as_str(), share.span.as_str());
+    let used = i64::from(share.used);
+    [
+        Statement { sql: GIVE, values: vec![holder.into(), scope.into(), span.into(), used.into()] },
+        Statement { sql: DROP, values: vec![holder.into(), scope.into(), span.into()] },
+    ]
 }
 
 pub(crate) async fn settle(conn: &mut Conn, share: &Settle) -> Result<Effect, CommitError> {
-    let dropped = sqlx::query(DROP)
-        .bind(&share.holder)
-        .bind(&share.scope)
-        .bind(&share.span)
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(CommitError::database("settle a share of a budget"))?;
-    let missing = || CommitError::Missing { noun: "reservation", id: share.holder.clone() };
-    let amount = Columns::new("reservation", &dropped.ok_or_else(missing)?).integer("amount").map_err(|_| missing())?;
-    sqlx::query(GIVE)
-        .bind(amount)
-        .bind(if share.used { amount } else { 0 })
-        .bind(&share.scope)
-        .bind(&share.span)
-        .execute(conn)
-        .await
-        .map_err(CommitError::database("settle a share of a budget"))?;
+    for statement in settling(share) {
+        if statement.run(&mut *conn).await.map_err(CommitError::database("settle a share of a budget"))? == 0 {
+            return Err(CommitError::Missing { noun: "reservation", id: share.holder.clone() });
+        }
+    }
     Ok(Effect::Done)
 }
 

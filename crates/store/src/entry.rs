@@ -133,10 +133,13 @@ fn read_tree(row: &Row) -> Result<Frontier, ReadError> {
         .ok_or_else(|| ReadError::damaged("tree", "its peaks do not fit its size"))
 }
 
+/// Rows in one statement.
+pub(crate) const ROWS: &[usize] = &[256, 32, 4, 1];
+
 /// Splits rows into chunks of a few sizes, so that a few prepared statements serve any number of rows.
-pub(crate) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+pub(crate) fn chunks<'r, T>(mut rows: &'r [T], sizes: &[usize]) -> impl Iterator<Item = &'r [T]> {
     std::iter::from_fn(move || {
-        let size = [256, 32, 4, 1].into_iter().find(|size| *size <= rows.len())?;
+        let size = sizes.iter().copied().find(|size| *size <= rows.len())?;
         let (chunk, rest) = rows.split_at(size);
         rows = rest;
         Some(chunk)
@@ -153,21 +156,21 @@ impl Pending {
         if self.is_empty() {
             return Ok(());
         }
-        for chunk in chunks(&self.entries) {
+        for chunk in chunks(&self.entries, ROWS) {
             let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO entry (seq, at, event, body) ");
             query.push_values(chunk, |mut row, (seq, at, event, body)| {
                 row.push_bind(*seq).push_bind(*at).push_bind(event).push_bind(body);
             });
             query.build().execute(&mut *conn).await.map_err(CommitError::database("write entries"))?;
         }
-        for chunk in chunks(&self.subjects) {
+        for chunk in chunks(&self.subjects, ROWS) {
             let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO entry_subject (subject, seq) ");
             query.push_values(chunk, |mut row, (subject, seq)| {
                 row.push_bind(subject).push_bind(*seq);
             });
             query.build().execute(&mut *conn).await.map_err(CommitError::database("write subjects"))?;
         }
-        for chunk in chunks(&self.leaves) {
+        for chunk in chunks(&self.leaves, ROWS) {
             let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO leaf (position, seq, hash) ");
             query.push_values(chunk, |mut row, (position, seq, hash)| {
                 row.push_bind(*position).push_bind(*seq).push_bind(hash.as_bytes().as_slice());

@@ -30,6 +30,7 @@ pub mod seal;
 pub mod session;
 pub mod setting;
 pub mod sqlite;
+mod statement;
 mod store;
 pub mod suppression;
 pub mod task;

@@ -4,7 +4,7 @@
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::column::{Columns, Conn, all, number};
-use crate::entry::chunks;
+use crate::entry::{ROWS, chunks};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::{Effect, Nudge};
@@ -20,7 +20,7 @@ pub(crate) async fn last(conn: &mut Conn) -> Result<u64, ReadError> {
 }
 
 pub(crate) async fn write(conn: &mut Conn, nudges: &[(u64, Nudge)]) -> Result<(), CommitError> {
-    for chunk in chunks(nudges) {
+    for chunk in chunks(nudges, ROWS) {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO outbox (seq, topic, subject) ");
         query.push_values(chunk, |mut row, (seq, nudge)| {
             row.push_bind(seq.cast_signed()).push_bind(&nudge.topic).push_bind(&nudge.subject);

@@ -11,6 +11,7 @@ use stanch_model::remediation::RemediationState;
 
 use crate::column::{Columns, Conn, Row, all, json, micros, name, number};
 use crate::error::{CommitError, ReadError};
+use crate::statement::Statement;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -182,32 +183,37 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewRemediation) -> Result<Effect,
     Ok(Effect::Generation(1))
 }
 
-pub(crate) async fn step(conn: &mut Conn, step: &MoveRemediation) -> Result<Effect, CommitError> {
+/// The statement that moves a remediation, if an arrow allows it.
+pub(crate) fn moving(step: &MoveRemediation) -> Result<Statement, CommitError> {
     let id = step.id.as_str();
     if !step.from.may_become(step.to) {
         let (from, to) = (step.from.to_string(), step.to.to_string());
         return Err(CommitError::IllegalMove { noun: "remediation", id: id.to_owned(), from, to });
     }
-    let done = sqlx::query(MOVE)
-        .bind(step.to.name())
-        .bind(wave(step.to))
-        .bind(is_over(step.to))
-        .bind(step.plan.map(|plan| plan.to_string()))
-        .bind(&step.waiting)
-        .bind(optional_json(id, step.body.as_ref())?)
-        .bind(micros(step.at))
-        .bind(id)
-        .bind(step.from.name())
-        .bind(wave(step.from))
-        .bind(number("remediation", id, step.generation)?)
-        .execute(conn)
-        .await
-        .map_err(CommitError::database("move a remediation"))?;
-    if done.rows_affected() == 0 {
-        let expected = format!("{}, generation {}", step.from, step.generation);
-        return Err(CommitError::Conflict { noun: "remediation", id: id.to_owned(), expected });
+    let values = vec![
+        step.to.name().into(),
+        wave(step.to).into(),
+        is_over(step.to).into(),
+        step.plan.map(|plan| plan.to_string()).into(),
+        step.waiting.clone().into(),
+        optional_json(id, step.body.as_ref())?.into(),
+        micros(step.at).into(),
+        id.into(),
+        step.from.name().into(),
+        wave(step.from).into(),
+        number("remediation", id, step.generation)?.into(),
+    ];
+    Ok(Statement { sql: MOVE, values })
+}
+
+pub(crate) async fn step(conn: &mut Conn, step: &MoveRemediation) -> Result<Effect, CommitError> {
+    match moving(step)?.run(conn).await.map_err(CommitError::database("move a remediation"))? {
+        0 => {
+            let expected = format!("{}, generation {}", step.from, step.generation);
+            Err(CommitError::Conflict { noun: "remediation", id: step.id.to_string(), expected })
+        }
+        _ => Ok(Effect::Generation(step.generation + 1)),
     }
-    Ok(Effect::Generation(step.generation + 1))
 }
 
 pub(crate) async fn edit(conn: &mut Conn, edit: &EditRemediation) -> Result<Effect, CommitError> {

@@ -11,6 +11,7 @@ use stanch_model::remediation::TaskState;
 
 use crate::column::{Columns, Conn, Row, all, json, micros, name, number};
 use crate::error::{CommitError, ReadError};
+use crate::statement::Statement;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -141,54 +142,61 @@ const PLACE: &str = "SELECT asset, lane FROM task WHERE id = $1";
 const COLUMNS: &str = "SELECT id, remediation, asset, lane, wave, plan, leaf, attempt, state, generation, items, \
      message, body, created_at, updated_at FROM task";
 
-pub(crate) async fn new(conn: &mut Conn, new: &NewTask) -> Result<Effect, CommitError> {
+/// The statement that begins a task.
+pub(crate) fn beginning(new: &NewTask) -> Result<Statement, CommitError> {
     let id = new.id.as_str();
-    let done = sqlx::query(NEW)
-        .bind(id)
-        .bind(new.remediation.as_str())
-        .bind(new.asset.as_str())
-        .bind(new.lane.name())
-        .bind(new.wave)
-        .bind(new.plan.to_string())
-        .bind(new.leaf.to_string())
-        .bind(new.attempt)
-        .bind(json("task", id, &new.items)?)
-        .bind(json("task", id, &new.body)?)
-        .bind(micros(new.at))
-        .execute(conn)
-        .await
-        .map_err(CommitError::database("begin a task"))?;
-    if done.rows_affected() == 0 {
-        return Err(CommitError::Exists { noun: "task", id: id.to_owned() });
-    }
-    Ok(Effect::Generation(1))
+    let values = vec![
+        id.into(),
+        new.remediation.as_str().into(),
+        new.asset.as_str().into(),
+        new.lane.name().into(),
+        new.wave.into(),
+        new.plan.to_string().into(),
+        new.leaf.to_string().into(),
+        new.attempt.into(),
+        json("task", id, &new.items)?.into(),
+        json("task", id, &new.body)?.into(),
+        micros(new.at).into(),
+    ];
+    Ok(Statement { sql: NEW, values })
 }
 
-pub(crate) async fn step(conn: &mut Conn, step: &MoveTask) -> Result<Effect, CommitError> {
+pub(crate) async fn new(conn: &mut Conn, new: &NewTask) -> Result<Effect, CommitError> {
+    match beginning(new)?.run(conn).await.map_err(CommitError::database("begin a task"))? {
+        0 => Err(CommitError::Exists { noun: "task", id: new.id.to_string() }),
+        _ => Ok(Effect::Generation(1)),
+    }
+}
+
+/// The statement that moves a task, if an arrow allows it.
+pub(crate) fn moving(step: &MoveTask) -> Result<Statement, CommitError> {
     let id = step.id.as_str();
     if !step.from.may_become(step.to) {
         let (from, to) = (step.from.name().to_owned(), step.to.name().to_owned());
         return Err(CommitError::IllegalMove { noun: "task", id: id.to_owned(), from, to });
     }
-    let done = sqlx::query(MOVE)
-        .bind(step.to.name())
-        .bind(i64::from(step.to.holds_lane()))
-        .bind(&step.message)
-        .bind(step.body.as_ref().map(|body| json("task", id, body)).transpose()?)
-        .bind(micros(step.at))
-        .bind(id)
-        .bind(step.from.name())
-        .bind(number("task", id, step.generation)?)
-        .execute(&mut *conn)
-        .await;
-    match done {
-        Ok(done) if done.rows_affected() > 0 => Ok(Effect::Generation(step.generation + 1)),
-        Ok(_) => {
+    let values = vec![
+        step.to.name().into(),
+        i64::from(step.to.holds_lane()).into(),
+        step.message.clone().into(),
+        step.body.as_ref().map(|body| json("task", id, body)).transpose()?.into(),
+        micros(step.at).into(),
+        id.into(),
+        step.from.name().into(),
+        number("task", id, step.generation)?.into(),
+    ];
+    Ok(Statement { sql: MOVE, values })
+}
+
+pub(crate) async fn step(conn: &mut Conn, step: &MoveTask) -> Result<Effect, CommitError> {
+    match moving(step)?.run(&mut *conn).await {
+        Ok(0) => {
             let expected = format!("{}, generation {}", step.from.name(), step.generation);
-            Err(CommitError::Conflict { noun: "task", id: id.to_owned(), expected })
+            Err(CommitError::Conflict { noun: "task", id: step.id.to_string(), expected })
         }
+        Ok(_) => Ok(Effect::Generation(step.generation + 1)),
         // The one unique index a move can meet is that of the lanes.
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(busy(conn, id).await),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(busy(conn, step.id.as_str()).await),
         Err(error) => Err(CommitError::database("move a task")(error)),
     }
 }

@@ -2,11 +2,14 @@
 //! answers. Waiting for the disk once for many is what makes thousands a second possible; each transition still stands
 //! or falls alone, under its own savepoint.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::column::Conn;
-use crate::entry::{Log, Pending};
+use crate::entry::{Log, Pending, chunks};
 use crate::error::CommitError;
+use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, budget, decision, entry, facts, feed, finding, hold, item, lease, order, outbox, plan,
@@ -15,6 +18,9 @@ use crate::{
 
 /// The most transitions in one batch: bounds how long the first of them waits.
 const BATCH: usize = 1_024;
+
+/// How many plain transitions run as one text. Few sizes, so that few texts are prepared.
+const GROUPS: &[usize] = &[32, 8, 1];
 
 /// A transition and who waits for it.
 pub(crate) struct Job {
@@ -35,6 +41,16 @@ struct Batch {
     outcomes: Vec<Result<Committed, CommitError>>,
     pending: Pending,
     nudges: Vec<(u64, Nudge)>,
+    /// Something was written since the last savepoint.
+    dirty: bool,
+}
+
+impl Batch {
+    fn settle(&mut self, index: usize, outcome: Result<Committed, CommitError>) {
+        if let Some(slot) = self.outcomes.get_mut(index) {
+            *slot = outcome;
+        }
+    }
 }
 
 impl Writer {
@@ -72,35 +88,94 @@ impl Writer {
         }
     }
 
+    /// Runs plain transitions of one shape together, and the others one by one.
     async fn fill(&mut self, jobs: &[Job], batch: &mut Batch) -> Result<(), CommitError> {
         sqlite::begin(&mut self.conn).await.map_err(CommitError::database("begin a batch"))?;
-        let mut dirty = false;
-        for job in jobs {
-            if dirty {
-                sqlite::mark(&mut self.conn).await.map_err(CommitError::database("begin a transition"))?;
+        batch.outcomes.resize_with(jobs.len(), || Err(CommitError::Closed));
+        let mut alone = Vec::new();
+        let mut shapes: BTreeMap<Vec<&'static str>, Vec<(usize, Plain)>> = BTreeMap::new();
+        for (index, job) in jobs.iter().enumerate() {
+            match Plain::of(&job.transition) {
+                Some(plain) => shapes.entry(plain.shape()).or_default().push((index, plain)),
+                None => alone.push(index),
             }
-            let size = self.log.tree.size();
-            let outcome = self.transition(&job.transition, batch).await;
-            dirty = outcome.is_ok();
-            if let Err(error) = &outcome {
-                // Sealing comes last and cannot fail on what was checked; if it does, the tree is ahead of the rows.
-                if self.log.tree.size() != size {
-                    return Err(error.clone());
-                }
-                sqlite::undo(&mut self.conn).await.map_err(CommitError::database("take back a transition"))?;
+        }
+        for group in shapes.values() {
+            for chunk in chunks(group, GROUPS) {
+                self.group(jobs, chunk, batch).await?;
             }
-            batch.outcomes.push(outcome);
+        }
+        for index in alone {
+            self.one(jobs, index, batch).await?;
         }
         batch.pending.write(&mut self.conn, &self.log).await?;
         outbox::write(&mut self.conn, &batch.nudges).await?;
         sqlite::commit(&mut self.conn).await.map_err(CommitError::database("make a batch durable"))
     }
 
-    async fn transition(&mut self, transition: &Transition, batch: &mut Batch) -> Result<Committed, CommitError> {
+    /// Runs plain transitions as one text. If any of their statements did not change its row, all of them are taken
+    /// back and run one by one, which also tells what was wrong.
+    async fn group(&mut self, jobs: &[Job], group: &[(usize, Plain)], batch: &mut Batch) -> Result<(), CommitError> {
+        self.mark(batch).await?;
+        let statements: Vec<Statement> = group.iter().flat_map(|(_, plain)| plain.statements.clone()).collect();
+        let expected = statements.len() as u64;
+        if matches!(run_all(&mut self.conn, statements).await, Ok(rows) if rows == expected) {
+            for (index, plain) in group {
+                let Some(job) = jobs.get(*index) else { continue };
+                let committed = self.record(&job.transition, plain.effects.clone(), batch)?;
+                batch.settle(*index, Ok(committed));
+            }
+            return Ok(());
+        }
+        sqlite::undo(&mut self.conn).await.map_err(CommitError::database("take back a transition"))?;
+        batch.dirty = false;
+        for (index, _) in group {
+            self.one(jobs, *index, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs one transition under its own savepoint.
+    async fn one(&mut self, jobs: &[Job], index: usize, batch: &mut Batch) -> Result<(), CommitError> {
+        let Some(job) = jobs.get(index) else { return Ok(()) };
+        self.mark(batch).await?;
+        let outcome = match self.apply(&job.transition).await {
+            // What was checked can be sealed; if it cannot, the batch as a whole is given up.
+            Ok(effects) => Ok(self.record(&job.transition, effects, batch)?),
+            Err(error) => {
+                sqlite::undo(&mut self.conn).await.map_err(CommitError::database("take back a transition"))?;
+                batch.dirty = false;
+                Err(error)
+            }
+        };
+        batch.settle(index, outcome);
+        Ok(())
+    }
+
+    /// Begins the next transition, unless nothing was written since the last began.
+    async fn mark(&mut self, batch: &mut Batch) -> Result<(), CommitError> {
+        if batch.dirty {
+            sqlite::mark(&mut self.conn).await.map_err(CommitError::database("begin a transition"))?;
+        }
+        batch.dirty = true;
+        Ok(())
+    }
+
+    async fn apply(&mut self, transition: &Transition) -> Result<Vec<Effect>, CommitError> {
         let mut effects = Vec::with_capacity(transition.writes.len());
         for write in &transition.writes {
             effects.push(apply(&mut self.conn, write).await?);
         }
+        Ok(effects)
+    }
+
+    /// Gathers the entries and nudges of a transition that went through.
+    fn record(
+        &mut self,
+        transition: &Transition,
+        effects: Vec<Effect>,
+        batch: &mut Batch,
+    ) -> Result<Committed, CommitError> {
         let mut entries = Vec::with_capacity(transition.entries.len());
         for entry in &transition.entries {
             entries.push(self.log.seal(entry, &mut batch.pending)?);
@@ -110,6 +185,50 @@ impl Writer {
             batch.nudges.push((self.last_nudge, nudge.clone()));
         }
         Ok(Committed { entries, effects })
+    }
+}
+
+/// A transition whose every statement must change exactly one row, and whose effects are known before it runs.
+struct Plain {
+    statements: Vec<Statement>,
+    effects: Vec<Effect>,
+}
+
+impl Plain {
+    /// `None` for a transition that has to look before it writes, or that is wrong in itself.
+    fn of(transition: &Transition) -> Option<Self> {
+        let mut plain = Self { statements: Vec::new(), effects: Vec::with_capacity(transition.writes.len()) };
+        for write in &transition.writes {
+            let effect = match write {
+                Write::NewTask(new) => {
+                    plain.statements.push(task::beginning(new).ok()?);
+                    Effect::Generation(1)
+                }
+                Write::MoveTask(step) => {
+                    plain.statements.push(task::moving(step).ok()?);
+                    Effect::Generation(step.generation + 1)
+                }
+                Write::MoveRemediation(step) => {
+                    plain.statements.push(remediation::moving(step).ok()?);
+                    Effect::Generation(step.generation + 1)
+                }
+                Write::Reserve(ask) => {
+                    plain.statements.extend(budget::reserving(ask).ok()?);
+                    Effect::Done
+                }
+                Write::Settle(share) => {
+                    plain.statements.extend(budget::settling(share));
+                    Effect::Done
+                }
+                _ => return None,
+            };
+            plain.effects.push(effect);
+        }
+        (!plain.statements.is_empty()).then_some(plain)
+    }
+
+    fn shape(&self) -> Vec<&'static str> {
+        self.statements.iter().map(|statement| statement.sql).collect()
     }
 }
 

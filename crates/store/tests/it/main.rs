@@ -1,5 +1,7 @@
 //! What the store promises, written against its API alone, so that every dialect can be asked the same.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod budget;
 mod crash;
 mod finding;
