@@ -6,6 +6,8 @@ mod cache;
 mod container;
 mod deb822;
 pub mod dpkg;
+#[doc(hidden)]
+pub mod fuzzing;
 mod kernel;
 pub mod os;
 mod owners;

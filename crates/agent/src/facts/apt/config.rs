@@ -46,7 +46,7 @@ impl Config {
     }
 
     /// Takes the settings of one file; `false` when it could not be understood to its end.
-    fn add(&mut self, text: &str) -> bool {
+    pub(crate) fn add(&mut self, text: &str) -> bool {
         let mut words: Vec<String> = Vec::new();
         let mut scope: Vec<String> = Vec::new();
         let mut tokens = Tokens { rest: text };

@@ -2,9 +2,9 @@
 //! back, and what was installed only because something else needed it.
 
 pub(crate) mod config;
-mod index;
-mod pins;
-mod release;
+pub(crate) mod index;
+pub(crate) mod pins;
+pub(crate) mod release;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};

@@ -129,6 +129,21 @@ impl Pins {
         }
     }
 
+    /// Weighs a version of this text, for fuzzing.
+    pub(crate) fn probe(&self, text: &str) {
+        let release = Release { suite: text.to_owned(), ..Release::default() };
+        let archives = [Archive { release: &release, site: text, component: text }];
+        let offer = Offer {
+            name: text,
+            architecture: "amd64",
+            source: text,
+            version: text,
+            archives: &archives,
+            installed: false,
+        };
+        let _ = self.fate(&offer, &[Offer { installed: true, ..offer }]);
+    }
+
     /// What becomes of `offer` when it stands against `rivals`: the installed version and what is newer than it.
     pub(crate) fn fate(&self, offer: &Offer<'_>, rivals: &[Offer<'_>]) -> Fate {
         let loses = |pins: &Self| {
