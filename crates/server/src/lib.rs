@@ -1,1 +1,30 @@
-//! placeholder
+//! The server: it decides, remembers and shows, and reaches no target by itself.
+//!
+//! Reading order: [`server`] (how it starts and stops), `tasks` (one reconciler for each arrow of the loop; nothing
+//! else moves state), [`gateway`] (how executors get orders and hand over receipts), `ask` and `view` (what people ask
+//! for and read), `api` and `web` (the two faces of those), `auth` and [`pki`] (who may ask, and what is signed).
+
+pub mod api;
+mod app;
+mod ask;
+mod auth;
+mod bus;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod gateway;
+mod knowledge;
+mod lock;
+pub mod pki;
+mod record;
+pub mod server;
+mod tasks;
+mod view;
+mod web;
+
+pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
+pub use config::{Config, Intervals};
+pub use error::StartError;
+pub use gateway::{Batch, BlockingGateway, Gateway, GatewayError};
+pub use lock::LockError;
+pub use server::{Running, Server};

@@ -1,0 +1,36 @@
+//! Assets and their facts.
+
+use axum::Json;
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::types::{Asset, Facts};
+use super::{Problem, Segment};
+use crate::app::App;
+use crate::view;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(facts))
+}
+
+/// All assets.
+#[utoipa::path(get, path = "/assets", tag = "assets", operation_id = "assets",
+    responses((status = 200, body = Vec<Asset>)))]
+async fn list(State(app): State<App>) -> Result<Json<Vec<Asset>>, Problem> {
+    view::assets(&app).await.map(Json)
+}
+
+/// One asset.
+#[utoipa::path(get, path = "/assets/{id}", tag = "assets", operation_id = "asset", params(("id" = String, Path)),
+    responses((status = 200, body = Asset), (status = 404, body = Problem)))]
+async fn one(State(app): State<App>, Segment(id): Segment<String>) -> Result<Json<Asset>, Problem> {
+    view::asset(&app, &id).await.map(Json)
+}
+
+/// A summary of the newest facts of one asset.
+#[utoipa::path(get, path = "/assets/{id}/facts", tag = "assets", params(("id" = String, Path)),
+    responses((status = 200, body = Facts), (status = 404, body = Problem)))]
+async fn facts(State(app): State<App>, Segment(id): Segment<String>) -> Result<Json<Facts>, Problem> {
+    view::facts(&app, &id).await.map(Json)
+}

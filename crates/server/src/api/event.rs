@@ -1,0 +1,60 @@
+//! Events as they happen (server-sent events). They say what changed; the page or program then reads it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{Stream, StreamExt as _};
+use tokio_stream::wrappers::BroadcastStream;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Problem, Segment};
+use crate::app::App;
+use crate::bus::Live;
+use crate::view;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(all)).routes(routes!(of_remediation))
+}
+
+/// Everything that changes. The event's name is the kind; its data `{kind, subject, remediation, text}`.
+#[utoipa::path(get, path = "/events", tag = "events", operation_id = "events",
+    responses((status = 200, body = String, content_type = "text/event-stream")))]
+async fn all(State(app): State<App>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    stream(&app, None)
+}
+
+/// What changes in one remediation.
+#[utoipa::path(get, path = "/remediations/{id}/events", tag = "events", operation_id = "remediation_events",
+    params(("id" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = Problem)))]
+async fn of_remediation(
+    State(app): State<App>,
+    Segment(id): Segment<String>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    view::remediation_exists(&app, &id).await?;
+    Ok(stream(&app, Some(id)))
+}
+
+fn stream(app: &App, only: Option<String>) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    let closing = app.closing();
+    let events = BroadcastStream::new(app.bus.watch()).filter_map(move |live| {
+        let event = match live {
+            Ok(live) if only.is_none() || live.remediation == only => Some(write(&live)),
+            Ok(_) => None,
+            // The watcher was too slow: tell it to read everything again.
+            Err(_) => Some(Event::default().event("missed").data("{}")),
+        };
+        std::future::ready(event.map(Ok))
+    });
+    let first = futures_util::stream::once(std::future::ready(Ok(Event::default().event("ready").data("{}"))));
+    let events = first.chain(events).take_until(closing);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}
+
+fn write(live: &Live) -> Event {
+    let data = serde_json::to_string(live).unwrap_or_else(|_| "{}".to_owned());
+    Event::default().event(live.kind).data(data)
+}

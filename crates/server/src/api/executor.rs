@@ -1,0 +1,36 @@
+//! Executors, and vouching for one that was frozen.
+
+use axum::Json;
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::types::Executor;
+use super::{Problem, Segment};
+use crate::app::App;
+use crate::auth::Visitor;
+use crate::{ask, view};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(trust))
+}
+
+/// The executors, newest word first.
+#[utoipa::path(get, path = "/executors", tag = "executors", operation_id = "executors",
+    responses((status = 200, body = Vec<Executor>)))]
+async fn list(State(app): State<App>) -> Json<Vec<Executor>> {
+    Json(view::executors(&app).await)
+}
+
+/// Vouch for an executor that was frozen: its next call pins whatever key it presents.
+#[utoipa::path(post, path = "/executors/{id}/trust", tag = "executors", operation_id = "trust_executor",
+    params(("id" = String, Path)),
+    responses((status = 200, body = Vec<Executor>), (status = 404, body = Problem)))]
+async fn trust(
+    State(app): State<App>,
+    visitor: Visitor,
+    Segment(id): Segment<String>,
+) -> Result<Json<Vec<Executor>>, Problem> {
+    ask::trust(&app, &visitor.name, &id).await?;
+    Ok(Json(view::executors(&app).await))
+}

@@ -1,0 +1,79 @@
+//! The HTTP API, a file a noun. Handlers read through `view` and act through `ask`; they call no engine code, and so
+//! can do nothing that the reconcilers do not see.
+
+mod asset;
+mod event;
+mod executor;
+mod feed;
+mod finding;
+mod hold;
+mod item;
+mod ledger;
+mod problem;
+mod remediation;
+mod session;
+mod status;
+pub mod types;
+
+pub(crate) use finding::FindingFilter;
+pub(crate) use item::ItemFilter;
+pub(crate) use ledger::LedgerFilter;
+pub use problem::Problem;
+pub(crate) use problem::{Body, Filter, MaybeBody, Segment};
+pub(crate) use remediation::RemediationFilter;
+pub use session::{Me, SignInLink};
+
+use axum::Json;
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+
+/// Where the API begins.
+pub const PREFIX: &str = "/api/v1";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Stanch",
+        description = "Closes security problems by itself, safely. Requests come with a session cookie, or over the \
+                       control socket on the same machine. With a cookie, whatever acts must carry `x-csrf-token`. \
+                       Errors are `application/problem+json` with a `code` that stays and a `hint` for a person."
+    ),
+    security(("session" = []))
+)]
+struct Description;
+
+fn operations() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(status::routes())
+        .merge(asset::routes())
+        .merge(executor::routes())
+        .merge(finding::routes())
+        .merge(item::routes())
+        .merge(remediation::routes())
+        .merge(hold::routes())
+        .merge(feed::routes())
+        .merge(ledger::routes())
+        .merge(event::routes())
+        .merge(session::routes())
+}
+
+/// The description of every operation, made from the code.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, mut description) = OpenApiRouter::<App>::new().nest(PREFIX, operations()).split_for_parts();
+    let root = Description::openapi();
+    description.info = root.info;
+    description.security = root.security;
+    let scheme = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::auth::COOKIE)));
+    description.components.get_or_insert_with(Default::default).add_security_scheme("session", scheme);
+    description
+}
+
+pub(crate) fn router() -> Router<App> {
+    let (router, _) = OpenApiRouter::<App>::new().nest(PREFIX, operations()).split_for_parts();
+    router.route("/api/v1/openapi.json", get(async || Json(openapi())))
+}

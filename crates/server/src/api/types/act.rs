@@ -1,0 +1,104 @@
+//! What people ask for.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{LeftOut, Remediation};
+
+/// Ask for items to be fixed. Empty means nothing: all of them must be spelled with `all`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRemediation {
+    /// The items' ids, or their short names where only one asset has an item of that name.
+    #[serde(default)]
+    pub items: Vec<String>,
+    /// Every open item for which something can be done.
+    #[serde(default)]
+    pub all: bool,
+    /// Also those left out after an undo.
+    #[serde(default)]
+    pub include_suppressed: bool,
+    /// Why, for the record.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What was made of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedRemediation {
+    /// The remediation; absent when nothing is left to do.
+    pub remediation: Option<Remediation>,
+    /// Items left out, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Approve exactly this plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// The hash of the plan that was read.
+    pub plan_hash: String,
+}
+
+/// Take back what was done. Empty means nothing: all of it must be spelled with `all`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    /// The items' ids or short names.
+    #[serde(default)]
+    pub items: Vec<String>,
+    /// All of them.
+    #[serde(default)]
+    pub all: bool,
+    /// Why, for the record.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A reason for the record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Because {
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Stop everything new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetHold {
+    /// Also stop at the next safe point what already runs.
+    #[serde(default)]
+    pub stop_all: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// Read the facts again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scan {
+    /// Fetch the archive indexes first.
+    #[serde(default)]
+    pub refresh: bool,
+}
+
+/// An answer to something that happens later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Accepted {
+    /// What will happen, in words.
+    pub message: String,
+}
+
+/// A person's word on a feed that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeFeed {
+    /// Its name.
+    pub name: String,
+    /// Digest of the content that was looked at.
+    pub digest: String,
+    /// Take it, or throw it away and keep the last good one.
+    pub accept: bool,
+}

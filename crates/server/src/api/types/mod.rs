@@ -1,0 +1,16 @@
+//! What goes over the wire. These types are separate from the nouns of the model, so that the API can stay as it is
+//! while the model moves. Ids and digests are text; times are RFC 3339 in UTC.
+
+mod act;
+mod item;
+mod ledger;
+mod overview;
+mod plan;
+mod remediation;
+
+pub use act::*;
+pub use item::*;
+pub use ledger::*;
+pub use overview::*;
+pub use plan::*;
+pub use remediation::*;

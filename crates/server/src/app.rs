@@ -1,0 +1,203 @@
+//! What every part of the server shares.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use stanch_ledger::Signer;
+use stanch_model::id::{AssetId, ExecutorId, OrderId};
+use stanch_model::order::{Order, Progress};
+use stanch_model::sign::Signed;
+use stanch_store::Store;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+
+use crate::api::types::Waiting;
+use crate::auth::Links;
+use crate::bus::Bus;
+use crate::clock::NoEntropy;
+use crate::config::Config;
+use crate::error::StartError;
+use crate::gateway::Caller;
+use crate::knowledge::Knowledge;
+use crate::pki::{KeyError, Keys, OrderKey};
+
+/// The shared parts, by reference.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+/// The shared parts.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) keys: Keys,
+    pub(crate) signer: Signer,
+    pub(crate) bus: Bus,
+    pub(crate) links: Links,
+    pub(crate) started_at: Timestamp,
+    /// The store's epoch: rises with every restore from a backup.
+    pub(crate) epoch: u64,
+    /// The feeds in force.
+    pub(crate) knowledge: Knowledge,
+    /// Executors that called since this server started.
+    pub(crate) callers: AsyncMutex<HashMap<ExecutorId, Caller>>,
+    order_key: Mutex<OrderKey>,
+    waiting: Mutex<BTreeMap<String, Waiting>>,
+    progress: Mutex<HashMap<OrderId, Progress>>,
+    /// The run of the detectors for which an asset's items were last assessed.
+    assessed: Mutex<HashMap<AssetId, Timestamp>>,
+    /// Somebody asked for newer feeds.
+    feeds_wanted: std::sync::atomic::AtomicBool,
+    closing: OnceLock<watch::Receiver<bool>>,
+    address: OnceLock<SocketAddr>,
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    pub(crate) async fn new(config: Config, store: Store, keys: Keys) -> Result<Self, StartError> {
+        let now = config.clock.now();
+        let unread = |source| StartError::Store { path: config.data_dir.join("stanch.db"), source: Box::new(source) };
+        let epoch = store.epoch().await.map_err(unread)?;
+        let callers = crate::gateway::remembered(&store).await.map_err(unread)?;
+        let order_key = keys.certify(epoch, now, config.entropy.as_ref()).map_err(StartError::Keys)?;
+        let signer = keys.signer().map_err(StartError::Keys)?;
+        let knowledge = Knowledge::open(&config)?;
+        Ok(Self(Arc::new(Parts {
+            config,
+            store,
+            keys,
+            signer,
+            bus: Bus::new(),
+            links: Links::default(),
+            started_at: now,
+            epoch,
+            knowledge,
+            callers: AsyncMutex::new(callers),
+            order_key: Mutex::new(order_key),
+            waiting: Mutex::default(),
+            progress: Mutex::default(),
+            assessed: Mutex::default(),
+            feeds_wanted: std::sync::atomic::AtomicBool::new(false),
+            closing: OnceLock::new(),
+            address: OnceLock::new(),
+        })))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    pub(crate) fn set_closing(&self, closing: watch::Receiver<bool>) {
+        // A server starts once: it is consumed by starting.
+        let _ = self.closing.set(closing);
+    }
+
+    pub(crate) fn set_address(&self, address: SocketAddr) {
+        // As above.
+        let _ = self.address.set(address);
+    }
+
+    /// Ends when the server stops; never, before it has started.
+    pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        let closing = self.closing.get().cloned();
+        async move {
+            match closing {
+                Some(mut closing) => drop(closing.wait_for(|stop| *stop).await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// A link that opens a page that asks to sign in.
+    pub(crate) fn sign_in_link(&self) -> Result<Option<String>, NoEntropy> {
+        let Some(address) = self.address.get() else { return Ok(None) };
+        let token = self.links.issue(self.now(), self.config.entropy.as_ref())?;
+        // Behind the hash mark it would not be sent, but then the page could not work without its script.
+        Ok(Some(format!("http://{address}/sign-in?token={token}")))
+    }
+
+    /// Signs with the order key in force, with the root's word for it.
+    pub(crate) fn sign_orders(
+        &self,
+        orders: Vec<Order>,
+    ) -> Result<crate::gateway::Batch, crate::gateway::GatewayError> {
+        let now = self.now();
+        let mut key = lock(&self.order_key);
+        if key.is_old(now) {
+            *key = self.keys.certify(self.epoch, now, self.config.entropy.as_ref())?;
+        }
+        let orders: Result<Vec<Signed<Order>>, _> = orders.into_iter().map(|order| key.sign(order)).collect();
+        let orders = orders.map_err(|error| crate::gateway::GatewayError::Keys(KeyError::Sign(error)))?;
+        Ok(crate::gateway::Batch { certificate: key.certificate.clone(), orders })
+    }
+
+    /// Notes that something waits, and on what; shown until it is noted as going on.
+    pub(crate) fn waits(&self, what: &str, on: impl Into<String>) {
+        let on = on.into();
+        let now = self.now();
+        let mut waiting = lock(&self.waiting);
+        match waiting.get_mut(what) {
+            Some(known) if known.on == on => {}
+            _ => drop(waiting.insert(what.to_owned(), Waiting { what: what.to_owned(), on, since: now })),
+        }
+    }
+
+    /// Notes that it goes on.
+    pub(crate) fn goes_on(&self, what: &str) {
+        lock(&self.waiting).remove(what);
+    }
+
+    /// Everything that waits.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        lock(&self.waiting).values().cloned().collect()
+    }
+
+    /// Whether an asset's items were assessed for this run of the detectors. After a start they are assessed once more,
+    /// which changes nothing.
+    pub(crate) fn assessed(&self, asset: &AssetId, run: Timestamp) -> bool {
+        lock(&self.assessed).get(asset) == Some(&run)
+    }
+
+    /// Notes that they were.
+    pub(crate) fn set_assessed(&self, asset: &AssetId, run: Timestamp) {
+        lock(&self.assessed).insert(asset.clone(), run);
+    }
+
+    /// Feeds are to be fetched before they are due.
+    pub(crate) fn want_feeds(&self) {
+        self.feeds_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Whether they are; asked once.
+    pub(crate) fn feeds_wanted(&self) -> bool {
+        self.feeds_wanted.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Keeps an executor's last word on the way, for people who watch.
+    pub(crate) fn keep_progress(&self, progress: Progress) {
+        let mut all = lock(&self.progress);
+        // Words of orders long over are worth nothing.
+        if all.len() > 256 {
+            all.clear();
+        }
+        all.insert(progress.order.clone(), progress);
+    }
+
+    /// The last word on an order.
+    pub(crate) fn progress(&self, order: &OrderId) -> Option<Progress> {
+        lock(&self.progress).get(order).cloned()
+    }
+}
+
+/// A poisoned lock is still a lock: what it guards is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,448 @@
+//! What people ask for: each writes rows and nudges, and goes through the same moves as everything else.
+
+use jiff::Timestamp;
+use serde_json::json;
+use stanch_engine::Proposal;
+use stanch_engine::rollout::{Event, Illegal};
+use stanch_ledger::NewEntry;
+use stanch_model::Digest;
+use stanch_model::id::{ItemId, OrderId, RemediationId};
+use stanch_model::order::Verb;
+use stanch_model::remediation::RemediationState;
+use stanch_store::hold::{ALL, Hold as HoldRow, HoldLevel, ReleaseHold};
+use stanch_store::item::StoredItem;
+use stanch_store::remediation::{
+    EditRemediation, MoveRemediation, NewRemediation, OnFailure, RemediationFilter, StoredRemediation,
+};
+use stanch_store::session::{EndSession, NewSession};
+use stanch_store::suppression::LiftSuppression;
+use stanch_store::{Transition, Write};
+
+use crate::api::Problem;
+use crate::api::types::{
+    Accepted, Approve, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LeftOut, Remediation,
+    Scan, SetHold, Undo,
+};
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::clock::ten;
+use crate::record::{self, Record};
+use crate::tasks::orders;
+use crate::tasks::rollout::{TakeError, actor, take};
+use crate::{tasks, view};
+
+/// Longest reason that is kept.
+const REASON: usize = 500;
+/// Longest name a caller may give a request.
+const KEY: usize = 128;
+
+fn reason(text: Option<&str>, otherwise: &str) -> String {
+    let text: String = text.unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(REASON).collect();
+    if text.is_empty() { otherwise.to_owned() } else { text }
+}
+
+impl From<TakeError> for Problem {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Missing(id) => Self::not_found("remediation", id.as_str()),
+            TakeError::NoPlan(_) => Self::conflict("no_plan", error.to_string()).hint("wait until it is planned"),
+            TakeError::Illegal(Illegal::OtherPlan { .. }) => Self::conflict("wrong_plan", error.to_string())
+                .hint("read the plan as it is now, and approve that hash"),
+            TakeError::Illegal(_) => Self::conflict("wrong_state", error.to_string()),
+            TakeError::Pass(tasks::PassError::Commit(error)) => error.into(),
+            TakeError::Pass(error) => Self::internal("moving a remediation", &error),
+        }
+    }
+}
+
+/// Makes a remediation for items. Answers whether it is a new one.
+pub(crate) async fn create(
+    app: &App,
+    who: &str,
+    wanted: CreateRemediation,
+    key: Option<&str>,
+) -> Result<(bool, CreatedRemediation), Problem> {
+    if wanted.items.is_empty() && !wanted.all {
+        return Err(Problem::bad_request("no item is named: nothing is fixed").hint("name items, or say `all`"));
+    }
+    let key = key.map(|key| key.chars().take(KEY).collect::<String>());
+    if let Some(row) = made_before(app, key.as_deref()).await? {
+        let remediation = Some(view::remediation_row(app, &row).await?);
+        return Ok((false, CreatedRemediation { remediation, left_out: Vec::new() }));
+    }
+    let rows = if wanted.all { view::open_items(app).await? } else { named(app, &wanted.items).await? };
+    let context = view::Context::load(app).await?;
+    let include = wanted.include_suppressed || !wanted.all;
+    let (mut taken, mut left_out) = (Vec::new(), Vec::new());
+    let mut writes = Vec::new();
+    let now = app.now();
+    for row in rows {
+        let name = row.item.subject.name().to_owned();
+        let out = |reason: String, hint: Option<String>| LeftOut {
+            item: row.item.id.to_string(),
+            name: name.clone(),
+            reason,
+            hint,
+        };
+        match context.propose(&row) {
+            Some(Proposal::Candidate(_)) => {}
+            Some(Proposal::Nothing { why }) => {
+                // Of all items only those that can be done are meant; one asked for by name is answered.
+                if !wanted.all {
+                    left_out.push(out(why.to_string(), why.hint()));
+                }
+                continue;
+            }
+            None => {
+                left_out.push(out("its asset is not known any more".to_owned(), None));
+                continue;
+            }
+        }
+        if let Some(busy) = context.busy(&row.item.id)
+            && !give_way(app, who, busy).await?
+        {
+            left_out.push(out(format!("{busy} is about it already"), Some(format!("look at {busy}"))));
+            continue;
+        }
+        if let Some(suppression) = context.suppression(&row) {
+            if !include {
+                let reason = format!("left alone since it was undone: {}", suppression.reason);
+                left_out.push(out(reason, Some("name it, or include what was taken back".to_owned())));
+                continue;
+            }
+            writes.push(Write::LiftSuppression(LiftSuppression {
+                item: suppression.item.clone(),
+                asset: suppression.asset.clone(),
+                version: suppression.version.clone(),
+                actor: who.to_owned(),
+                at: now,
+            }));
+        }
+        taken.push(row);
+    }
+    if taken.is_empty() {
+        return Ok((false, CreatedRemediation { remediation: None, left_out }));
+    }
+    let id = begin(app, who, &wanted, key, taken, writes).await?;
+    let row = app.store.remediation(&id).await?.ok_or_else(|| Problem::not_found("remediation", id.as_str()))?;
+    let remediation = Some(view::remediation_row(app, &row).await?);
+    Ok((true, CreatedRemediation { remediation, left_out }))
+}
+
+async fn made_before(app: &App, key: Option<&str>) -> Result<Option<StoredRemediation>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    let rows = app.store.remediations(&RemediationFilter::default(), None, 500).await?;
+    Ok(rows.into_iter().find(|row| Record::read(&row.body).key.as_deref() == Some(key)))
+}
+
+async fn named(app: &App, names: &[String]) -> Result<Vec<StoredItem>, Problem> {
+    let mut rows: Vec<StoredItem> = Vec::new();
+    for name in names {
+        let row = view::find_item(app, name).await?;
+        if !rows.iter().any(|known| known.item.id == row.item.id) {
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// Whether a remediation that nobody has approved yet makes room for a newer one.
+async fn give_way(app: &App, who: &str, busy: &str) -> Result<bool, Problem> {
+    let Ok(id) = busy.parse::<RemediationId>() else { return Ok(false) };
+    let Some(row) = app.store.remediation(&id).await? else { return Ok(true) };
+    match row.state {
+        RemediationState::Superseded => Ok(true),
+        RemediationState::AwaitingApproval | RemediationState::Planned => {
+            Ok(take(app, &id, who, Event::Superseded, Vec::new()).await.is_ok())
+        }
+        RemediationState::NeedsOperator if row.plan.is_none() => {
+            direct(app, who, &row, RemediationState::Dismissed, "asked for anew").await?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+async fn begin(
+    app: &App,
+    who: &str,
+    wanted: &CreateRemediation,
+    key: Option<String>,
+    taken: Vec<StoredItem>,
+    writes: Vec<Write>,
+) -> Result<RemediationId, Problem> {
+    let now = app.now();
+    let id = RemediationId::from_entropy(ten(app.config.entropy.as_ref())?);
+    let mut assets: Vec<_> = taken.iter().map(|row| row.item.asset.clone()).collect();
+    assets.sort();
+    assets.dedup();
+    let record = Record {
+        reason: reason(wanted.reason.as_deref(), &format!("asked for by {who}")),
+        key,
+        names: taken.iter().map(|row| row.item.subject.name().to_owned()).collect(),
+        ..Record::default()
+    };
+    let entry = NewEntry::new(now, who, "remediation_asked").about(&id).with(json!({
+        "items": taken.iter().take(500).map(|row| row.item.id.as_str()).collect::<Vec<_>>(),
+        "names": record.names.iter().take(500).collect::<Vec<_>>(),
+        "reason": record.reason,
+    }));
+    let new = NewRemediation {
+        id: id.clone(),
+        state: RemediationState::Decided,
+        requested_by: who.to_owned(),
+        on_failure: OnFailure::Undo,
+        assets,
+        items: taken.into_iter().map(|row| row.item.id).collect(),
+        body: record.write(),
+        at: now,
+    };
+    let mut transition = Transition::new(entry).write(Write::NewRemediation(new));
+    transition.writes.extend(writes);
+    app.store.commit(transition).await?;
+    app.bus.nudge(Stage::Plan);
+    app.bus.tell(Live::of("remediation", &id, "asked for"));
+    Ok(id)
+}
+
+async fn row(app: &App, id: &str) -> Result<StoredRemediation, Problem> {
+    let missing = || Problem::not_found("remediation", id);
+    let id: RemediationId = id.parse().map_err(|_| missing())?;
+    app.store.remediation(&id).await?.ok_or_else(missing)
+}
+
+async fn shown(app: &App, id: &str) -> Result<Remediation, Problem> {
+    view::remediation_row(app, &row(app, id).await?).await
+}
+
+/// Approves a plan by its hash.
+pub(crate) async fn approve(app: &App, who: &str, id: &str, wanted: &Approve) -> Result<Remediation, Problem> {
+    let row = row(app, id).await?;
+    let plan: Digest = wanted
+        .plan_hash
+        .parse()
+        .map_err(|_| Problem::bad_request("`plan_hash` is not a hash: expected 64 hexadecimal digits"))?;
+    let now = app.now();
+    let mut with = Vec::new();
+    if row.plan == Some(plan) {
+        with.push(Write::PutApproval(stanch_store::approval::Approval {
+            plan,
+            actor: who.to_owned(),
+            verdict: stanch_store::approval::ApprovalVerdict::Approved,
+            reason: String::new(),
+            at: now,
+            expires_at: None,
+        }));
+    }
+    take(app, &row.id, who, Event::Approved { plan, by: actor(who) }, with).await?;
+    shown(app, id).await
+}
+
+/// Takes back what was done, all of it or some items.
+pub(crate) async fn undo(app: &App, who: &str, id: &str, wanted: Undo) -> Result<Remediation, Problem> {
+    let row = row(app, id).await?;
+    let mut record = Record::read(&row.body);
+    let rollout = record.rollout.clone().ok_or(TakeError::NoPlan(row.state))?;
+    let mut items: Vec<ItemId> = Vec::new();
+    if wanted.all {
+        let open = rollout.tasks.iter().filter(|task| can_undo(task.state));
+        items.extend(open.flat_map(|task| task.items.iter().filter(|item| !task.undone.contains(item)).cloned()));
+        if items.is_empty() {
+            return Err(Problem::conflict("nothing_done", "nothing was done that could be taken back"));
+        }
+    } else {
+        for text in &wanted.items {
+            let by_name = record.before.iter().find(|item| item.subject.name() == text).map(|item| item.id.clone());
+            let id =
+                text.parse().ok().or(by_name).ok_or_else(|| Problem::not_found("item of this remediation", text))?;
+            items.push(id);
+        }
+    }
+    if items.is_empty() {
+        return Err(Problem::bad_request("no item is named: nothing is taken back").hint("name items, or say `all`"));
+    }
+    let now = app.now();
+    record.undo = Some(record::Undo {
+        items: items.clone(),
+        by: who.to_owned(),
+        reason: reason(wanted.reason.as_deref(), "no reason given"),
+        at: now,
+    });
+    // The reason is kept first: were the server to stop here, it would be a word without a deed.
+    let edit = EditRemediation {
+        id: row.id.clone(),
+        generation: row.generation,
+        waiting: row.waiting.clone(),
+        body: Some(record.write()),
+        at: now,
+    };
+    app.store.put(Write::EditRemediation(edit)).await?;
+    take(app, &row.id, who, Event::UndoAsked { items, by: actor(who) }, Vec::new()).await?;
+    shown(app, id).await
+}
+
+/// Whether anything of a task in this state can be taken back.
+pub(crate) const fn can_undo(state: stanch_model::remediation::TaskState) -> bool {
+    use stanch_model::remediation::TaskState as T;
+    matches!(state, T::Succeeded | T::Verified | T::VerifyFailed | T::Failed | T::Interrupted | T::UndoFailed)
+}
+
+/// Stops what has not begun.
+pub(crate) async fn cancel(app: &App, who: &str, id: &str, _because: Because) -> Result<Remediation, Problem> {
+    let row = row(app, id).await?;
+    take(app, &row.id, who, Event::Cancelled { by: actor(who) }, Vec::new()).await?;
+    shown(app, id).await
+}
+
+/// Says no to a plan, or puts one that needs an operator aside.
+pub(crate) async fn dismiss(app: &App, who: &str, id: &str, because: Because) -> Result<Remediation, Problem> {
+    let row = row(app, id).await?;
+    match row.state {
+        RemediationState::NeedsOperator if row.plan.is_none() => {
+            let why = reason(because.reason.as_deref(), "dismissed");
+            direct(app, who, &row, RemediationState::Dismissed, &why).await?;
+        }
+        RemediationState::AwaitingApproval => {
+            take(app, &row.id, who, Event::Rejected { by: actor(who) }, Vec::new()).await?;
+        }
+        _ => {
+            take(app, &row.id, who, Event::Dismissed { by: actor(who) }, Vec::new()).await?;
+        }
+    }
+    shown(app, id).await
+}
+
+/// Moves a remediation that has no plan, and so no rollout that could.
+async fn direct(app: &App, who: &str, row: &StoredRemediation, to: RemediationState, why: &str) -> Result<(), Problem> {
+    let now = app.now();
+    let entry = NewEntry::new(now, who, format!("remediation_{}", to.name()))
+        .about(&row.id)
+        .with(json!({ "from": row.state.name(), "to": to.name(), "why": why }));
+    let step = MoveRemediation {
+        id: row.id.clone(),
+        from: row.state,
+        generation: row.generation,
+        to,
+        plan: None,
+        waiting: None,
+        body: None,
+        at: now,
+    };
+    app.store.commit(Transition::new(entry).write(Write::MoveRemediation(step))).await?;
+    app.bus.tell(Live::of("remediation", &row.id, why));
+    Ok(())
+}
+
+/// Stops everything new.
+pub(crate) async fn hold(app: &App, who: &str, wanted: SetHold) -> Result<Hold, Problem> {
+    if wanted.reason.trim().is_empty() {
+        return Err(Problem::bad_request("a hold needs a reason: others will ask"));
+    }
+    let now = app.now();
+    let why = reason(Some(&wanted.reason), "");
+    let level = if wanted.stop_all { HoldLevel::StopAll } else { HoldLevel::StopNew };
+    let row =
+        HoldRow { scope: ALL.to_owned(), level, epoch: app.epoch, reason: why.clone(), actor: who.to_owned(), at: now };
+    let entry =
+        NewEntry::new(now, who, "hold_set").about("hold").with(json!({ "reason": why, "stop_all": wanted.stop_all }));
+    let transition = Transition::new(entry).write(Write::Hold(row.clone()));
+    // The hold is in force when this returns; telling executors comes after it and may fail without harm.
+    app.store.commit(transition).await?;
+    to_executors(app, &Verb::Hold { stop_all: wanted.stop_all, reason: why.clone() }).await?;
+    app.bus.nudge(Stage::Rollout);
+    app.bus.tell(Live::of("hold", "", why));
+    Ok(view::hold(&row))
+}
+
+/// Ends a hold. Answers those still in force.
+pub(crate) async fn release(app: &App, who: &str, id: &str) -> Result<Vec<Hold>, Problem> {
+    let held = app.store.holds().await?;
+    if !held.iter().any(|hold| hold.scope == id) {
+        return Err(Problem::not_found("hold", id));
+    }
+    let entry = NewEntry::new(app.now(), who, "hold_released").about("hold");
+    let write = Write::ReleaseHold(ReleaseHold { scope: id.to_owned() });
+    app.store.commit(Transition::new(entry).write(write)).await?;
+    let rest = view::holds(app).await?;
+    if rest.is_empty() {
+        to_executors(app, &Verb::Release).await?;
+    }
+    app.bus.nudge(Stage::Rollout);
+    app.bus.tell(Live::of("hold", "", "released"));
+    Ok(rest)
+}
+
+async fn to_executors(app: &App, verb: &Verb) -> Result<(), Problem> {
+    let now = app.now();
+    let executors: Vec<_> = app.callers.lock().await.keys().cloned().collect();
+    for executor in executors {
+        let made: Result<(OrderId, Write), _> = orders::order(app, &executor, verb.clone(), now);
+        let (_, write) = made.map_err(|error| Problem::internal("making an order", &error))?;
+        app.store.put(write).await?;
+    }
+    app.bus.wake_polls();
+    Ok(())
+}
+
+/// Has the facts of every asset read again.
+pub(crate) async fn scan(app: &App, who: &str, wanted: Scan) -> Result<Accepted, Problem> {
+    let assets: Vec<_> = app.callers.lock().await.values().map(|caller| caller.asset.id.clone()).collect();
+    let mut asked = 0;
+    for asset in &assets {
+        let made = tasks::request_facts(app, asset, wanted.refresh).await;
+        asked += usize::from(made.map_err(|error| Problem::internal("asking for facts", &error))?);
+    }
+    if asked == 0 {
+        return Err(Problem::conflict("no_executor", "no executor has called: nobody can read facts")
+            .hint("start the server with `stanch up`, which brings its own"));
+    }
+    let entry = NewEntry::new(app.now(), who, "facts_asked").with(json!({ "refresh": wanted.refresh }));
+    app.store.commit(Transition::new(entry)).await?;
+    Ok(Accepted { message: format!("facts of {asked} asset{} are being read", if asked == 1 { "" } else { "s" }) })
+}
+
+/// Has feeds fetched now.
+pub(crate) async fn refresh_feeds(app: &App, who: &str) -> Result<Accepted, Problem> {
+    if app.config.feeds.is_empty() {
+        return Err(Problem::conflict(
+            "no_source",
+            "no source of feeds is configured; the built-in snapshot is in use",
+        )
+        .hint("name a folder or URL with --feeds"));
+    }
+    let entry = NewEntry::new(app.now(), who, "feeds_refresh_asked");
+    app.store.commit(Transition::new(entry)).await?;
+    app.want_feeds();
+    app.bus.nudge(Stage::Feeds);
+    Ok(Accepted { message: "feeds are being fetched".to_owned() })
+}
+
+/// Takes or throws away a feed that waits.
+pub(crate) async fn judge_feed(app: &App, who: &str, word: JudgeFeed) -> Result<Vec<Feed>, Problem> {
+    tasks::judge_feed(app, who, &word).await?;
+    view::feeds(app).await
+}
+
+/// Begins a session.
+pub(crate) async fn begin_session(app: &App, hash: &Digest, actor: &str, until: Timestamp) -> Result<(), Problem> {
+    let now = app.now();
+    let new = NewSession { hash: *hash, actor: actor.to_owned(), body: json!({}), at: now, expires_at: until };
+    let entry = NewEntry::new(now, actor, "signed_in").with(json!({ "until": until }));
+    app.store.commit(Transition::new(entry).write(Write::NewSession(new))).await?;
+    Ok(())
+}
+
+/// Ends a session.
+pub(crate) async fn end_session(app: &App, hash: &Digest) -> Result<(), Problem> {
+    app.store.put(Write::EndSession(EndSession { hash: *hash })).await?;
+    Ok(())
+}
+
+/// Vouches for an executor that was frozen.
+pub(crate) async fn trust(app: &App, who: &str, id: &str) -> Result<(), Problem> {
+    let missing = || Problem::not_found("executor", id);
+    let executor = id.parse().map_err(|_| missing())?;
+    let known = crate::gateway::trust(app, who, &executor).await;
+    let known = known.map_err(|error| Problem::internal("trusting an executor", &error))?;
+    known.then_some(()).ok_or_else(missing)
+}

@@ -1,0 +1,29 @@
+//! The other end of a connection: somebody over TCP, or a process of this machine whose user the kernel vouches for.
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use tokio::net::{TcpListener, UnixListener};
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Over TCP: proves nothing.
+    Tcp,
+    /// Over the control socket.
+    Unix {
+        /// The process's user, as the kernel says; `u32::MAX` when it does not.
+        uid: u32,
+    },
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(_: IncomingStream<'_, TcpListener>) -> Self {
+        Self::Tcp
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self::Unix { uid: stream.io().peer_cred().map_or(u32::MAX, |cred| cred.uid()) }
+    }
+}

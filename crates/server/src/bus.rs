@@ -1,0 +1,135 @@
+//! Wake-ups inside one process. A nudge says "look now"; it carries nothing and may be lost, because every reconciler
+//! also runs on a timer and reads its work from the store.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{Notify, broadcast};
+
+/// The reconcilers, one for each arrow of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    /// Asks executors for facts when they are due.
+    Schedule,
+    /// Facts to findings.
+    Ingest,
+    /// Findings to items to assessments.
+    Assess,
+    /// Items to decisions.
+    Decide,
+    /// Remediations to plans.
+    Plan,
+    /// Moves remediations and tasks.
+    Rollout,
+    /// Grants to orders.
+    Dispatch,
+    /// Newer facts to verdicts.
+    Verify,
+    /// Ledger entries to checkpoints.
+    Seal,
+    /// Newer feeds.
+    Feeds,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Schedule,
+        Self::Ingest,
+        Self::Assess,
+        Self::Decide,
+        Self::Plan,
+        Self::Rollout,
+        Self::Dispatch,
+        Self::Verify,
+        Self::Seal,
+        Self::Feeds,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Ingest => "ingest",
+            Self::Assess => "assess",
+            Self::Decide => "decide",
+            Self::Plan => "plan",
+            Self::Rollout => "rollout",
+            Self::Dispatch => "dispatch",
+            Self::Verify => "verify",
+            Self::Seal => "seal",
+            Self::Feeds => "feeds",
+        }
+    }
+}
+
+/// Something that people who watch want to know: what changed, not how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Live {
+    /// `remediation`, `task`, `items`, `facts`, `feeds`, `hold`, `progress`, `executor`.
+    pub(crate) kind: &'static str,
+    /// The id of what changed; empty when it is everything of that kind.
+    pub(crate) subject: String,
+    /// The remediation it belongs to, where it belongs to one.
+    pub(crate) remediation: Option<String>,
+    /// In words.
+    pub(crate) text: String,
+}
+
+impl Live {
+    /// A word about something that belongs to no remediation.
+    pub(crate) fn of(kind: &'static str, subject: impl ToString, text: impl Into<String>) -> Self {
+        Self { kind, subject: subject.to_string(), remediation: None, text: text.into() }
+    }
+}
+
+struct Wires {
+    stages: Vec<(Stage, Notify)>,
+    orders: Notify,
+    live: broadcast::Sender<Live>,
+}
+
+/// The wires between reconcilers, parked polls and people who watch.
+#[derive(Clone)]
+pub(crate) struct Bus(Arc<Wires>);
+
+impl Bus {
+    pub(crate) fn new() -> Self {
+        let stages = Stage::ALL.into_iter().map(|stage| (stage, Notify::new())).collect();
+        Self(Arc::new(Wires { stages, orders: Notify::new(), live: broadcast::channel(256).0 }))
+    }
+
+    /// Wakes a reconciler; one that runs now will run once more.
+    pub(crate) fn nudge(&self, stage: Stage) {
+        if let Some((_, notify)) = self.0.stages.iter().find(|(known, _)| *known == stage) {
+            notify.notify_one();
+        }
+    }
+
+    /// Waits for a nudge.
+    pub(crate) async fn nudged(&self, stage: Stage) {
+        if let Some((_, notify)) = self.0.stages.iter().find(|(known, _)| *known == stage) {
+            notify.notified().await;
+        }
+    }
+
+    /// Wakes every parked poll.
+    pub(crate) fn wake_polls(&self) {
+        self.0.orders.notify_waiters();
+    }
+
+    /// What a poll waits on; to be made before the store is read, so that no wake-up falls between.
+    pub(crate) fn orders(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.orders.notified()
+    }
+
+    /// Tells those who watch.
+    pub(crate) fn tell(&self, live: Live) {
+        // Nobody watching is no error.
+        drop(self.0.live.send(live));
+    }
+
+    /// Watches from now on.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Live> {
+        self.0.live.subscribe()
+    }
+}

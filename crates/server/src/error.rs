@@ -1,0 +1,88 @@
+//! Why a server did not start, and how a chain of causes is written on one line.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::lock::LockError;
+use crate::pki::KeyError;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {}", path.display())]
+    DataFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The data folder is not to be had.
+    #[error("cannot lock the data folder")]
+    Lock(#[source] LockError),
+    /// The keys are not to be had.
+    #[error("cannot open the server's keys")]
+    Keys(#[source] KeyError),
+    /// The store cannot be opened.
+    #[error("cannot open the store {}", path.display())]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The built-in data cannot be read.
+    #[error("cannot read the built-in feeds")]
+    Feeds(#[source] Box<dyn Error + Send + Sync>),
+    /// The address is not to be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The control socket cannot be made.
+    #[error("cannot make the control socket {}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No random bytes.
+    #[error("cannot draw random bytes")]
+    Entropy(#[source] crate::clock::NoEntropy),
+}
+
+impl StartError {
+    /// What a person can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::DataFolder { .. } => Some("name a folder you can write with --data-dir"),
+            Self::Lock(LockError::Held { .. }) => {
+                Some("stop that process, or talk to it: every command uses its control socket by itself")
+            }
+            Self::Listen { .. } => Some("name another address with --listen"),
+            Self::Keys(KeyError::Exposed { .. }) => Some("others on this machine could have read the key"),
+            _ => None,
+        }
+    }
+}
+
+/// An error with all its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

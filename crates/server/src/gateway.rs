@@ -1,0 +1,438 @@
+//! The executors' way in: they ask for orders and hand over receipts. The server reaches nobody by itself.
+//!
+//! What an executor says is believed only as far as its pinned key signed it, and only about its own asset. One that
+//! goes back in time (a copied or rewound machine) is frozen until a person looks.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use stanch_ledger::NewEntry;
+use stanch_model::Digest;
+use stanch_model::asset::Asset;
+use stanch_model::id::{ExecutorId, OrderId};
+use stanch_model::order::{Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
+use stanch_model::sign::{SignError, Signed, VerifyingKey};
+use stanch_store::asset::SeenAsset;
+use stanch_store::order::{DeliverOrder, OrderState, StoredOrder};
+use stanch_store::receipt::NewReceipt;
+use stanch_store::setting::Setting;
+use stanch_store::{CommitError, ReadError, Transition, Write};
+
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::pki::KeyError;
+
+/// Orders handed out with one poll.
+const BATCH: u32 = 16;
+/// Between two writes of an executor's unchanged record.
+const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
+/// The setting that holds the executors.
+const EXECUTORS: &str = "executors";
+
+/// What a poll brings.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The root's word for the key that signed the orders.
+    pub certificate: Signed<OrderKeyCertificate>,
+    /// Orders above the poll's position, in ascending order, each signed with its nonce.
+    pub orders: Vec<Signed<Order>>,
+}
+
+/// What is remembered of an executor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Caller {
+    /// The asset it runs on: the only one it may speak about.
+    pub(crate) asset: Asset,
+    /// Its pinned receipt key; `None` after a person said that the next one may be pinned.
+    pub(crate) key: Option<VerifyingKey>,
+    pub(crate) actions: Vec<String>,
+    pub(crate) position: Position,
+    pub(crate) counter: u64,
+    pub(crate) boot_id: String,
+    pub(crate) journal_head: Digest,
+    pub(crate) seen_at: Timestamp,
+    /// Why it is sent nothing.
+    pub(crate) frozen: Option<String>,
+    #[serde(skip)]
+    written_at: Timestamp,
+}
+
+/// Why an executor was not served.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Nobody registered it.
+    #[error("the executor {0} is not registered")]
+    Unknown(ExecutorId),
+    /// It is frozen.
+    #[error("the executor {executor} is frozen: {why}")]
+    Frozen {
+        /// Which one.
+        executor: ExecutorId,
+        /// Why.
+        why: String,
+    },
+    /// It presents another key than the pinned one.
+    #[error("the executor {0} presents another key than the one that was pinned")]
+    OtherKey(ExecutorId),
+    /// It speaks about an asset that is not its own.
+    #[error("the executor {0} speaks about an asset that is not its own")]
+    OtherAsset(ExecutorId),
+    /// The receipt is not signed by the pinned key.
+    #[error("a receipt is not signed by the pinned key")]
+    Signature(#[source] SignError),
+    /// The receipt answers an order that was not given to this executor.
+    #[error("there is no order {0} for this executor")]
+    NoSuchOrder(OrderId),
+    /// The order key cannot be used.
+    #[error("orders cannot be signed")]
+    Keys(#[from] KeyError),
+    /// The store cannot be read: no order is handed out.
+    #[error("the store cannot be read")]
+    Read(#[from] ReadError),
+    /// The store cannot be written.
+    #[error("the store cannot be written")]
+    Commit(#[from] CommitError),
+    /// The server stops.
+    #[error("the server stops")]
+    Stopping,
+}
+
+/// The executors' way in.
+#[derive(Clone)]
+pub struct Gateway {
+    app: App,
+}
+
+/// The same for a thread that may block, such as a local executor's.
+#[derive(Clone)]
+pub struct BlockingGateway {
+    gateway: Gateway,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Gateway {
+    pub(crate) const fn new(app: App) -> Self {
+        Self { app }
+    }
+
+    /// The same for a thread that may block. Must be called inside the server's runtime.
+    pub fn blocking(&self) -> BlockingGateway {
+        BlockingGateway { gateway: self.clone(), runtime: tokio::runtime::Handle::current() }
+    }
+
+    /// The key that executors pin.
+    pub fn root_key(&self) -> VerifyingKey {
+        self.app.keys.root()
+    }
+
+    /// Makes an executor known and pins its receipt key; for the executor of this process, which the program itself
+    /// vouches for. Known already, it must present the pinned key.
+    ///
+    /// # Errors
+    /// When another key is pinned, or the store cannot be written.
+    pub async fn register(&self, hello: &Hello) -> Result<(), GatewayError> {
+        let now = self.app.now();
+        let mut callers = self.app.callers.lock().await;
+        match callers.get_mut(&hello.executor) {
+            Some(caller) if caller.key.is_some_and(|key| key != hello.key) => {
+                caller.frozen = Some("it presented another key than the pinned one".to_owned());
+                write(&self.app, &callers).await?;
+                return Err(GatewayError::OtherKey(hello.executor.clone()));
+            }
+            Some(caller) if caller.key.is_some() => {
+                caller.actions.clone_from(&hello.actions);
+                caller.asset = hello.asset.clone();
+            }
+            _ => {
+                callers.insert(hello.executor.clone(), Caller::new(hello, now));
+            }
+        }
+        write(&self.app, &callers).await?;
+        drop(callers);
+        let seen = Write::SeeAsset(SeenAsset { asset: hello.asset.clone(), at: now });
+        let entry = NewEntry::new(now, "server", "executor_registered")
+            .about(&hello.executor)
+            .about(&hello.asset.id)
+            .with(serde_json::json!({ "key": hello.key, "actions": hello.actions }));
+        self.app.store.commit(Transition::new(entry).write(seen)).await?;
+        self.app.bus.nudge(Stage::Schedule);
+        Ok(())
+    }
+
+    /// Answers a poll with the orders above its position, or parks until there are some.
+    ///
+    /// # Errors
+    /// When the executor is not known, frozen or not itself, or the store fails: then nothing is handed out.
+    pub async fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
+        self.meet(&hello).await?;
+        let park = tokio::time::sleep(self.app.config.intervals.park);
+        tokio::pin!(park);
+        let closing = self.app.closing();
+        tokio::pin!(closing);
+        loop {
+            let woken = self.app.bus.orders();
+            tokio::pin!(woken);
+            // From here on a wake-up is not lost, even if it comes while the store is being read.
+            woken.as_mut().enable();
+            let orders = self.orders_for(&hello).await?;
+            if !orders.is_empty() {
+                return self.hand_out(orders, &hello).await;
+            }
+            tokio::select! {
+                () = &mut woken => {}
+                () = &mut park => return self.app.sign_orders(Vec::new()),
+                () = &mut closing => return Err(GatewayError::Stopping),
+            }
+        }
+    }
+
+    /// Takes a receipt. The same one twice is harmless.
+    ///
+    /// # Errors
+    /// When it is not signed by the pinned key, answers no order of this executor, or cannot be stored.
+    pub async fn receipt(&self, receipt: Signed<Receipt>) -> Result<(), GatewayError> {
+        let executor = receipt.body.executor.clone();
+        let key = {
+            let callers = self.app.callers.lock().await;
+            let caller = callers.get(&executor).ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
+            caller.key.ok_or_else(|| GatewayError::OtherKey(executor.clone()))?
+        };
+        let body = receipt.open(&key).map_err(GatewayError::Signature)?;
+        let order = self.app.store.order(&body.order).await?;
+        let order = order.filter(|order| order.executor == executor && order.position == body.position);
+        let order = order.ok_or_else(|| GatewayError::NoSuchOrder(body.order.clone()))?;
+        let now = self.app.now();
+        let digest = stanch_model::canonical::digest("stanch/receipt/v1", body)
+            .map_err(|error| GatewayError::Signature(SignError::Canonical(error)))?;
+        let mut entry = NewEntry::new(now, executor.to_string(), "receipt_taken")
+            .about(&body.order)
+            .resting_on("receipt", digest)
+            .resting_on("journal", body.journal_head);
+        if let Some(task) = &order.task {
+            entry = entry.about(task);
+        }
+        let mut known = self.app.store.receipt(&body.order).await?.is_some();
+        if !known {
+            let write = Write::NewReceipt(NewReceipt { receipt: receipt.clone(), at: now });
+            match self.app.store.commit(Transition::new(entry).write(write)).await {
+                Ok(_) => {}
+                // Two threads of the executor may hand over the same receipt at once.
+                Err(CommitError::Exists { .. }) => known = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if known {
+            tracing::debug!(order = %body.order, "a receipt came again");
+        }
+        self.app.bus.nudge(match order.verb {
+            Verb::Observe { .. } => Stage::Ingest,
+            Verb::Plan { .. } => Stage::Plan,
+            _ => Stage::Rollout,
+        });
+        Ok(())
+    }
+
+    /// Keeps a word on the way for those who watch. It decides nothing.
+    pub async fn progress(&self, progress: Progress) {
+        let Ok(Some(order)) = self.app.store.order(&progress.order).await else { return };
+        let remediation = match &order.task {
+            Some(task) => self.app.store.task(task).await.ok().flatten().map(|task| task.remediation.to_string()),
+            None => None,
+        };
+        let text: String = progress.message.chars().take(500).collect();
+        let subject = order.task.map_or_else(|| progress.order.to_string(), |task| task.to_string());
+        self.app.keep_progress(Progress { message: text.clone(), ..progress });
+        self.app.bus.tell(Live { kind: "progress", subject, remediation, text });
+    }
+
+    /// Checks who polls, and remembers where it stands.
+    async fn meet(&self, hello: &Hello) -> Result<(), GatewayError> {
+        let now = self.app.now();
+        let executor = &hello.executor;
+        let last = self.app.store.last_position(executor).await?;
+        let mut callers = self.app.callers.lock().await;
+        let caller = callers.get_mut(executor).ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
+        if caller.key.is_none() {
+            *caller = Caller::new(hello, now);
+        }
+        if caller.key != Some(hello.key) {
+            return Err(GatewayError::OtherKey(executor.clone()));
+        }
+        if caller.asset.id != hello.asset.id {
+            return Err(GatewayError::OtherAsset(executor.clone()));
+        }
+        if let Some(why) = caller.frozen.clone() {
+            return Err(GatewayError::Frozen { executor: executor.clone(), why });
+        }
+        let came_back = now.duration_since(caller.seen_at) > SignedDuration::from_secs(60);
+        let suspicion = if hello.position < caller.position || hello.counter < caller.counter {
+            Some("its journal went back in time: it was restored, copied or replaced")
+        } else if hello.position > last {
+            Some(
+                "it took orders that this server never gave: the server was restored, or the executor belongs elsewhere",
+            )
+        } else {
+            None
+        };
+        if let Some(why) = suspicion {
+            caller.frozen = Some(why.to_owned());
+            write(&self.app, &callers).await?;
+            drop(callers);
+            let entry =
+                NewEntry::new(now, "server", "executor_frozen").about(executor).with(serde_json::json!({ "why": why }));
+            self.app.store.commit(Transition::new(entry)).await?;
+            self.app.bus.tell(Live::of("executor", executor, why));
+            return Err(GatewayError::Frozen { executor: executor.clone(), why: why.to_owned() });
+        }
+        let moved = caller.position != hello.position || caller.actions != hello.actions;
+        caller.position = hello.position;
+        caller.counter = hello.counter;
+        caller.actions.clone_from(&hello.actions);
+        caller.boot_id.clone_from(&hello.boot_id);
+        caller.journal_head = hello.journal_head;
+        caller.seen_at = now;
+        if moved || now.duration_since(caller.written_at) > REMEMBER {
+            caller.written_at = now;
+            write(&self.app, &callers).await?;
+        }
+        drop(callers);
+        if came_back {
+            self.app.bus.tell(Live::of("executor", executor, "connected"));
+        }
+        if moved {
+            // Orders below its position are in its journal now.
+            self.app.bus.nudge(Stage::Rollout);
+        }
+        Ok(())
+    }
+
+    /// Orders that may be handed out now. Holds are read from the store every time: when that fails, nothing goes out.
+    async fn orders_for(&self, hello: &Hello) -> Result<Vec<StoredOrder>, GatewayError> {
+        let held = !self.app.store.holds().await?.is_empty();
+        let orders = self.app.store.orders_after(&hello.executor, hello.position, BATCH).await?;
+        Ok(orders
+            .into_iter()
+            .filter(|order| matches!(order.state, OrderState::Waiting | OrderState::Delivered))
+            .filter(|order| !(held && matches!(order.verb, Verb::Apply(_))))
+            .collect())
+    }
+
+    async fn hand_out(&self, orders: Vec<StoredOrder>, hello: &Hello) -> Result<Batch, GatewayError> {
+        let now = self.app.now();
+        let orders = orders.into_iter().map(|order| Order {
+            id: order.id,
+            executor: order.executor,
+            position: order.position,
+            nonce: hello.nonce,
+            start_within_seconds: order.start_within_seconds,
+            finish_before: order.finish_before,
+            verb: order.verb,
+        });
+        let mut batch = self.app.sign_orders(orders.collect())?;
+        let mut handed = Vec::new();
+        for signed in batch.orders {
+            let write = Write::DeliverOrder(DeliverOrder { signed: signed.clone(), at: now });
+            match self.app.store.commit(Transition::silent(write)).await {
+                Ok(_) => handed.push(signed),
+                // It was withdrawn or answered in the meantime.
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        batch.orders = handed;
+        Ok(batch)
+    }
+}
+
+impl BlockingGateway {
+    /// As [`Gateway::register`].
+    ///
+    /// # Errors
+    /// As [`Gateway::register`].
+    pub fn register(&self, hello: &Hello) -> Result<(), GatewayError> {
+        self.runtime.block_on(self.gateway.register(hello))
+    }
+
+    /// As [`Gateway::poll`].
+    ///
+    /// # Errors
+    /// As [`Gateway::poll`].
+    pub fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
+        self.runtime.block_on(self.gateway.poll(hello))
+    }
+
+    /// As [`Gateway::receipt`].
+    ///
+    /// # Errors
+    /// As [`Gateway::receipt`].
+    pub fn receipt(&self, receipt: Signed<Receipt>) -> Result<(), GatewayError> {
+        self.runtime.block_on(self.gateway.receipt(receipt))
+    }
+
+    /// As [`Gateway::progress`], at most for a second: it may be lost.
+    pub fn progress(&self, progress: Progress) {
+        let told = self
+            .runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(1), self.gateway.progress(progress)).await });
+        if told.is_err() {
+            tracing::debug!("a word on the way was lost");
+        }
+    }
+}
+
+impl Caller {
+    fn new(hello: &Hello, now: Timestamp) -> Self {
+        Self {
+            asset: hello.asset.clone(),
+            key: Some(hello.key),
+            actions: hello.actions.clone(),
+            position: hello.position,
+            counter: 0,
+            boot_id: hello.boot_id.clone(),
+            journal_head: hello.journal_head,
+            seen_at: now,
+            frozen: None,
+            written_at: now,
+        }
+    }
+
+    /// Whether it called within this time.
+    pub(crate) fn is_connected(&self, now: Timestamp, within: Duration) -> bool {
+        let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX);
+        self.frozen.is_none() && now.duration_since(self.seen_at) <= within
+    }
+}
+
+type Callers = std::collections::HashMap<ExecutorId, Caller>;
+
+/// The executors that were known when the server stopped.
+pub(crate) async fn remembered(store: &stanch_store::Store) -> Result<Callers, ReadError> {
+    let Some(value) = store.setting(EXECUTORS).await? else { return Ok(Callers::new()) };
+    serde_json::from_value(value)
+        .map_err(|error| ReadError::Damaged { noun: "setting", detail: format!("the executors: {error}") })
+}
+
+async fn write(app: &App, callers: &Callers) -> Result<(), GatewayError> {
+    let value = serde_json::to_value(callers).map_err(|error| CommitError::Encode {
+        noun: "setting",
+        id: EXECUTORS.to_owned(),
+        detail: error.to_string(),
+    })?;
+    let setting = Setting { key: EXECUTORS.to_owned(), value, at: app.now() };
+    app.store.commit(Transition::silent(Write::PutSetting(setting))).await?;
+    Ok(())
+}
+
+/// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
+pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
+    let mut callers = app.callers.lock().await;
+    let Some(caller) = callers.get_mut(executor) else { return Ok(false) };
+    caller.frozen = None;
+    caller.key = None;
+    write(app, &callers).await?;
+    drop(callers);
+    let entry = NewEntry::new(app.now(), who, "executor_trusted").about(executor);
+    app.store.commit(Transition::new(entry)).await?;
+    Ok(true)
+}

@@ -1,0 +1,87 @@
+//! What the server keeps with its rows beside their states: the documents in the `body` of remediations and in
+//! settings.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stanch_engine::LeftOut;
+use stanch_engine::rollout::Rollout;
+use stanch_model::Digest;
+use stanch_model::finding::{Coverage, FeedRef};
+use stanch_model::id::{ItemId, OrderId};
+use stanch_model::item::WorkItem;
+
+/// What is kept with a remediation.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    /// Why it exists, for people.
+    pub(crate) reason: String,
+    /// What the caller named it, so that asking twice makes one.
+    pub(crate) key: Option<String>,
+    /// The items' short names, in the order of the items.
+    pub(crate) names: Vec<String>,
+    /// The orders that ask executors for a plan, one an asset.
+    pub(crate) plan_orders: Vec<OrderId>,
+    /// When they were made.
+    pub(crate) planned_at: Option<Timestamp>,
+    /// The items as they were when the plan was made.
+    pub(crate) before: Vec<WorkItem>,
+    /// Items asked for that are not in the plan.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// What a person asked to take back.
+    pub(crate) undo: Option<Undo>,
+    /// Where the rollout stands beside its state.
+    pub(crate) rollout: Option<Rollout>,
+}
+
+/// What a person asked to take back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Undo {
+    /// The items.
+    pub(crate) items: Vec<ItemId>,
+    /// Who asked.
+    pub(crate) by: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+impl Record {
+    pub(crate) fn read(body: &Value) -> Self {
+        serde_json::from_value(body.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+/// What the detectors said of an asset beside the findings: the setting `detection/ASSET`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Detected {
+    /// When they ran.
+    pub(crate) at: Timestamp,
+    /// Digest of the facts they ran on.
+    pub(crate) facts: Digest,
+    /// When those were read.
+    pub(crate) facts_at: Timestamp,
+    /// The edition of the feeds.
+    pub(crate) knowledge: Digest,
+    pub(crate) coverage: Coverage,
+    pub(crate) blind_spots: Vec<String>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) feeds: Vec<FeedRef>,
+}
+
+impl Detected {
+    pub(crate) fn key(asset: &stanch_model::id::AssetId) -> String {
+        format!("detection/{asset}")
+    }
+}
+
+/// The setting that holds the points of the trend.
+pub(crate) const TREND: &str = "trend";
+/// Points kept of it.
+pub(crate) const TREND_POINTS: usize = 400;

@@ -1,0 +1,92 @@
+//! Findings to urgency: assesses every open item.
+
+use std::collections::BTreeMap;
+
+use stanch_engine::{AssessInput, Index, assess};
+use stanch_model::assessment::Enrichment;
+use stanch_model::finding::Finding;
+use stanch_model::id::AssetId;
+use stanch_store::finding::FindingFilter;
+use stanch_store::item::StoredItem;
+use stanch_store::{CommitError, Transition, Write};
+
+use super::PassError;
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::record::Detected;
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    let rows = crate::view::open_rows(app).await?;
+    let mut by_asset: BTreeMap<AssetId, Vec<StoredItem>> = BTreeMap::new();
+    for row in rows {
+        by_asset.entry(row.item.asset.clone()).or_default().push(row);
+    }
+    let mut changed = false;
+    for (asset, rows) in by_asset {
+        changed |= one(app, &asset, rows).await?;
+    }
+    if changed {
+        app.bus.nudge(Stage::Decide);
+        app.bus.tell(Live::of("items", "", "items were assessed"));
+    }
+    Ok(())
+}
+
+async fn one(app: &App, asset: &AssetId, rows: Vec<StoredItem>) -> Result<bool, PassError> {
+    let Some(detected) = app.store.setting(&Detected::key(asset)).await? else { return Ok(false) };
+    let Ok(detected) = serde_json::from_value::<Detected>(detected) else { return Ok(false) };
+    // Assessments older than the last run of the detectors are out of date; all others are not.
+    let rows: Vec<StoredItem> =
+        rows.into_iter().filter(|row| row.assessment.as_ref().is_none_or(|last| last.at < detected.at)).collect();
+    if rows.is_empty() || app.assessed(asset, detected.at) {
+        return Ok(false);
+    }
+    let Some(stored) = app.store.asset(asset).await? else { return Ok(false) };
+    let facts = app.store.facts(asset).await?.map(|facts| facts.facts);
+    let findings = findings(app, asset).await?;
+    let held = app.knowledge.held();
+    let now = app.now();
+    let assessments = tokio::task::spawn_blocking(move || {
+        let index = Index::new(&findings);
+        let enrich = |id: &str| Some(held.feeds.enrich(id)).filter(|known| *known != Enrichment::default());
+        rows.iter()
+            .map(|row| {
+                let input = AssessInput {
+                    item: &row.item,
+                    members: &index.members(&row.item),
+                    asset: &stored.asset,
+                    facts: facts.as_ref(),
+                    dependents: 0,
+                    first_seen: row.first_seen,
+                    feeds: &detected.feeds,
+                    enrich: &enrich,
+                };
+                assess(&input, now)
+            })
+            .collect::<Vec<_>>()
+    })
+    .await?;
+    for chunk in assessments.chunks(200) {
+        let writes = chunk.iter().cloned().map(Write::PutAssessment).collect();
+        match app.store.commit(Transition { writes, ..Transition::default() }).await {
+            // The item was closed meanwhile.
+            Err(CommitError::Exists { .. } | CommitError::Missing { .. }) => return Ok(false),
+            done => drop(done?),
+        }
+    }
+    app.set_assessed(asset, detected.at);
+    Ok(true)
+}
+
+async fn findings(app: &App, asset: &AssetId) -> Result<Vec<Finding>, PassError> {
+    let filter = FindingFilter { asset: Some(asset.clone()), open: Some(true), ..FindingFilter::default() };
+    let mut all: Vec<Finding> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.fingerprint.clone());
+        let page = app.store.findings(&filter, after.as_ref(), 10_000).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page.into_iter().map(|stored| stored.finding));
+    }
+}

@@ -1,0 +1,205 @@
+//! Facts to findings: keeps what executors read, runs the detectors on it and says what is open.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use stanch_engine::group;
+use stanch_feeds::{Detection, detect};
+use stanch_ledger::NewEntry;
+use stanch_model::asset::Asset;
+use stanch_model::facts::HostFacts;
+use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::id::{AssetId, FindingId};
+use stanch_model::order::{Answer, Verb};
+use stanch_store::asset::SeenAsset;
+use stanch_store::facts::NewFacts;
+use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
+use stanch_store::item::SyncItems;
+use stanch_store::receipt::HandleReceipt;
+use stanch_store::setting::Setting;
+use stanch_store::{Transition, Write};
+
+use super::PassError;
+use crate::api::types::TrendPoint;
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::record::{Detected, TREND, TREND_POINTS};
+
+/// Receipts taken up in one pass.
+const PAGE: u32 = 256;
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    for stored in app.store.unhandled_receipts(PAGE).await? {
+        let body = &stored.receipt.body;
+        let Some(order) = app.store.order(&body.order).await? else { continue };
+        if !matches!(order.verb, Verb::Observe { .. }) {
+            continue;
+        }
+        let own = app.callers.lock().await.get(&body.executor).map(|caller| caller.asset.clone());
+        let now = app.now();
+        let handled = Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: now });
+        let transition = match (&body.answer, own) {
+            // An executor may write facts about its own asset only.
+            (Answer::Facts { facts }, Some(own)) if facts.asset.id == own.id => {
+                app.goes_on(&waiting_name(&own));
+                keep(app, facts, &own, &body.executor.to_string()).await?.write(handled)
+            }
+            (Answer::Refused { message, .. }, Some(own)) => {
+                app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}"));
+                Transition::silent(handled)
+            }
+            _ => Transition::silent(handled),
+        };
+        app.store.commit(transition).await?;
+        app.bus.nudge(Stage::Verify);
+    }
+    for stored in app.store.assets(None, 1_000).await? {
+        judge(app, &stored.asset).await?;
+    }
+    Ok(())
+}
+
+fn waiting_name(asset: &Asset) -> String {
+    format!("facts of {}", asset.name)
+}
+
+async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Result<Transition, PassError> {
+    let now = app.now();
+    // What people said of the asset is the server's, never the host's.
+    let said = app.store.asset(&facts.asset.id).await?.map_or_else(|| own.clone(), |stored| stored.asset);
+    let asset = Asset { name: facts.asset.name.clone(), ..said };
+    let facts = HostFacts { asset: asset.clone(), ..facts.clone() };
+    let entry = NewEntry::new(now, executor, "facts_taken")
+        .about(&asset.id)
+        .with(serde_json::json!({ "collected_at": facts.collected_at, "packages": facts.packages.len() }));
+    Ok(Transition::new(entry)
+        .write(Write::SeeAsset(SeenAsset { asset, at: now }))
+        .write(Write::PutFacts(NewFacts { facts, at: now })))
+}
+
+/// Runs the detectors on an asset when its facts or the feeds are others than last time.
+async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
+    let Some(facts) = app.store.facts(&asset.id).await? else { return Ok(()) };
+    let held = app.knowledge.held();
+    let last: Option<Detected> =
+        app.store.setting(&Detected::key(&asset.id)).await?.and_then(|value| serde_json::from_value(value).ok());
+    if last.is_some_and(|last| last.facts == facts.digest && last.knowledge == held.stamp) {
+        return Ok(());
+    }
+    let now = app.now();
+    let (read, feeds) = (Arc::new(facts.facts), Arc::clone(&held.feeds));
+    let detection: Detection = {
+        let read = Arc::clone(&read);
+        tokio::task::spawn_blocking(move || detect(&read, &feeds, now)).await?
+    };
+    let before = open(app, &asset.id).await?;
+    let grouping = group(&asset.id, &detection.findings);
+    let counts = counted(&detection.findings);
+    let otherwise = ended(&before, &detection.findings, &read);
+    let detected = Detected {
+        at: now,
+        facts: facts.digest,
+        facts_at: read.collected_at,
+        knowledge: held.stamp,
+        coverage: detection.coverage,
+        blind_spots: detection.blind_spots,
+        notes: detection.notes,
+        feeds: detection.feeds,
+    };
+    let entry = NewEntry::new(now, "server", "findings_judged")
+        .about(&asset.id)
+        .with(serde_json::json!({ "open": counts, "items": grouping.items.len(), "facts_at": read.collected_at }))
+        .resting_on("facts", facts.digest)
+        .resting_on("feeds", held.stamp);
+    let value = serde_json::to_value(&detected).unwrap_or_default();
+    let transition = Transition::new(entry)
+        .write(Write::SyncFindings(SyncFindings {
+            asset: asset.id.clone(),
+            detectors: Detector::ALL.to_vec(),
+            findings: detection.findings,
+            at: now,
+            closed_as: ClosedAs::Fixed,
+            otherwise,
+        }))
+        .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items: grouping.items, at: now }))
+        .write(Write::PutSetting(Setting { key: Detected::key(&asset.id), value, at: now }));
+    app.store.commit(transition).await?;
+    count(app).await?;
+    app.bus.nudge(Stage::Assess);
+    app.bus.nudge(Stage::Rollout);
+    app.bus.tell(Live::of("facts", &asset.id, "the detectors ran on new facts"));
+    Ok(())
+}
+
+async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, PassError> {
+    let filter = FindingFilter { asset: Some(asset.clone()), open: Some(true), ..FindingFilter::default() };
+    let mut all: Vec<Finding> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.fingerprint.clone());
+        let page = app.store.findings(&filter, after.as_ref(), 10_000).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page.into_iter().map(|stored| stored.finding));
+    }
+}
+
+/// How findings ended that are no longer seen: fixed when their package changed, gone when it is not there any more,
+/// and withdrawn when only the data did.
+fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<FindingId, ClosedAs> {
+    let seen: std::collections::BTreeSet<&FindingId> = after.iter().map(|finding| &finding.fingerprint).collect();
+    let mut installed: HashMap<&str, Vec<&str>> = HashMap::new();
+    for package in &facts.packages {
+        installed.entry(&package.name).or_default().push(package.version.as_str());
+    }
+    let gone = before.iter().filter(|finding| !seen.contains(&finding.fingerprint));
+    gone.map(|finding| {
+        let on_disk = matches!(finding.detector, Detector::Advisory | Detector::SecurityOrigin);
+        let how = match installed.get(finding.binary.as_str()) {
+            _ if !on_disk => ClosedAs::Fixed,
+            None => ClosedAs::Gone,
+            Some(versions) if versions.contains(&finding.version.as_str()) => ClosedAs::Withdrawn,
+            Some(_) => ClosedAs::Fixed,
+        };
+        (finding.fingerprint.clone(), how)
+    })
+    .collect()
+}
+
+fn counted(findings: &[Finding]) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for finding in findings {
+        *counts.entry(finding.verdict.name()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Adds a point to the trend when the counts are others than at the last one.
+async fn count(app: &App) -> Result<(), PassError> {
+    let overview = app.store.overview().await?;
+    let of = |wanted: &dyn Fn(Verdict) -> bool| {
+        overview.findings.iter().filter(|((_, verdict), _)| wanted(*verdict)).map(|(_, count)| count).sum::<u64>()
+    };
+    let point = TrendPoint {
+        at: app.now(),
+        fixable: of(&|verdict| verdict == Verdict::AffectedFixable),
+        open: of(&|verdict| !matches!(verdict, Verdict::NotAffected | Verdict::Unknown)),
+    };
+    let mut points: Vec<TrendPoint> =
+        app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+    if points.last().is_some_and(|last| last.fixable == point.fixable && last.open == point.open) {
+        // The same count again: the line is drawn on to here.
+        if points.len() > 1
+            && points.iter().rev().nth(1).is_some_and(|one| one.fixable == point.fixable && one.open == point.open)
+        {
+            points.pop();
+        }
+    }
+    points.push(point);
+    if points.len() > TREND_POINTS {
+        points.drain(..points.len() - TREND_POINTS);
+    }
+    let value = serde_json::to_value(&points).unwrap_or_default();
+    app.store.put(Write::PutSetting(Setting { key: TREND.to_owned(), value, at: app.now() })).await?;
+    Ok(())
+}

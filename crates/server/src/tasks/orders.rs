@@ -1,0 +1,69 @@
+//! Making orders: who gets them, under which id, for how long.
+
+use jiff::{SignedDuration, Timestamp};
+use stanch_model::canonical::{Digest, digest};
+use stanch_model::id::{AssetId, ExecutorId, OrderId, TaskId};
+use stanch_model::order::Verb;
+use stanch_store::Write;
+use stanch_store::order::NewOrder;
+
+use super::PassError;
+use crate::app::App;
+use crate::clock::ten;
+use crate::gateway::Caller;
+
+/// Until when an order that only reads must be over.
+const READS: SignedDuration = SignedDuration::from_mins(30);
+/// Until when an order that changes must be over.
+const CHANGES: SignedDuration = SignedDuration::from_hours(2);
+
+/// The executor of an asset, if one was ever known.
+pub(crate) async fn executor_of(app: &App, asset: &AssetId) -> Option<(ExecutorId, Caller)> {
+    let callers = app.callers.lock().await;
+    callers.iter().find(|(_, caller)| caller.asset.id == *asset).map(|(id, caller)| (id.clone(), caller.clone()))
+}
+
+/// The id of the order that a task's number names: the same whenever it is asked, so that making it twice makes one.
+pub(crate) fn numbered(task: &TaskId, kind: &str, number: u32) -> OrderId {
+    // Texts and numbers always have a canonical form.
+    let id = digest("stanch/order-id/v1", &(task, kind, number)).unwrap_or(Digest::from_bytes([0; 32]));
+    OrderId::from_digest(&id)
+}
+
+/// A new order under a drawn id.
+pub(crate) fn order(
+    app: &App,
+    executor: &ExecutorId,
+    verb: Verb,
+    now: Timestamp,
+) -> Result<(OrderId, Write), PassError> {
+    let id = OrderId::from_entropy(ten(app.config.entropy.as_ref())?);
+    Ok((id.clone(), write(app, id, executor, None, verb, now)))
+}
+
+/// A new order for a task.
+pub(crate) fn for_task(
+    app: &App,
+    id: OrderId,
+    executor: &ExecutorId,
+    task: &TaskId,
+    verb: Verb,
+    now: Timestamp,
+) -> Write {
+    write(app, id, executor, Some(task.clone()), verb, now)
+}
+
+fn write(app: &App, id: OrderId, executor: &ExecutorId, task: Option<TaskId>, verb: Verb, now: Timestamp) -> Write {
+    let life = if matches!(verb, Verb::Apply(_) | Verb::Undo { .. }) { CHANGES } else { READS };
+    let start_within = u32::try_from(app.config.intervals.start_within.as_secs()).unwrap_or(60);
+    Write::NewOrder(NewOrder {
+        id,
+        executor: executor.clone(),
+        epoch: app.epoch,
+        task,
+        verb,
+        start_within_seconds: start_within,
+        finish_before: now.saturating_add(life).unwrap_or(now),
+        at: now,
+    })
+}

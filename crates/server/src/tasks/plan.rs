@@ -1,0 +1,309 @@
+//! Remediations to plans: asks executors what they would do, and makes one immutable plan of their answers.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde_json::json;
+use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Ring, Target, assemble};
+use stanch_engine::rollout::{Event, Rollout};
+use stanch_engine::{Blocked, Candidate, LeftOut, requests};
+use stanch_ledger::NewEntry;
+use stanch_model::id::{AssetId, ItemId};
+use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
+use stanch_model::plan::{Limits, Plan, PlannedStep};
+use stanch_model::remediation::RemediationState;
+use stanch_store::order::{OrderState, VoidOrder};
+use stanch_store::receipt::HandleReceipt;
+use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
+use stanch_store::task::{Lane, NewTask};
+use stanch_store::{Transition, Write};
+
+use super::rollout::{TakeError, take};
+use super::{PassError, orders};
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::record::Record;
+
+/// A question that nobody answered for so long is asked again.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
+/// How long a plan may be started.
+const VALID: SignedDuration = SignedDuration::from_hours(24);
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    for stored in app.store.unhandled_receipts(256).await? {
+        let order = app.store.order(&stored.receipt.body.order).await?;
+        if let Some(order) = order.filter(|order| matches!(order.verb, Verb::Plan { .. })) {
+            app.store.put(Write::HandleReceipt(HandleReceipt { order: order.id, at: app.now() })).await?;
+        }
+    }
+    let filter = RemediationFilter { states: vec!["decided", "planned"], ..RemediationFilter::default() };
+    for row in app.store.remediations(&filter, None, 1_000).await? {
+        let record = Record::read(&row.body);
+        match (row.state, record.plan_orders.is_empty()) {
+            (RemediationState::Decided, true) => ask(app, &row, record).await?,
+            (RemediationState::Decided, false) => make(app, &row, record).await?,
+            // The server stopped between making the plan and showing it.
+            _ => submit(app, &row).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Asks the executor of every asset what it would do.
+async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
+    let now = app.now();
+    let mut transition = Transition::default();
+    let context = crate::view::Context::read(app).await?;
+    let mut items = Vec::new();
+    for asset in &row.assets {
+        let (candidates, left_out) = candidates(app, &context, row, asset, &mut items).await?;
+        record.left_out.extend(left_out);
+        if candidates.is_empty() {
+            continue;
+        }
+        let Some((executor, caller)) = orders::executor_of(app, asset).await else {
+            return wait(app, row, &Blocked::Away { asset: asset.clone() }.to_string()).await;
+        };
+        if let Some(why) = caller.frozen {
+            return wait(app, row, &format!("the executor of {} is frozen: {why}", caller.asset.name)).await;
+        }
+        let verb = Verb::Plan { asset: asset.clone(), requests: requests(&candidates) };
+        let (id, write) = orders::order(app, &executor, verb, now)?;
+        record.plan_orders.push(id);
+        transition.writes.push(write);
+    }
+    if record.plan_orders.is_empty() {
+        let report = PlanReport { left_out: std::mem::take(&mut record.left_out), ..PlanReport::default() };
+        return nothing(app, row, record, report).await;
+    }
+    record.before = items;
+    record.planned_at = Some(now);
+    transition.writes.push(Write::EditRemediation(EditRemediation {
+        id: row.id.clone(),
+        generation: row.generation,
+        waiting: Some("asks the executor what exactly it would do".to_owned()),
+        body: Some(record.write()),
+        at: now,
+    }));
+    app.store.commit(transition).await?;
+    app.goes_on(row.id.as_str());
+    app.bus.wake_polls();
+    Ok(())
+}
+
+async fn candidates(
+    app: &App,
+    context: &crate::view::Context,
+    row: &StoredRemediation,
+    asset: &AssetId,
+    items: &mut Vec<stanch_model::item::WorkItem>,
+) -> Result<(Vec<Candidate>, Vec<LeftOut>), PassError> {
+    let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
+    for id in &row.items {
+        let Some(item) = app.store.item(id).await?.filter(|item| item.item.asset == *asset) else { continue };
+        let proposal = context.propose(&item);
+        items.push(item.item);
+        match proposal {
+            Some(stanch_engine::Proposal::Candidate(candidate)) => candidates.push(candidate),
+            Some(stanch_engine::Proposal::Nothing { why }) => {
+                left_out.push(LeftOut { asset: asset.clone(), items: vec![id.clone()], why });
+            }
+            None => left_out.push(LeftOut { asset: asset.clone(), items: vec![id.clone()], why: Blocked::Compliant }),
+        }
+    }
+    Ok((candidates, left_out))
+}
+
+/// Makes the plan once every executor has answered.
+async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
+    let now = app.now();
+    let mut answers: BTreeMap<AssetId, Receipt> = BTreeMap::new();
+    for id in &record.plan_orders {
+        let Some(order) = app.store.order(id).await? else { continue };
+        let Verb::Plan { asset, .. } = &order.verb else { continue };
+        if let Some(receipt) = app.store.receipt(id).await? {
+            answers.insert(asset.clone(), receipt.receipt.body);
+            continue;
+        }
+        let late = now.duration_since(order.created_at) > ASK_AGAIN;
+        if late || order.state == OrderState::Void {
+            return ask_again(app, row, record).await;
+        }
+        return Ok(());
+    }
+    let context = crate::view::Context::read(app).await?;
+    let mut targets = Vec::new();
+    for (asset, receipt) in answers {
+        let mut items = Vec::new();
+        let (candidates, _) = candidates(app, &context, row, &asset, &mut items).await?;
+        let asked: Vec<ItemId> = candidates.into_iter().map(|candidate| candidate.item).collect();
+        let (steps, compliant, refused) = planned(receipt.answer, &asked);
+        let tier = app.store.asset(&asset).await?.and_then(|stored| stored.asset.tier);
+        targets.push(Target {
+            asset,
+            tier,
+            own: true,
+            items: asked,
+            steps,
+            compliant,
+            refused,
+            suppressed: Vec::new(),
+        });
+    }
+    let bake_seconds = u32::try_from(app.config.bake.as_secs()).unwrap_or(u32::MAX);
+    let input = PlanInput {
+        targets,
+        limits: Limits::default(),
+        rings: vec![Ring { percent: 100, min: 1, bake_seconds }],
+        now,
+        valid_for: VALID,
+    };
+    match assemble(input) {
+        Ok((plan, report)) => {
+            record.left_out.extend(report.left_out);
+            keep(app, row, record, plan).await?;
+            submit(app, row).await
+        }
+        Err(PlanError::Nothing { report }) => nothing(app, row, record, *report).await,
+        Err(error) => {
+            let why = crate::error::chain(&error);
+            needs_operator(app, row, record, &why).await
+        }
+    }
+}
+
+type Said = (Vec<PlannedStep>, Vec<ItemId>, Vec<PlanRefusal>);
+
+fn planned(answer: Answer, asked: &[ItemId]) -> Said {
+    let all = |reason: String, hint| vec![PlanRefusal { items: asked.to_vec(), reason, hint }];
+    match answer {
+        Answer::Planned { steps, compliant, refused } => (steps, compliant, refused),
+        Answer::Refused { message, hint } => (Vec::new(), Vec::new(), all(message, hint)),
+        _ => (Vec::new(), Vec::new(), all("the executor answered something else".to_owned(), None)),
+    }
+}
+
+/// Commits the plan with its tasks, which begin pending.
+async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan) -> Result<(), PassError> {
+    let now = app.now();
+    let hash = plan.hash()?;
+    let rollout = Rollout::new(&row.id, &plan, BTreeMap::new())?;
+    let mut entry = NewEntry::new(now, "server", "remediation_planned")
+        .about(&row.id)
+        .with(json!({ "targets": plan.leaves.len(), "valid_until": plan.valid_until }))
+        .resting_on("plan", hash);
+    let mut tasks = Vec::new();
+    for task in &rollout.tasks {
+        let Some(leaf) = plan.leaves.iter().find(|leaf| leaf.asset == task.asset) else { continue };
+        entry = entry.about(&task.id);
+        tasks.push(Write::NewTask(NewTask {
+            id: task.id.clone(),
+            remediation: row.id.clone(),
+            asset: task.asset.clone(),
+            lane: Lane::Change,
+            wave: task.wave,
+            plan: hash,
+            leaf: leaf.hash()?,
+            attempt: task.attempt,
+            items: task.items.clone(),
+            body: serde_json::Value::Null,
+            at: now,
+        }));
+    }
+    record.rollout = Some(rollout);
+    let mut transition =
+        Transition::new(entry).write(Write::PutPlan(plan, now)).write(Write::MoveRemediation(MoveRemediation {
+            id: row.id.clone(),
+            from: row.state,
+            generation: row.generation,
+            to: RemediationState::Planned,
+            plan: Some(hash),
+            waiting: None,
+            body: Some(record.write()),
+            at: now,
+        }));
+    transition.writes.extend(tasks);
+    app.store.commit(transition).await?;
+    Ok(())
+}
+
+async fn submit(app: &App, row: &StoredRemediation) -> Result<(), PassError> {
+    match take(app, &row.id, "server", Event::Submitted, Vec::new()).await {
+        Err(TakeError::Pass(error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn ask_again(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
+    let mut transition = Transition::default();
+    for id in std::mem::take(&mut record.plan_orders) {
+        transition.writes.push(Write::VoidOrder(VoidOrder { id }));
+    }
+    record.left_out.clear();
+    transition.writes.push(Write::EditRemediation(EditRemediation {
+        id: row.id.clone(),
+        generation: row.generation,
+        waiting: Some("the executor did not answer; asking again".to_owned()),
+        body: Some(record.write()),
+        at: app.now(),
+    }));
+    app.store.commit(transition).await?;
+    app.bus.nudge(Stage::Plan);
+    Ok(())
+}
+
+/// Nothing is left to do: done elsewhere if all is as wanted, else a person has to look.
+async fn nothing(app: &App, row: &StoredRemediation, mut record: Record, report: PlanReport) -> Result<(), PassError> {
+    record.left_out.extend(report.left_out);
+    if record.left_out.iter().all(|left| matches!(left.why, Blocked::Compliant)) {
+        return close(app, row, record, RemediationState::ResolvedElsewhere, "everything is as wanted already").await;
+    }
+    let why: Vec<String> = record.left_out.iter().map(|left| left.why.to_string()).collect();
+    needs_operator(app, row, record, &format!("nothing of it can be done: {}", why.join("; "))).await
+}
+
+async fn needs_operator(app: &App, row: &StoredRemediation, record: Record, why: &str) -> Result<(), PassError> {
+    close(app, row, record, RemediationState::NeedsOperator, why).await
+}
+
+async fn close(
+    app: &App,
+    row: &StoredRemediation,
+    record: Record,
+    to: RemediationState,
+    why: &str,
+) -> Result<(), PassError> {
+    let now = app.now();
+    let entry = NewEntry::new(now, "server", format!("remediation_{}", to.name()))
+        .about(&row.id)
+        .with(json!({ "from": row.state.name(), "to": to.name(), "why": why }));
+    let step = MoveRemediation {
+        id: row.id.clone(),
+        from: row.state,
+        generation: row.generation,
+        to,
+        plan: None,
+        waiting: Some(why.to_owned()),
+        body: Some(record.write()),
+        at: now,
+    };
+    app.store.commit(Transition::new(entry).write(Write::MoveRemediation(step))).await?;
+    let id = row.id.to_string();
+    app.bus.tell(Live { kind: "remediation", subject: id.clone(), remediation: Some(id), text: why.to_owned() });
+    Ok(())
+}
+
+async fn wait(app: &App, row: &StoredRemediation, why: &str) -> Result<(), PassError> {
+    if row.waiting.as_deref() == Some(why) {
+        return Ok(());
+    }
+    let edit = EditRemediation {
+        id: row.id.clone(),
+        generation: row.generation,
+        waiting: Some(why.to_owned()),
+        body: None,
+        at: app.now(),
+    };
+    app.store.put(Write::EditRemediation(edit)).await?;
+    Ok(())
+}

@@ -1,0 +1,620 @@
+//! Moves remediations that have a plan, and their tasks: feeds what happened to `engine::rollout::step` and commits
+//! the next state with everything that belongs to it in one transaction. Nothing else moves them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::json;
+use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Illegal, Rollout, Task, Word, step};
+use stanch_ledger::NewEntry;
+use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
+use stanch_model::order::{Grant, Verb};
+use stanch_model::plan::Plan;
+use stanch_model::remediation::{RemediationState, TaskState};
+use stanch_model::{Digest, Timestamp};
+use stanch_store::budget::{Reserve, Settle};
+use stanch_store::receipt::HandleReceipt;
+use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
+use stanch_store::suppression::Suppression;
+use stanch_store::task::{MoveTask, StoredTask};
+use stanch_store::{CommitError, Transition, Write};
+
+use super::{PassError, orders};
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::record::Record;
+
+/// Ticks taken in one pass, at most: a task makes one move in each.
+const TICKS: u32 = 24;
+/// Remediations looked at in one pass.
+const PAGE: u32 = 1_000;
+
+/// Why an event was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeError {
+    /// There is no such remediation.
+    #[error("there is no remediation {0}")]
+    Missing(RemediationId),
+    /// It has no plan yet.
+    #[error("it is {0} and has no plan yet")]
+    NoPlan(RemediationState),
+    /// It makes no sense now.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// It could not be committed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+}
+
+impl From<stanch_store::ReadError> for TakeError {
+    fn from(error: stanch_store::ReadError) -> Self {
+        Self::Pass(error.into())
+    }
+}
+
+impl From<CommitError> for TakeError {
+    fn from(error: CommitError) -> Self {
+        Self::Pass(error.into())
+    }
+}
+
+/// The id of an actor of this name.
+pub(crate) fn actor(name: &str) -> ActorId {
+    // A text always has a canonical form.
+    let id = stanch_model::canonical::digest("stanch/actor/v1", name).unwrap_or(Digest::from_bytes([0; 32]));
+    ActorId::from_digest(&id)
+}
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    receipts(app).await?;
+    let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
+    for row in app.store.remediations(&filter, None, PAGE).await? {
+        let Some(rollout) = Record::read(&row.body).rollout else { continue };
+        quietly(hold(app, &row.id, &rollout).await)?;
+        facts(app, &row.id, &rollout).await?;
+        for _ in 0..TICKS {
+            if !quietly(take(app, &row.id, "server", Event::Tick, Vec::new()).await)? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An event that makes no sense any more changes nothing, and the next pass sees why.
+fn quietly(taken: Result<bool, TakeError>) -> Result<bool, PassError> {
+    match taken {
+        Ok(moved) => Ok(moved),
+        Err(TakeError::Pass(error)) => Err(error),
+        Err(error) => {
+            tracing::debug!(%error, "an event was not taken");
+            Ok(false)
+        }
+    }
+}
+
+async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, TakeError> {
+    let holds = app.store.holds().await?;
+    let hold = holds.iter().max_by_key(|hold| hold.level).map(|hold| Hold {
+        level: match hold.level {
+            stanch_store::hold::HoldLevel::StopNew => HoldLevel::StopNew,
+            stanch_store::hold::HoldLevel::StopAll => HoldLevel::StopAll,
+        },
+        reason: hold.reason.clone(),
+    });
+    if rollout.hold == hold {
+        Ok(false)
+    } else {
+        take(app, id, "server", Event::HoldChanged { hold }, Vec::new()).await
+    }
+}
+
+async fn facts(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<(), PassError> {
+    for task in &rollout.tasks {
+        let Some(collected_at) = app.store.facts_at(&task.asset).await? else { continue };
+        if task.facts_at.is_none_or(|at| at < collected_at) {
+            let event = Event::Facts { asset: task.asset.clone(), collected_at };
+            quietly(take(app, id, "server", event, Vec::new()).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// Acts on what executors answered about tasks.
+async fn receipts(app: &App) -> Result<(), PassError> {
+    for stored in app.store.unhandled_receipts(256).await? {
+        let body = &stored.receipt.body;
+        let Some(order) = app.store.order(&body.order).await? else { continue };
+        let handled = || Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: app.now() });
+        match order.verb {
+            Verb::Observe { .. } | Verb::Plan { .. } => continue,
+            Verb::Verify { .. } => {
+                app.store.put(handled()).await?;
+                app.bus.nudge(Stage::Verify);
+                continue;
+            }
+            Verb::Hold { .. } | Verb::Release => {
+                app.store.put(handled()).await?;
+                continue;
+            }
+            Verb::Apply(_) | Verb::Undo { .. } | Verb::Reconcile { .. } => {}
+        }
+        let event = event_of(app, &order.task, &body.order, Word::of(&body.answer, body.at)).await?;
+        let taken = match event {
+            Some((remediation, event)) => {
+                take(app, &remediation, &body.executor.to_string(), event, vec![handled()]).await
+            }
+            None => Ok(false),
+        };
+        // Whatever did not take the write along (nothing moved, or it made no sense) is handled all the same.
+        if !quietly(taken)? {
+            match app.store.put(handled()).await {
+                Err(error) if !error.is_conflict() => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn event_of(
+    app: &App,
+    task: &Option<TaskId>,
+    order: &stanch_model::id::OrderId,
+    word: Option<Word>,
+) -> Result<Option<(RemediationId, Event)>, PassError> {
+    let (Some(task), Some(word)) = (task, word) else { return Ok(None) };
+    let Some(row) = app.store.task(task).await? else { return Ok(None) };
+    let Some(remediation) = app.store.remediation(&row.remediation).await? else { return Ok(None) };
+    let rollout = Record::read(&remediation.body).rollout;
+    let Some(known) = rollout.as_ref().and_then(|rollout| rollout.task(task)) else { return Ok(None) };
+    let number = (1..=known.orders).find(|number| orders::numbered(task, "order", *number) == *order);
+    Ok(number.map(|order| (row.remediation, Event::Receipt { task: task.clone(), order, word })))
+}
+
+/// Takes one event and commits what follows, with these writes. Answers whether anything changed.
+pub(crate) async fn take(
+    app: &App,
+    id: &RemediationId,
+    who: &str,
+    event: Event,
+    with: Vec<Write>,
+) -> Result<bool, TakeError> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match once(app, id, who, event.clone(), with.clone()).await {
+            // Somebody else moved it meanwhile: load and decide anew.
+            Err(TakeError::Pass(PassError::Commit(error))) if error.is_conflict() && attempt < 4 => {}
+            done => return done,
+        }
+    }
+}
+
+async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<Write>) -> Result<bool, TakeError> {
+    let now = app.now();
+    let row = app.store.remediation(id).await?.ok_or_else(|| TakeError::Missing(id.clone()))?;
+    let mut record = Record::read(&row.body);
+    let rollout = record.rollout.take().ok_or(TakeError::NoPlan(row.state))?;
+    let name = event_name(&event);
+    let (next, effects) = step(&rollout, event, now)?;
+    let waiting = waiting(&next, now);
+    if next == rollout && effects.is_empty() && with.is_empty() && waiting == row.waiting {
+        return Ok(false);
+    }
+    record.rollout = Some(next.clone());
+    let change = Change { app, row: &row, record: &record, before: &rollout, after: &next, who, now, waiting };
+    let mut transition = change.transition(name, effects).await?;
+    transition.writes.extend(with);
+    match app.store.commit(transition).await {
+        Ok(_) => {}
+        // There is no room now: nothing was written, the task waits, and people see on what.
+        Err(error @ (CommitError::OverBudget { .. } | CommitError::LaneBusy { .. })) => {
+            app.waits(id.as_str(), error.to_string());
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    app.goes_on(id.as_str());
+    change.tell();
+    Ok(true)
+}
+
+/// Everything that a wait says, in one line.
+fn waiting(rollout: &Rollout, now: Timestamp) -> Option<String> {
+    let mut words: Vec<String> = rollout.blocked(now).into_iter().map(|(_, blocked)| blocked.to_string()).collect();
+    words.dedup();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+const fn event_name(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::Submitted => "remediation_submitted",
+        Event::Approved { .. } => "remediation_approved",
+        Event::Rejected { .. } => "remediation_rejected",
+        Event::Superseded => "remediation_superseded",
+        Event::UndoAsked { .. } => "undo_asked",
+        Event::Cancelled { .. } => "remediation_cancel_asked",
+        Event::Dismissed { .. } => "remediation_dismissed",
+        Event::Judged { .. } => "task_judged",
+        Event::LeaseExpired { .. } => "executor_silent",
+        Event::Tick | Event::Receipt { .. } | Event::Facts { .. } | Event::Reach { .. } | Event::HoldChanged { .. } => {
+            return None;
+        }
+    })
+}
+
+/// One step, ready to be committed.
+struct Change<'a> {
+    app: &'a App,
+    row: &'a StoredRemediation,
+    record: &'a Record,
+    before: &'a Rollout,
+    after: &'a Rollout,
+    who: &'a str,
+    now: Timestamp,
+    waiting: Option<String>,
+}
+
+impl Change<'_> {
+    async fn transition(&self, name: Option<&'static str>, effects: Vec<Effect>) -> Result<Transition, TakeError> {
+        let mut transition = Transition::default();
+        let moves = self.task_moves();
+        if let Some(entry) = self.entry(name, &moves) {
+            transition.entries.push(entry);
+        }
+        self.remediation_writes(&mut transition);
+        for (row, path, message) in self.rows(&moves).await? {
+            task_writes(&row, &path, message, self.now, &mut transition);
+        }
+        for effect in effects {
+            self.effect(effect, &mut transition).await?;
+        }
+        Ok(transition)
+    }
+
+    fn task_moves(&self) -> Vec<(&Task, &Task)> {
+        let pairs = self.before.tasks.iter().zip(&self.after.tasks);
+        pairs.filter(|(before, after)| before.state != after.state).collect()
+    }
+
+    /// What the ledger tells of the step; nothing when only a wait changed.
+    fn entry(&self, name: Option<&'static str>, moves: &[(&Task, &Task)]) -> Option<NewEntry> {
+        let moved = self.before.state != self.after.state;
+        let name = match (name, moved, moves.first()) {
+            (Some(name), _, _) => name.to_owned(),
+            (None, true, _) => format!("remediation_{}", self.after.state.name()),
+            (None, false, Some((_, task))) => format!("task_{}", task.state.name()),
+            (None, false, None) => return None,
+        };
+        let tasks: Vec<_> = moves
+            .iter()
+            .map(|(before, after)| {
+                json!({
+                    "task": after.id, "asset": after.asset, "from": before.state.name(), "to": after.state.name(),
+                    "message": after.message,
+                })
+            })
+            .collect();
+        let mut entry = NewEntry::new(self.now, self.who, name)
+            .about(&self.row.id)
+            .with(json!({
+                "from": self.before.state.to_string(),
+                "to": self.after.state.to_string(),
+                "tasks": tasks,
+                "waits_on": self.waiting,
+            }))
+            .resting_on("plan", self.after.plan);
+        for (_, task) in moves {
+            entry = entry.about(&task.id);
+        }
+        Some(entry)
+    }
+
+    fn remediation_writes(&self, transition: &mut Transition) {
+        let body = Some(self.record.write());
+        let path =
+            path(self.row.state, self.after.state, &remediation_states(self.after), RemediationState::may_become);
+        if path.is_empty() {
+            transition.writes.push(Write::EditRemediation(EditRemediation {
+                id: self.row.id.clone(),
+                generation: self.row.generation,
+                waiting: self.waiting.clone(),
+                body,
+                at: self.now,
+            }));
+            return;
+        }
+        let mut from = self.row.state;
+        for (generation, to) in (self.row.generation..).zip(&path) {
+            transition.writes.push(Write::MoveRemediation(MoveRemediation {
+                id: self.row.id.clone(),
+                from,
+                generation,
+                to: *to,
+                plan: None,
+                waiting: self.waiting.clone(),
+                body: body.clone(),
+                at: self.now,
+            }));
+            from = *to;
+        }
+    }
+
+    async fn rows(
+        &self,
+        moves: &[(&Task, &Task)],
+    ) -> Result<Vec<(StoredTask, Vec<TaskState>, Option<String>)>, TakeError> {
+        let mut rows = Vec::new();
+        for (_, task) in moves {
+            let Some(row) = self.app.store.task(&task.id).await? else { continue };
+            let path = path(row.state, task.state, &TASK_STATES, TaskState::may_become);
+            rows.push((row, path, task.message.clone()));
+        }
+        Ok(rows)
+    }
+
+    async fn effect(&self, effect: Effect, transition: &mut Transition) -> Result<(), TakeError> {
+        let scope = || format!("remediation/{}/concurrent", self.row.id);
+        match effect {
+            Effect::Reserve { task, undo } => transition.writes.push(Write::Reserve(Reserve {
+                holder: task.to_string(),
+                scope: scope(),
+                span: "always".to_owned(),
+                amount: 1,
+                // No budget stops an undo.
+                limit: if undo { u32::MAX } else { self.after.limits.concurrent },
+            })),
+            Effect::Release { task } => transition.writes.push(Write::Settle(Settle {
+                holder: task.to_string(),
+                scope: scope(),
+                span: "always".to_owned(),
+                used: false,
+            })),
+            Effect::RecordIntent { task, attempt } => {
+                let plan = self.plan().await?;
+                let leaf =
+                    plan.leaves.iter().find(|leaf| self.after.task(&task).is_some_and(|t| t.asset == leaf.asset));
+                let mut entry = NewEntry::new(self.now, self.who, "task_intent")
+                    .about(&task)
+                    .about(&self.row.id)
+                    .with(json!({ "attempt": attempt }))
+                    .resting_on("plan", self.after.plan);
+                if let Some(leaf) = leaf {
+                    entry = entry.resting_on("leaf", leaf.hash().map_err(PassError::from)?);
+                }
+                transition.entries.push(entry);
+            }
+            Effect::DispatchApply { task, order, attempt } => {
+                let grant = self.grant(&task, attempt).await?;
+                self.order(&task, "order", order, Verb::Apply(grant), transition).await;
+            }
+            Effect::DispatchUndo { task, order, undo_attempt, items } => {
+                let attempt = self.after.task(&task).map_or(1, |task| task.attempt);
+                let grant = self.grant(&task, attempt).await?;
+                let verb = Verb::Undo { task: task.clone(), grant, items, attempt: undo_attempt };
+                self.order(&task, "order", order, verb, transition).await;
+            }
+            Effect::Reconcile { task, order } => {
+                let attempt = self.after.task(&task).map_or(1, |task| task.attempt);
+                let asset = self.asset_of(&task);
+                let key = stanch_model::plan::step_key(&self.after.plan, 0, &asset, self.app.epoch, attempt);
+                self.order(&task, "order", order, Verb::Reconcile { task: task.clone(), key }, transition).await;
+            }
+            Effect::RequestFacts { asset } => {
+                if let Some((executor, _)) = orders::executor_of(self.app, &asset).await {
+                    let verb = Verb::Observe { refresh: false };
+                    let (_, write) = orders::order(self.app, &executor, verb, self.now)?;
+                    transition.writes.push(write);
+                }
+            }
+            Effect::Verify { task, round } => {
+                let asset = self.asset_of(&task);
+                let Some(leaf) = self.plan().await?.leaves.into_iter().find(|leaf| leaf.asset == asset) else {
+                    return Ok(());
+                };
+                let number = super::verify::asked(self.app, &task, round).await?.len();
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                let verb = Verb::Verify { task: task.clone(), leaf };
+                self.order(&task, &super::verify::kind(round), number, verb, transition).await;
+            }
+            Effect::Suppress { asset, items, by } => {
+                for item in items {
+                    transition.writes.push(self.suppress(&asset, item, by.is_some()).await?);
+                }
+            }
+            // Items close when the detectors no longer see them; waits stand in the row.
+            Effect::Close { .. } | Effect::Notify { .. } => {}
+        }
+        Ok(())
+    }
+
+    async fn suppress(&self, asset: &AssetId, item: ItemId, asked: bool) -> Result<Write, TakeError> {
+        let before = self.record.before.iter().find(|before| before.id == item);
+        let mut findings = Vec::new();
+        for id in before.map(|before| before.findings.as_slice()).unwrap_or_default() {
+            findings.extend(self.app.store.finding(id).await?.map(|stored| stored.finding));
+        }
+        let members: Vec<_> = findings.iter().collect();
+        let undo = self.record.undo.as_ref();
+        let (actor, reason) = match undo.filter(|_| asked) {
+            Some(undo) => (undo.by.clone(), format!("taken back by {}: {}", undo.by, undo.reason)),
+            None => ("server".to_owned(), "taken back because it failed".to_owned()),
+        };
+        Ok(Write::Suppress(Suppression {
+            item,
+            asset: asset.clone(),
+            version: crate::view::target_version(&members),
+            until: None,
+            actor,
+            reason,
+            at: self.now,
+        }))
+    }
+
+    async fn plan(&self) -> Result<Plan, TakeError> {
+        let plan = self.app.store.plan(&self.after.plan).await?;
+        plan.ok_or(TakeError::NoPlan(self.row.state))
+    }
+
+    async fn grant(&self, task: &TaskId, attempt: u32) -> Result<Grant, TakeError> {
+        let asset = self.asset_of(task);
+        let leaf = self.plan().await?.leaves.into_iter().find(|leaf| leaf.asset == asset);
+        let leaf = leaf.ok_or(TakeError::NoPlan(self.row.state))?;
+        let leaf_hash = leaf.hash().map_err(PassError::from)?;
+        Ok(Grant { task: task.clone(), plan: self.after.plan, leaf_hash, leaf, epoch: self.app.epoch, attempt })
+    }
+
+    fn asset_of(&self, task: &TaskId) -> AssetId {
+        let known = self.after.task(task).or_else(|| self.before.task(task));
+        known.map_or_else(|| AssetId::from_entropy([0; 10]), |task| task.asset.clone())
+    }
+
+    /// An order for a task. Without an executor none is made: its silence is noticed as any other.
+    async fn order(&self, task: &TaskId, kind: &str, number: u32, verb: Verb, transition: &mut Transition) {
+        if let Some((executor, _)) = orders::executor_of(self.app, &self.asset_of(task)).await {
+            let id = orders::numbered(task, kind, number);
+            transition.writes.push(orders::for_task(self.app, id, &executor, task, verb, self.now));
+        }
+    }
+
+    fn tell(&self) {
+        let moved = self.before.state != self.after.state;
+        let text =
+            format!("{}{}", self.after.state, self.waiting.as_ref().map(|on| format!(": {on}")).unwrap_or_default());
+        let id = self.row.id.to_string();
+        if moved || self.waiting != self.row.waiting || !self.task_moves().is_empty() {
+            self.app.bus.tell(Live { kind: "remediation", subject: id.clone(), remediation: Some(id), text });
+        }
+        self.app.bus.wake_polls();
+        self.app.bus.nudge(Stage::Rollout);
+        self.app.bus.nudge(Stage::Verify);
+        self.app.bus.nudge(Stage::Seal);
+    }
+}
+
+fn task_writes(
+    row: &StoredTask,
+    path: &[TaskState],
+    message: Option<String>,
+    now: Timestamp,
+    transition: &mut Transition,
+) {
+    let mut from = row.state;
+    for (generation, to) in (row.generation..).zip(path) {
+        transition.writes.push(Write::MoveTask(MoveTask {
+            id: row.id.clone(),
+            from,
+            generation,
+            to: *to,
+            message: message.clone(),
+            body: None,
+            at: now,
+        }));
+        from = *to;
+    }
+}
+
+/// The states between two, as the table allows: a step may pass through some within one commit.
+fn path<S: Copy + Ord>(from: S, to: S, all: &[S], may: impl Fn(S, S) -> bool) -> Vec<S> {
+    if from == to {
+        return Vec::new();
+    }
+    let mut came: BTreeMap<S, S> = BTreeMap::new();
+    let mut open = VecDeque::from([from]);
+    while let Some(at) = open.pop_front() {
+        for next in all.iter().copied().filter(|next| may(at, *next) && *next != from) {
+            if let std::collections::btree_map::Entry::Vacant(place) = came.entry(next) {
+                place.insert(at);
+                open.push_back(next);
+            }
+        }
+    }
+    let mut back = vec![to];
+    let mut at = to;
+    while let Some(before) = came.get(&at).copied() {
+        if before == from {
+            back.reverse();
+            return back;
+        }
+        back.push(before);
+        at = before;
+    }
+    // No way there: the store refuses the move and says so.
+    vec![to]
+}
+
+fn remediation_states(rollout: &Rollout) -> Vec<RemediationState> {
+    use RemediationState as S;
+    let mut states = vec![
+        S::Planned,
+        S::AwaitingApproval,
+        S::Approved,
+        S::Scheduled,
+        S::Verified,
+        S::AwaitingConfirmation,
+        S::Paused,
+        S::Halted,
+        S::RollingBack,
+        S::RolledBack,
+        S::RollbackFailed,
+        S::NeedsOperator,
+        S::PartiallyRemediated,
+        S::Closed,
+        S::ClosedNotRemediated,
+        S::Dismissed,
+        S::Rejected,
+        S::Expired,
+        S::Superseded,
+        S::Cancelled,
+    ];
+    for wave in 0..u32::try_from(rollout.bakes.len()).unwrap_or(u32::MAX) {
+        states.extend([S::Rolling(wave), S::Verifying(wave), S::Baking(wave)]);
+    }
+    states
+}
+
+const TASK_STATES: [TaskState; 22] = {
+    use TaskState as T;
+    [
+        T::Pending,
+        T::Reserved,
+        T::Granted,
+        T::Dispatched,
+        T::Accepted,
+        T::Running,
+        T::Succeeded,
+        T::Failed,
+        T::Interrupted,
+        T::Unknown,
+        T::Reconciling,
+        T::Lost,
+        T::NotStarted,
+        T::Verified,
+        T::VerifyFailed,
+        T::Undoing,
+        T::Undone,
+        T::UndoFailed,
+        T::Skipped,
+        T::Deferred,
+        T::Refused,
+        T::Cancelled,
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stanch_model::remediation::{RemediationState as S, TaskState as T};
+
+    #[test]
+    fn a_step_that_passes_through_states_names_each_of_them() {
+        let task = |from, to| path(from, to, &TASK_STATES, T::may_become);
+        assert_eq!(task(T::Unknown, T::Succeeded), [T::Reconciling, T::Succeeded]);
+        assert_eq!(task(T::Dispatched, T::Succeeded), [T::Succeeded]);
+        assert_eq!(task(T::Dispatched, T::NotStarted), [T::Unknown, T::Reconciling, T::NotStarted]);
+        assert!(task(T::Running, T::Running).is_empty());
+        let states = [S::Baking(0), S::Verified, S::Closed, S::Rolling(1), S::Paused, S::RollingBack, S::Halted];
+        assert_eq!(path(S::Baking(0), S::Closed, &states, S::may_become), [S::Verified, S::Closed]);
+        assert_eq!(path(S::Baking(0), S::RollingBack, &states, S::may_become), [S::Halted, S::RollingBack]);
+    }
+}

@@ -1,0 +1,51 @@
+//! Asks for facts when they are due.
+
+use jiff::SignedDuration;
+use stanch_model::id::AssetId;
+use stanch_model::order::Verb;
+use stanch_store::Transition;
+use stanch_store::order::VoidOrder;
+
+use super::{PassError, orders};
+use crate::app::App;
+
+/// An order to read facts that nobody answered for so long is given up.
+const GIVE_UP: SignedDuration = SignedDuration::from_mins(10);
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    let now = app.now();
+    let every = SignedDuration::try_from(app.config.intervals.observe).unwrap_or(SignedDuration::MAX);
+    let assets: Vec<AssetId> = app.callers.lock().await.values().map(|caller| caller.asset.id.clone()).collect();
+    for asset in assets {
+        let facts = app.store.facts_at(&asset).await?;
+        if facts.is_none_or(|at| now.duration_since(at) >= every) {
+            // The first reading uses the indexes as they are: it should be quick.
+            request(app, &asset, facts.is_some()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes an order to read facts, unless one lies there that nobody has begun. Answers whether there is an executor.
+pub(crate) async fn request(app: &App, asset: &AssetId, refresh: bool) -> Result<bool, PassError> {
+    let now = app.now();
+    let Some((executor, caller)) = orders::executor_of(app, asset).await else { return Ok(false) };
+    if let Some(why) = &caller.frozen {
+        app.waits(&format!("facts of {}", caller.asset.name), format!("its executor is frozen: {why}"));
+        return Ok(false);
+    }
+    for order in app.store.unanswered_orders(None, 1_000).await? {
+        let same = order.executor == executor && order.task.is_none() && order.position > caller.position;
+        if !(same && matches!(order.verb, Verb::Observe { .. })) {
+            continue;
+        }
+        if now.duration_since(order.created_at) < GIVE_UP {
+            return Ok(true);
+        }
+        app.store.put(stanch_store::Write::VoidOrder(VoidOrder { id: order.id })).await?;
+    }
+    let (_, write) = orders::order(app, &executor, Verb::Observe { refresh }, now)?;
+    app.store.commit(Transition::silent(write)).await?;
+    app.bus.wake_polls();
+    Ok(true)
+}

@@ -1,0 +1,117 @@
+//! Assets and a summary of their facts.
+
+use stanch_model::facts::{HostFacts, Known};
+use stanch_model::id::AssetId;
+use stanch_store::asset::StoredAsset;
+use stanch_store::finding::FindingFilter;
+use stanch_store::item::ItemFilter;
+
+use super::{PAGE, coverage, name};
+use crate::api::Problem;
+use crate::api::types::{Asset, Coverage, Facts, UnknownFact};
+use crate::app::App;
+use crate::record::Detected;
+
+/// All assets.
+pub(crate) async fn assets(app: &App) -> Result<Vec<Asset>, Problem> {
+    let mut assets = Vec::new();
+    for stored in app.store.assets(None, PAGE).await? {
+        assets.push(wire(app, &stored).await?);
+    }
+    Ok(assets)
+}
+
+/// One asset.
+pub(crate) async fn asset(app: &App, id: &str) -> Result<Asset, Problem> {
+    let stored = app.store.asset(&parse(id)?).await?.ok_or_else(|| Problem::not_found("asset", id))?;
+    wire(app, &stored).await
+}
+
+fn parse(id: &str) -> Result<AssetId, Problem> {
+    id.parse().map_err(|_| Problem::not_found("asset", id))
+}
+
+/// What the detectors last said of an asset beside its findings.
+pub(super) async fn detected(app: &App, asset: &AssetId) -> Result<Option<Detected>, Problem> {
+    let value = app.store.setting(&Detected::key(asset)).await?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+}
+
+async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
+    let asset = &stored.asset;
+    let facts = app.store.facts(&asset.id).await?;
+    let open = FindingFilter { asset: Some(asset.id.clone()), open: Some(true), ..FindingFilter::default() };
+    let items = ItemFilter { asset: Some(asset.id.clone()), open: Some(true), ..ItemFilter::default() };
+    let items = app.store.items(&items, None, PAGE).await?;
+    let detected = detected(app, &asset.id).await?;
+    let judged = detected.as_ref().filter(|said| {
+        items.iter().all(|row| row.assessment.as_ref().is_some_and(|assessment| assessment.at >= said.at))
+    });
+    Ok(Asset {
+        id: asset.id.to_string(),
+        kind: name(&asset.kind),
+        name: asset.name.clone(),
+        environment: asset.environment.clone(),
+        tier: asset.tier.map(|tier| tier.number()),
+        os: facts.as_ref().map(|facts| facts.facts.os.pretty_name.clone()),
+        facts_at: facts.as_ref().map(|facts| facts.facts.collected_at),
+        judged_at: judged.map(|said| said.facts_at),
+        items: items.len() as u64,
+        findings: app.store.count_findings(&open).await?,
+        coverage: detected.as_ref().map_or_else(Coverage::default, |said| coverage(&said.coverage)),
+    })
+}
+
+/// A summary of the newest facts of one asset.
+pub(crate) async fn facts(app: &App, id: &str) -> Result<Facts, Problem> {
+    let stored = app.store.facts(&parse(id)?).await?.ok_or_else(|| Problem::not_found("facts of the asset", id))?;
+    Ok(summary(&stored.facts))
+}
+
+fn summary(facts: &HostFacts) -> Facts {
+    let held = facts.packages.iter().filter(|package| package.hold).map(|package| package.name.clone());
+    Facts {
+        asset: facts.asset.id.to_string(),
+        collected_at: facts.collected_at,
+        os: facts.os.pretty_name.clone(),
+        architecture: facts.architecture.clone(),
+        packages: facts.packages.len() as u64,
+        held: held.collect(),
+        broken: facts.broken.clone(),
+        indexes_at: facts.indexes_at,
+        kernel: facts.kernel.known().map(|kernel| kernel.running_release.clone()),
+        stale_processes: facts.stale.known().map(|stale| stale.len() as u64),
+        sockets: facts.sockets.known().map(|sockets| {
+            let line = |socket: &stanch_model::facts::ListeningSocket| {
+                let exe = socket.exe.as_deref().unwrap_or("unknown program");
+                format!("{} {}:{} {exe}", socket.protocol, socket.address, socket.port)
+            };
+            sockets.iter().map(line).collect()
+        }),
+        updaters: facts.updaters.iter().map(|updater| format!("{}: {}", updater.name, updater.detail)).collect(),
+        unknown: unknown(facts),
+    }
+}
+
+/// What could not be read, and why.
+pub(super) fn unknown(facts: &HostFacts) -> Vec<UnknownFact> {
+    fn why<T>(fact: &Known<T>) -> Option<&str> {
+        match fact {
+            Known::Known(_) => None,
+            Known::Unknown(why) => Some(why),
+        }
+    }
+    [
+        ("candidate versions", why(&facts.candidates)),
+        ("kernel", why(&facts.kernel)),
+        ("processes on deleted files", why(&facts.stale)),
+        ("listening sockets", why(&facts.sockets)),
+        ("boot id", why(&facts.boot_id)),
+    ]
+    .into_iter()
+    .filter_map(|(fact, why)| {
+        let why = why?.to_owned();
+        Some(UnknownFact { asset: facts.asset.name.clone(), fact: fact.to_owned(), why })
+    })
+    .collect()
+}

@@ -1,0 +1,66 @@
+//! What people and programs read: rows of the store in the words of the wire. Both API and pages read through here, so
+//! they can never disagree.
+
+mod asset;
+mod feed;
+mod finding;
+mod item;
+mod ledger;
+mod remediation;
+mod status;
+
+pub(crate) use asset::{asset, assets, facts};
+pub(crate) use feed::feeds;
+pub(crate) use finding::{finding, findings};
+pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};
+pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
+pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
+pub(crate) use status::{blind_spots, executors, status};
+
+use serde::Serialize;
+use stanch_model::Digest;
+
+use crate::api::Problem;
+use crate::api::types::{Coverage, Hold};
+use crate::app::App;
+
+/// Rows read at once.
+const PAGE: u32 = 1_000;
+
+/// The name a value has on the wire.
+fn name<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+fn coverage(from: &stanch_model::finding::Coverage) -> Coverage {
+    Coverage { with_data: from.with_data, without_feed: from.without_feed, packages: from.packages }
+}
+
+fn add(sum: &mut Coverage, more: &Coverage) {
+    sum.with_data += more.with_data;
+    sum.without_feed += more.without_feed;
+    sum.packages += more.packages;
+}
+
+/// The name under which a session's acts are recorded.
+pub(crate) async fn session(app: &App, digest: &Digest) -> Result<Option<String>, Problem> {
+    Ok(app.store.session(digest, app.now()).await?.map(|session| session.actor))
+}
+
+/// The holds in force.
+pub(crate) async fn holds(app: &App) -> Result<Vec<Hold>, Problem> {
+    Ok(app.store.holds().await?.iter().map(hold).collect())
+}
+
+pub(crate) fn hold(from: &stanch_store::hold::Hold) -> Hold {
+    Hold {
+        id: from.scope.clone(),
+        stop_all: from.level == stanch_store::hold::HoldLevel::StopAll,
+        reason: from.reason.clone(),
+        set_by: from.actor.clone(),
+        set_at: from.at,
+    }
+}

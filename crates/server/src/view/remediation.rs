@@ -1,0 +1,325 @@
+//! Remediations with their plan, tasks, timeline and what undo would do.
+
+use serde_json::Value;
+use stanch_engine::rollout::Rollout;
+use stanch_ledger::Entry;
+use stanch_model::id::{AssetId, ItemId, RemediationId};
+use stanch_model::order::{Answer, Evidence as ModelEvidence, Reconciled, StepOutcome, StepReport as ModelReport};
+use stanch_model::plan::{Change as ModelChange, Plan as ModelPlan, Reversibility};
+use stanch_model::remediation::RemediationState;
+use stanch_store::remediation::{RemediationFilter as Rows, StoredRemediation};
+use stanch_store::task::StoredTask;
+
+use super::{PAGE, name};
+use crate::api::types::{
+    Change, Check, Event, Evidence, Leaf, LeftOut, Plan, Remediation, RemediationDetail, Step, StepReport, Task,
+    UndoPreview, Wave,
+};
+use crate::api::{Problem, RemediationFilter};
+use crate::app::App;
+use crate::record::Record;
+
+/// Entries of a timeline at most.
+const TIMELINE: u32 = 2_000;
+
+/// Remediations, newest first.
+pub(crate) async fn remediations(app: &App, filter: &RemediationFilter) -> Result<Vec<Remediation>, Problem> {
+    let rows = Rows { over: filter.open.then_some(false), ..Rows::default() };
+    let mut all = Vec::new();
+    for row in app.store.remediations(&rows, None, PAGE).await? {
+        if filter.state.as_deref().is_none_or(|state| state == row.state.name()) {
+            all.push(one(app, &row).await?);
+        }
+    }
+    Ok(all)
+}
+
+/// One row on the wire.
+pub(crate) async fn one(_app: &App, row: &StoredRemediation) -> Result<Remediation, Problem> {
+    let record = Record::read(&row.body);
+    let wave = match row.state {
+        RemediationState::Rolling(wave) | RemediationState::Verifying(wave) | RemediationState::Baking(wave) => {
+            Some(wave)
+        }
+        _ => None,
+    };
+    Ok(Remediation {
+        id: row.id.to_string(),
+        state: row.state.name().to_owned(),
+        wave,
+        over: row.state.is_over(),
+        items: row.items.iter().map(ToString::to_string).collect(),
+        names: record.names,
+        assets: row.assets.iter().map(ToString::to_string).collect(),
+        reason: record.reason,
+        asked_by: row.requested_by.clone(),
+        plan: row.plan.map(|plan| plan.to_string()),
+        waiting_on: row.waiting.clone(),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
+}
+
+async fn find(app: &App, id: &str) -> Result<StoredRemediation, Problem> {
+    let missing = || Problem::not_found("remediation", id);
+    let id: RemediationId = id.parse().map_err(|_| missing())?;
+    app.store.remediation(&id).await?.ok_or_else(missing)
+}
+
+/// Whether there is such a remediation; a problem if not.
+pub(crate) async fn remediation_exists(app: &App, id: &str) -> Result<(), Problem> {
+    find(app, id).await.map(drop)
+}
+
+/// One remediation with everything about it.
+pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail, Problem> {
+    let row = find(app, id).await?;
+    let record = Record::read(&row.body);
+    let plan = match &row.plan {
+        Some(hash) => app.store.plan(hash).await?,
+        None => None,
+    };
+    let mut tasks = Vec::new();
+    for task in app.store.tasks_of(&row.id).await? {
+        tasks.push(wire_task(app, &task, record.rollout.as_ref()).await?);
+    }
+    let timeline = app.store.timeline(row.id.as_str(), 0, TIMELINE).await?;
+    let undo =
+        plan.as_ref().zip(record.rollout.as_ref()).and_then(|(plan, rollout)| undo(plan, rollout, &record, row.state));
+    Ok(RemediationDetail {
+        remediation: one(app, &row).await?,
+        plan: plan.as_ref().map(wire_plan).transpose()?,
+        left_out: left_out(&record, &row),
+        tasks,
+        timeline: timeline.iter().map(event).collect(),
+        undo,
+    })
+}
+
+fn left_out(record: &Record, row: &StoredRemediation) -> Vec<LeftOut> {
+    let named = |item: &ItemId| {
+        let place = row.items.iter().position(|known| known == item);
+        place.and_then(|place| record.names.get(place)).cloned().unwrap_or_default()
+    };
+    let lines = record.left_out.iter().flat_map(|left| left.items.iter().map(move |item| (item, &left.why)));
+    lines
+        .map(|(item, why)| LeftOut {
+            item: item.to_string(),
+            name: named(item),
+            reason: why.to_string(),
+            hint: why.hint(),
+        })
+        .collect()
+}
+
+/// One plan by its hash.
+pub(crate) async fn plan(app: &App, hash: &str) -> Result<Plan, Problem> {
+    let missing = || Problem::not_found("plan", hash);
+    let digest = hash.parse().map_err(|_| missing())?;
+    wire_plan(&app.store.plan(&digest).await?.ok_or_else(missing)?)
+}
+
+fn wire_plan(plan: &ModelPlan) -> Result<Plan, Problem> {
+    let hashed = |error| Problem::internal("hashing a plan", &error);
+    let leaf = |leaf: &stanch_model::plan::Leaf| {
+        Ok(Leaf {
+            asset: leaf.asset.to_string(),
+            hash: leaf.hash().map_err(hashed)?.to_string(),
+            items: leaf.items.iter().map(ToString::to_string).collect(),
+            steps: leaf
+                .steps
+                .iter()
+                .map(|step| Step {
+                    action: step.action.clone(),
+                    params: step.params.clone(),
+                    changes: step.changes.iter().map(change).collect(),
+                    reversibility: name(&step.reversibility),
+                    undo: step.undo.clone(),
+                    disruption: name(&step.disruption),
+                })
+                .collect(),
+        })
+    };
+    Ok(Plan {
+        hash: plan.hash().map_err(hashed)?.to_string(),
+        leaves: plan.leaves.iter().map(leaf).collect::<Result<_, Problem>>()?,
+        waves: plan
+            .waves
+            .iter()
+            .map(|wave| Wave {
+                assets: wave.assets.iter().map(ToString::to_string).collect(),
+                bake_seconds: wave.bake_seconds,
+            })
+            .collect(),
+        concurrent: plan.limits.concurrent,
+        valid_until: plan.valid_until,
+    })
+}
+
+fn change(from: &ModelChange) -> Change {
+    Change {
+        subject: from.subject.clone(),
+        before: from.before.clone(),
+        after: from.after.clone(),
+        note: from.note.clone(),
+    }
+}
+
+async fn wire_task(app: &App, task: &StoredTask, rollout: Option<&Rollout>) -> Result<Task, Problem> {
+    let asset_name = app.store.asset(&task.asset).await?.map(|stored| stored.asset.name).unwrap_or_default();
+    let (mut applied, mut undone) = (Vec::new(), Vec::new());
+    let mut progress = None;
+    for order in app.store.orders_of(&task.id).await? {
+        if let Some(word) = app.progress(&order.id) {
+            progress = Some(word.message);
+        }
+        match app.store.receipt(&order.id).await?.map(|stored| stored.receipt.body.answer) {
+            Some(Answer::Applied { steps } | Answer::Reconciled { known: Reconciled::Over { steps } }) => {
+                applied = steps.iter().map(report).collect();
+            }
+            Some(Answer::Undone { steps }) => undone.extend(steps.iter().map(report)),
+            _ => {}
+        }
+    }
+    let checks = app.store.verifications(&task.id).await?;
+    let waiting = rollout.into_iter().flat_map(|rollout| rollout.blocked(app.now()));
+    let waiting = waiting.filter(|(of, _)| of.as_ref() == Some(&task.id)).map(|(_, on)| on.to_string()).next();
+    Ok(Task {
+        id: task.id.to_string(),
+        asset: task.asset.to_string(),
+        asset_name,
+        state: task.state.name().to_owned(),
+        wave: task.wave,
+        waiting_on: waiting.or_else(|| task.message.clone()),
+        progress: progress.filter(|_| task.state.holds_lane()),
+        applied,
+        undone,
+        checks: checks
+            .last()
+            .map(|last| {
+                let check = |check: &stanch_model::order::Check| Check {
+                    name: check.name.clone(),
+                    outcome: name(&check.outcome),
+                    detail: check.detail.clone(),
+                };
+                last.checks.iter().map(check).collect()
+            })
+            .unwrap_or_default(),
+        updated_at: task.updated_at,
+    })
+}
+
+fn report(from: &ModelReport) -> StepReport {
+    let (outcome, message, hint, moved) = match &from.outcome {
+        StepOutcome::Done => ("done", None, None, None),
+        StepOutcome::Unchanged => ("unchanged", None, None, None),
+        StepOutcome::Failed { message, hint } => ("failed", Some(message.clone()), hint.clone(), None),
+        StepOutcome::Interrupted { at } => ("interrupted", Some(format!("broken off at {at}")), None, None),
+        StepOutcome::NotStarted => ("not_started", None, None, None),
+        StepOutcome::Refused { message, moved } => ("refused", Some(message.clone()), None, Some(moved)),
+    };
+    StepReport {
+        step: from.step,
+        action: from.action.clone(),
+        outcome: outcome.to_owned(),
+        message,
+        hint,
+        started_at: from.started_at,
+        ended_at: from.ended_at,
+        entered: from.entered,
+        changes: from.changes.iter().chain(moved.into_iter().flatten()).map(change).collect(),
+        evidence: from.evidence.iter().map(evidence).collect(),
+    }
+}
+
+fn evidence(from: &ModelEvidence) -> Evidence {
+    Evidence {
+        name: from.name.clone(),
+        text: from.text.clone(),
+        cut_bytes: from.cut_bytes,
+        digest: from.digest.to_string(),
+    }
+}
+
+/// What undo would do now; nothing when there is nothing that could be taken back.
+fn undo(plan: &ModelPlan, rollout: &Rollout, record: &Record, state: RemediationState) -> Option<UndoPreview> {
+    use RemediationState as S;
+    let possible = matches!(
+        state,
+        S::Rolling(_)
+            | S::Verifying(_)
+            | S::Baking(_)
+            | S::Paused
+            | S::Verified
+            | S::AwaitingConfirmation
+            | S::Closed
+            | S::PartiallyRemediated
+            | S::NeedsOperator
+    );
+    let tasks: Vec<_> = rollout.tasks.iter().filter(|task| crate::ask::can_undo(task.state)).collect();
+    if !possible || tasks.is_empty() {
+        return None;
+    }
+    let assets: Vec<&AssetId> = tasks.iter().map(|task| &task.asset).collect();
+    let items: Vec<String> = tasks
+        .iter()
+        .flat_map(|task| task.items.iter().filter(|item| !task.undone.contains(item)))
+        .map(|item| {
+            record
+                .before
+                .iter()
+                .find(|known| known.id == *item)
+                .map_or(item.to_string(), |known| known.subject.name().to_owned())
+        })
+        .collect();
+    if items.is_empty() {
+        return None;
+    }
+    let (mut lines, mut changes, mut cannot) = (Vec::new(), Vec::new(), Vec::new());
+    let steps =
+        plan.leaves.iter().filter(|leaf| assets.contains(&&leaf.asset)).flat_map(|leaf| leaf.steps.iter().rev());
+    for step in steps {
+        if step.reversibility == Reversibility::OneWay {
+            cannot.push(format!("{}: {}", step.action, step.undo));
+            continue;
+        }
+        lines.push(format!("{}: {}", step.action, step.undo));
+        if step.reversibility == Reversibility::Restorable {
+            changes.extend(step.changes.iter().map(|from| Change {
+                subject: from.subject.clone(),
+                before: from.after.clone(),
+                after: from.before.clone(),
+                note: from.note.clone(),
+            }));
+        }
+    }
+    Some(UndoPreview { items, lines, changes, cannot })
+}
+
+fn event(from: &Entry) -> Event {
+    let entry = &from.entry;
+    Event {
+        at: entry.at,
+        kind: entry.event.clone(),
+        who: entry.actor.clone(),
+        text: words(&entry.event, &entry.payload),
+        entry: Some(from.index),
+    }
+}
+
+/// An entry in words: what it is called, what moved, and what was said of it.
+fn words(event: &str, payload: &Value) -> String {
+    let text = |name: &str| payload.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let mut parts = vec![event.replace('_', " ")];
+    if let Some(to) = text("to").filter(|to| !event.ends_with(to)) {
+        parts.push(format!("now {}", to.replace('_', " ")));
+    }
+    for task in payload.get("tasks").and_then(Value::as_array).into_iter().flatten() {
+        let field = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
+        let message = field("message");
+        let said = if message.is_empty() { String::new() } else { format!(" ({message})") };
+        parts.push(format!("target {}{said}", field("to").replace('_', " ")));
+    }
+    parts.extend(["why", "reason"].into_iter().filter_map(text).map(str::to_owned));
+    parts.join("; ")
+}

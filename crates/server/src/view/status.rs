@@ -1,0 +1,135 @@
+//! The whole at a glance.
+
+use std::collections::BTreeMap;
+
+use stanch_model::remediation::RemediationState;
+use stanch_store::finding::FindingFilter;
+use stanch_store::remediation::RemediationFilter;
+
+use super::{PAGE, asset, finding, holds};
+use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
+use crate::api::{ItemFilter, Problem};
+use crate::app::App;
+use crate::record::TREND;
+
+/// How the server and what it watches are.
+pub(crate) async fn status(app: &App) -> Result<Status, Problem> {
+    let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
+    let mut unknown = Vec::new();
+    for stored in app.store.assets(None, PAGE).await? {
+        if let Some(facts) = app.store.facts(&stored.asset.id).await? {
+            unknown.extend(asset::unknown(&facts.facts));
+        }
+    }
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: app.started_at,
+        default_mode: "alert".to_owned(),
+        executors: executors(app).await,
+        holds: holds(app).await?,
+        counts: counts(app).await?,
+        coverage: finding::all_coverage(app).await?,
+        waiting: waiting(app).await?,
+        unknown,
+        trend: trend.unwrap_or_else(Vec::<TrendPoint>::new),
+    })
+}
+
+/// The executors, newest word first.
+pub(crate) async fn executors(app: &App) -> Vec<Executor> {
+    let now = app.now();
+    let patience = crate::tasks::patience(app);
+    let callers = app.callers.lock().await;
+    let mut all: Vec<Executor> = callers
+        .iter()
+        .map(|(id, caller)| Executor {
+            id: id.to_string(),
+            asset: caller.asset.name.clone(),
+            seen_at: Some(caller.seen_at),
+            connected: caller.is_connected(now, patience),
+            actions: caller.actions.clone(),
+            frozen: caller.frozen.clone(),
+        })
+        .collect();
+    all.sort_by(|a, b| b.seen_at.cmp(&a.seen_at).then_with(|| a.id.cmp(&b.id)));
+    all
+}
+
+async fn counts(app: &App) -> Result<Counts, Problem> {
+    let overview = app.store.overview().await?;
+    let items = super::items(app, &ItemFilter::default()).await?.items;
+    let of = |wanted: &dyn Fn(&str) -> bool| {
+        overview.remediations.iter().filter(|(state, _)| wanted(state)).map(|(_, count)| count).sum::<u64>()
+    };
+    let mut by_verdict: BTreeMap<String, u64> = BTreeMap::new();
+    for ((_, verdict), count) in &overview.findings {
+        *by_verdict.entry(verdict.name().to_owned()).or_default() += count;
+    }
+    let closed = FindingFilter { open: Some(false), ..FindingFilter::default() };
+    let over = |state: &str| OVER.iter().any(|known| known.name() == state);
+    let number =
+        |wanted: &dyn Fn(&crate::api::types::Item) -> bool| items.iter().filter(|item| wanted(item)).count() as u64;
+    Ok(Counts {
+        items: items.len() as u64,
+        items_actionable: number(&|item| item.action.is_some() && item.suppressed.is_none()),
+        items_urgent: number(&|item| matches!(item.deployer.as_str(), "immediate" | "out_of_cycle")),
+        items_suppressed: number(&|item| item.suppressed.is_some()),
+        findings: by_verdict.iter().filter(|(name, _)| is_open(name)).map(|(_, count)| count).sum(),
+        known_exploited: number(&|item| item.known_exploited),
+        remediations_open: of(&|state| !over(state)),
+        remediations_waiting: of(&|state| matches!(state, "awaiting_approval" | "needs_operator")),
+        remediations_closed: of(&|state| state == "closed"),
+        findings_closed: app.store.count_findings(&closed).await?,
+        by_verdict,
+    })
+}
+
+const OVER: [RemediationState; 9] = {
+    use RemediationState as S;
+    [
+        S::Closed,
+        S::ClosedNotRemediated,
+        S::RolledBack,
+        S::ResolvedElsewhere,
+        S::Dismissed,
+        S::Rejected,
+        S::Expired,
+        S::Superseded,
+        S::Cancelled,
+    ]
+};
+
+fn is_open(verdict: &str) -> bool {
+    !matches!(verdict, "not_affected" | "unknown")
+}
+
+/// Everything that waits: stages that cannot go on, and remediations with what they wait on.
+async fn waiting(app: &App) -> Result<Vec<Waiting>, Problem> {
+    let mut all = app.waiting();
+    if let Some(why) = app.knowledge.held().damaged {
+        all.push(Waiting { what: "feeds".to_owned(), on: why, since: app.started_at });
+    }
+    let open = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
+    for row in app.store.remediations(&open, None, PAGE).await? {
+        if let Some(on) = row.waiting {
+            all.push(Waiting { what: row.id.to_string(), on, since: row.updated_at });
+        }
+    }
+    Ok(all)
+}
+
+/// What could not be judged, by asset: anything here forbids calling it clean.
+pub(crate) async fn blind_spots(app: &App) -> Result<Vec<UnknownFact>, Problem> {
+    let mut all = Vec::new();
+    for stored in app.store.assets(None, PAGE).await? {
+        let Some(said) = asset::detected(app, &stored.asset.id).await? else { continue };
+        for (fact, lines) in [("cannot be judged", said.blind_spots), ("worth knowing", said.notes)] {
+            all.extend(lines.into_iter().map(|why| UnknownFact {
+                asset: stored.asset.name.clone(),
+                fact: fact.to_owned(),
+                why,
+            }));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,115 @@
+//! What the forms of the pages do. Their token was checked at the door.
+
+use axum::Router;
+use axum::extract::{Form, Path, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::post;
+
+use super::PageError;
+use crate::api::types::{Approve, Because, CreateRemediation, JudgeFeed, Scan, SetHold, Undo};
+use crate::app::App;
+use crate::ask;
+use crate::auth::Visitor;
+
+type Fields = Form<Vec<(String, String)>>;
+type Done = Result<Response, PageError>;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/items/fix", post(fix))
+        .route("/remediations/{id}/approve", post(approve))
+        .route("/remediations/{id}/undo", post(undo))
+        .route("/remediations/{id}/cancel", post(cancel))
+        .route("/remediations/{id}/dismiss", post(dismiss))
+        .route("/holds", post(hold))
+        .route("/holds/release", post(release))
+        .route("/feeds/refresh", post(refresh))
+        .route("/feeds/judge", post(judge))
+        .route("/scan", post(scan))
+}
+
+fn field(fields: &[(String, String)], name: &str) -> String {
+    fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+fn fields(all: &[(String, String)], name: &str) -> Vec<String> {
+    all.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+}
+
+fn to(path: &str) -> Done {
+    Ok(Redirect::to(path).into_response())
+}
+
+fn reason(form: &[(String, String)]) -> Option<String> {
+    Some(field(form, "reason")).filter(|reason| !reason.is_empty())
+}
+
+async fn fix(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
+    let wanted = CreateRemediation {
+        items: fields(&form, "item"),
+        all: field(&form, "all") == "true",
+        include_suppressed: field(&form, "include_suppressed") == "true",
+        reason: reason(&form),
+    };
+    let (_, created) = ask::create(&app, &visitor.name, wanted, None).await?;
+    match created.remediation {
+        Some(remediation) => to(&format!("/remediations/{}", remediation.id)),
+        None => {
+            let why = created.left_out.first().map_or("there is nothing to do".to_owned(), |one| one.reason.clone());
+            Err(crate::api::Problem::conflict("nothing_to_do", why).into())
+        }
+    }
+}
+
+async fn approve(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let wanted = Approve { plan_hash: field(&form, "plan_hash") };
+    let done = ask::approve(&app, &visitor.name, &id, &wanted).await?;
+    to(&format!("/remediations/{}", done.id))
+}
+
+async fn undo(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let wanted = Undo { items: fields(&form, "item"), all: field(&form, "all") == "true", reason: reason(&form) };
+    let done = ask::undo(&app, &visitor.name, &id, wanted).await?;
+    to(&format!("/remediations/{}", done.id))
+}
+
+async fn cancel(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let done = ask::cancel(&app, &visitor.name, &id, Because { reason: reason(&form) }).await?;
+    to(&format!("/remediations/{}", done.id))
+}
+
+async fn dismiss(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let done = ask::dismiss(&app, &visitor.name, &id, Because { reason: reason(&form) }).await?;
+    to(&format!("/remediations/{}", done.id))
+}
+
+async fn hold(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
+    let wanted = SetHold { stop_all: field(&form, "stop_all") == "true", reason: field(&form, "reason") };
+    ask::hold(&app, &visitor.name, wanted).await?;
+    to("/")
+}
+
+async fn release(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
+    ask::release(&app, &visitor.name, &field(&form, "id")).await?;
+    to("/")
+}
+
+async fn refresh(State(app): State<App>, visitor: Visitor) -> Done {
+    ask::refresh_feeds(&app, &visitor.name).await?;
+    to("/feeds")
+}
+
+async fn judge(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
+    let word = JudgeFeed {
+        name: field(&form, "name"),
+        digest: field(&form, "digest"),
+        accept: field(&form, "accept") == "true",
+    };
+    ask::judge_feed(&app, &visitor.name, word).await?;
+    to("/feeds")
+}
+
+async fn scan(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
+    ask::scan(&app, &visitor.name, Scan { refresh: field(&form, "refresh") == "true" }).await?;
+    to("/")
+}

@@ -1,0 +1,46 @@
+//! The record, with its verification.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::routing::get;
+
+use super::{Page, Shell, page, show};
+use crate::api::LedgerFilter;
+use crate::api::types::{LedgerEntry, LedgerPage as Entries, LedgerVerification};
+use crate::app::App;
+use crate::auth::Visitor;
+use crate::view;
+
+#[derive(Template)]
+#[template(path = "ledger.html")]
+struct LedgerPage {
+    shell: Shell,
+    list: Entries,
+    verified: LedgerVerification,
+    filter: LedgerFilter,
+}
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/ledger", get(show_page))
+}
+
+async fn show_page(State(app): State<App>, visitor: Visitor, Query(mut filter): Query<LedgerFilter>) -> Page {
+    filter.subject.take_if(|subject| subject.is_empty());
+    let list = view::ledger(&app, &filter).await?;
+    let verified = view::verify_ledger(&app).await?;
+    page(&LedgerPage { shell: Shell::new(&app, &visitor, "Ledger", "Ledger").await?, list, verified, filter })
+}
+
+impl LedgerPage {
+    /// The rest of an entry on one line.
+    fn told(&self, entry: &LedgerEntry) -> String {
+        let payload = entry.body.get("payload").filter(|payload| !payload.is_null());
+        payload.map(ToString::to_string).unwrap_or_default().chars().take(400).collect()
+    }
+
+    /// Where a subject leads.
+    fn link(&self, entry: &LedgerEntry) -> Option<String> {
+        entry.subject.starts_with("rem-").then(|| format!("/remediations/{}", entry.subject))
+    }
+}
