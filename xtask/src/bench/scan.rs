@@ -1,12 +1,13 @@
 //! A scan of this machine beside debsecan's, on the same records.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::measure::{Cost, pair, ratio, round};
-use crate::prove::product::Product;
-use crate::prove::results::Results;
+use crate::prove::product::{Product, shared};
+use crate::prove::results::{Results, shown as as_typed};
 use crate::prove::{debsecan, scanned};
+use crate::steps::{self, cargo};
 
 const RUNS: u32 = 15;
 
@@ -35,9 +36,70 @@ pub(crate) fn bench(results: &mut Results) -> Result<()> {
     let command = "stanch scan --json --quiet | debsecan --suite bookworm --source file://../shared/data/debsecan --format simple";
     results.line("against-debsecan", theirs.wall_ms >= 10.0 * ours.wall_ms, &figures, command)?;
     let memory = json!({"stanch_mb": round(ours.peak_mb), "debsecan_mb": round(theirs.peak_mb), "goal_mb": 60});
-    results.line("peak-memory", ours.peak_mb < 60.0, &memory, command)
+    results.line("peak-memory", ours.peak_mb < 60.0, &memory, command)?;
+    parts(results)
+}
+
+/// The index alone, and matching alone, in a process of their own: the first round is what a scan pays.
+fn parts(results: &mut Results) -> Result<()> {
+    let status = shared()?.join("fixtures/server.dpkg-status.gz");
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--release",
+        "--quiet",
+        "--locked",
+        "--package",
+        "stanch-feeds",
+        "--example",
+        "measure",
+        "--",
+    ]);
+    command.arg(status);
+    let line = as_typed(&command);
+    let text = steps::output("measure", &mut command)?;
+    let first = text.lines().find(|line| line.starts_with("round 0")).context("the example printed no round")?;
+    let part = |name: &str| took(first, name).with_context(|| format!("no `{name}` in `{first}`"));
+    let load = part("open ")? + part("load ")?;
+    let figures = json!({
+        "load_ms": round(load),
+        "match_ms": round(part("judge ")?),
+        "enrich_ms": round(part("enrich ")?),
+        "packages": 276,
+        "goal_ms": 100,
+    });
+    results.line("index-load", load < 100.0, &figures, &line)
+}
+
+/// The milliseconds that stand behind a word, as Rust writes a duration.
+fn took(line: &str, word: &str) -> Option<f64> {
+    let text = line.split(word).nth(1)?.split([',', ' ']).next()?;
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(split);
+    let scale = match unit {
+        "s" => 1000.0,
+        "ms" => 1.0,
+        "µs" => 0.001,
+        "ns" => 0.000_001,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
 }
 
 fn shown(cost: &Cost) -> Value {
     json!({"wall_ms": round(cost.wall_ms), "best_ms": round(cost.best_ms), "cpu_ms": round(cost.cpu_ms), "peak_mb": round(cost.peak_mb)})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_rust_writes_them() {
+        let line = "round 0: open 1.5ms, load 250µs (3 sources), judge 2s (1 of 2 packages), enrich 0ns (0 in KEV)";
+        let all: Vec<f64> =
+            ["open ", "load ", "judge ", "enrich "].iter().filter_map(|word| took(line, word)).collect();
+        assert_eq!(all, [1.5, 0.25, 2000.0, 0.0]);
+        assert_eq!(took(line, "sleep "), None);
+    }
 }
