@@ -308,10 +308,23 @@ pub enum Event {
     },
 }
 
-/// What has to be done together with the commit of the step.
+/// What has to be done together with the commit of the step, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
+    /// The remediation went into this state. One step may pass through several; each is a transition of its own in the
+    /// record.
+    Entered {
+        /// The state.
+        state: RemediationState,
+    },
+    /// A task went into this state.
+    TaskEntered {
+        /// The task.
+        task: TaskId,
+        /// The state.
+        state: TaskState,
+    },
     /// Take the asset's lane and, unless it is for an undo, a share of the budgets. When it cannot be had, the step is
     /// not committed and the task waits.
     Reserve {
@@ -564,6 +577,7 @@ impl Machine {
             return Err(Illegal::Transition { from: from.to_string(), to: next.to_string() });
         }
         self.rollout.state = next;
+        self.effects.push(Effect::Entered { state: next });
         Ok(())
     }
 
@@ -578,6 +592,7 @@ impl Machine {
             return Err(Illegal::Transition { from: from.name().to_owned(), to: next.name().to_owned() });
         }
         task.state = next;
+        self.effects.push(Effect::TaskEntered { task: task.id.clone(), state: next });
         match (from.holds_lane(), next.holds_lane()) {
             (false, true) => {
                 let undo = next == TaskState::Undoing;

@@ -38,12 +38,21 @@ impl Rollout {
                 }
             }
             S::NeedsOperator => {
-                let reason = self.halt.as_ref().map_or_else(|| "taking back failed".to_owned(), ToString::to_string);
+                let failed = self.tasks.iter().find(|task| task.state == T::UndoFailed);
+                let reason = match (failed, &self.halt) {
+                    (Some(task), _) => {
+                        format!("taking back failed on {}: {}", task.asset, task.message.as_deref().unwrap_or_default())
+                    }
+                    (None, Some(halt)) => halt.to_string(),
+                    (None, None) => "something was left half done".to_owned(),
+                };
                 waits.push((None, Blocked::Person { reason }));
             }
             S::PartiallyRemediated => {
                 let open = self.tasks.iter().filter(|task| !matches!(task.state, T::Verified | T::Skipped)).count();
+                let undone: usize = self.tasks.iter().map(|task| task.undone.len()).sum();
                 let reason = match open {
+                    0 if undone > 0 => format!("{undone} of its items were taken back"),
                     0 => "some items are not closed".to_owned(),
                     open => format!("{open} of {} targets are left over", self.tasks.len()),
                 };

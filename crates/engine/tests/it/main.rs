@@ -7,6 +7,7 @@ mod grouping;
 mod judging;
 mod order;
 mod planning;
+mod plays;
 mod proposing;
 mod published_tables;
 mod world;

@@ -1,0 +1,313 @@
+//! Scripted plays: what happens line by line, with the states and effects that follow.
+//!
+//! A line is one event. Hosts are `web-1`, `web-2` ...; each has the items `openssl` and `bind9`. A host speaks for the
+//! newest order of the kind that its word answers.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+use stanch_engine::plan::{PlanInput, Ring, Target, assemble};
+use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Rollout, Word, step};
+use stanch_engine::verify::{Failure, ItemVerdict, Judgement};
+use stanch_model::asset::{AssetKind, asset_id};
+use stanch_model::canonical::Digest;
+use stanch_model::id::{ActorId, ItemId, RemediationId};
+use stanch_model::item::{Subject, item_id};
+use stanch_model::order::CheckOutcome;
+use stanch_model::plan::{Limits, Reversibility};
+
+use crate::planning::step as planned_step;
+use crate::world::now;
+
+struct Play {
+    rollout: Rollout,
+    now: Timestamp,
+    names: Vec<(String, String)>,
+    told: String,
+}
+
+fn item(host: &str, source: &str) -> ItemId {
+    item_id(&asset_id(AssetKind::Host, host), &Subject::SourcePackage { source: source.to_owned() })
+}
+
+impl Play {
+    fn new(hosts: usize, rings: Vec<Ring>) -> Self {
+        let actor = ActorId::from_entropy([7; 10]);
+        let mut names = vec![(actor.to_string(), "alice".to_owned())];
+        let mut targets = Vec::new();
+        for number in 1..=hosts {
+            let host = format!("web-{number}");
+            let asset = asset_id(AssetKind::Host, &host);
+            names.push((asset.to_string(), host.clone()));
+            let items: Vec<ItemId> = ["bind9", "openssl"].map(|source| item(&host, source)).to_vec();
+            for (item, source) in items.iter().zip(["bind9", "openssl"]) {
+                names.push((item.to_string(), format!("{host}:{source}")));
+            }
+            targets.push(Target {
+                asset,
+                tier: None,
+                own: false,
+                items,
+                steps: vec![planned_step(Reversibility::Restorable, "installs the earlier version")],
+                compliant: Vec::new(),
+                refused: Vec::new(),
+                suppressed: Vec::new(),
+            });
+        }
+        let limits = Limits { concurrent: 2, ..Limits::default() };
+        let valid_for = SignedDuration::from_hours(24);
+        let (plan, _) = assemble(PlanInput { targets, limits, rings, now: now(), valid_for }).unwrap();
+        let rollout = Rollout::new(&RemediationId::from_entropy([1; 10]), &plan, Default::default()).unwrap();
+        for task in &rollout.tasks {
+            names.push((task.id.to_string(), "task".to_owned() + &names_of(&names, &task.asset.to_string())));
+        }
+        Self { rollout, now: now(), names, told: String::new() }
+    }
+
+    fn run(mut self, script: &str) -> String {
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            writeln!(self.told, "> {line}").unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["wait", seconds] => {
+                    self.now = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).unwrap();
+                    self.feed(Event::Tick);
+                }
+                ["start"] => (0..3).for_each(|_| self.feed(Event::Tick)),
+                _ => {
+                    let event = self.event(&words);
+                    self.feed(event);
+                }
+            }
+        }
+        let mut told = std::mem::take(&mut self.told);
+        for (id, name) in &self.names {
+            told = told.replace(id, name);
+        }
+        told
+    }
+
+    fn feed(&mut self, event: Event) {
+        match step(&self.rollout, event, self.now) {
+            Err(illegal) => writeln!(self.told, "  refused: {illegal}").unwrap(),
+            Ok((next, effects)) => {
+                for told in effects.iter().filter_map(tell) {
+                    writeln!(self.told, "    ! {told}").unwrap();
+                }
+                for (_, blocked) in next.blocked(self.now) {
+                    writeln!(self.told, "    ~ {blocked}").unwrap();
+                }
+                self.rollout = next;
+            }
+        }
+    }
+
+    fn event(&self, words: &[&str]) -> Event {
+        let by = ActorId::from_entropy([7; 10]);
+        match words {
+            ["tick"] => Event::Tick,
+            ["submit"] => Event::Submitted,
+            ["approve"] => Event::Approved { plan: self.rollout.plan, by },
+            ["approve", "another"] => Event::Approved { plan: Digest::from_bytes([9; 32]), by },
+            ["hold", "stop-new"] => Event::HoldChanged { hold: hold(HoldLevel::StopNew) },
+            ["hold", "stop-all"] => Event::HoldChanged { hold: hold(HoldLevel::StopAll) },
+            ["release"] => Event::HoldChanged { hold: None },
+            ["cancel"] => Event::Cancelled { by },
+            ["undo", items @ ..] => {
+                let items = items.iter().map(|name| name.split_once(':').unwrap()).map(|(h, s)| item(h, s)).collect();
+                Event::UndoAsked { items, by }
+            }
+            [host, rest @ ..] => self.of_host(host, rest),
+            [] => panic!("an empty line"),
+        }
+    }
+
+    fn of_host(&self, host: &str, words: &[&str]) -> Event {
+        let asset = asset_id(AssetKind::Host, host);
+        let task = self.rollout.tasks.iter().find(|task| task.asset == asset).unwrap();
+        let (id, now) = (task.id.clone(), self.now);
+        let receipt = |order, word| Event::Receipt { task: id.clone(), order, word };
+        let message = || "exit 100".to_owned();
+        let judged = |outcome, failure, verdict: ItemVerdict| Event::Judged {
+            task: id.clone(),
+            round: task.round,
+            judgement: Box::new(Judgement {
+                outcome,
+                failure,
+                checks: Vec::new(),
+                items: task.items.iter().map(|item| (item.clone(), verdict.clone())).collect(),
+                facts_at: now,
+                may_call_clean: true,
+            }),
+        };
+        match words {
+            ["accepts"] => receipt(task.apply_order, Word::Accepted),
+            ["succeeds"] => receipt(task.apply_order, Word::Succeeded { changed: true, ended_at: now }),
+            ["fails"] => receipt(task.apply_order, Word::Failed { changed: true, message: message(), ended_at: now }),
+            ["refuses"] => receipt(task.apply_order, Word::Refused { message: "apt-mark hold".to_owned() }),
+            ["journal", "knows", "nothing"] => receipt(task.reconcile_order, Word::NotStarted),
+            ["journal", "is", "gone"] => receipt(task.reconcile_order, Word::Lost),
+            ["undone"] => receipt(task.undo_order, Word::Undone { ended_at: now }),
+            ["cannot", "undo"] => receipt(task.undo_order, Word::UndoFailed { message: message() }),
+            ["is", "silent"] => Event::LeaseExpired { task: id },
+            ["is", "away"] => Event::Reach { asset, reachable: false },
+            ["is", "back"] => Event::Reach { asset, reachable: true },
+            ["sends", "facts"] => Event::Facts { asset, collected_at: now },
+            ["is", "good"] => judged(CheckOutcome::Successful, None, ItemVerdict::Fixed),
+            ["is", "unclear"] => judged(CheckOutcome::Inconclusive, None, ItemVerdict::Unknown { why: String::new() }),
+            ["is", "ill"] => judged(CheckOutcome::Failed, Some(Failure::Health), ItemVerdict::Fixed),
+            ["still", "has", "it"] => judged(
+                CheckOutcome::Failed,
+                Some(Failure::StillThere),
+                ItemVerdict::StillThere { findings: Vec::new() },
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn names_of(names: &[(String, String)], id: &str) -> String {
+    names.iter().find(|(known, _)| known == id).map(|(_, name)| format!(" of {name}")).unwrap_or_default()
+}
+
+fn hold(level: HoldLevel) -> Option<Hold> {
+    Some(Hold { level, reason: "a customer demo".to_owned() })
+}
+
+fn tell(effect: &Effect) -> Option<String> {
+    let all = |items: &[ItemId]| items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Some(match effect {
+        Effect::Release { .. } => return None,
+        Effect::Entered { state } => format!("is {state}"),
+        Effect::TaskEntered { task, state } => format!("{task} is {}", state.name()),
+        Effect::Reserve { task, undo } => format!("reserve {task}{}", if *undo { " for undo" } else { "" }),
+        Effect::RecordIntent { task, .. } => format!("record intent of {task}"),
+        Effect::DispatchApply { task, order, .. } => format!("order {order}: apply {task}"),
+        Effect::DispatchUndo { task, order, items, .. } => format!("order {order}: undo {} in {task}", all(items)),
+        Effect::Reconcile { task, order } => format!("order {order}: ask the journal about {task}"),
+        Effect::RequestFacts { asset } => format!("ask {asset} for facts"),
+        Effect::Verify { task, round } => format!("verify {task}, round {round}"),
+        Effect::Suppress { items, by, .. } => {
+            format!("suppress {} ({})", all(items), by.as_ref().map_or("after a failure", |_| "on request"))
+        }
+        Effect::Close { items } => format!("close {}", all(items)),
+        Effect::Notify { blocked } => format!("tell people: {blocked}"),
+    })
+}
+
+fn rings() -> Vec<Ring> {
+    vec![Ring { percent: 1, min: 1, bake_seconds: 600 }, Ring { percent: 100, min: 0, bake_seconds: 0 }]
+}
+
+#[test]
+fn one_host_from_approval_to_closed_and_one_item_back() {
+    insta::assert_snapshot!(Play::new(1, Vec::new()).run(
+        "submit
+         approve another
+         approve
+         tick
+         start
+         web-1 accepts
+         web-1 succeeds
+         web-1 succeeds
+         wait 5
+         web-1 is good
+         undo
+         undo web-1:openssl
+         web-1 undone
+         wait 5
+         web-1 sends facts"
+    ));
+}
+
+#[test]
+fn a_failed_host_is_taken_back() {
+    insta::assert_snapshot!(Play::new(1, Vec::new()).run(
+        "approve
+         tick
+         start
+         web-1 fails
+         hold stop-all
+         web-1 is silent
+         release
+         wait 40
+         web-1 undone
+         wait 5
+         web-1 sends facts"
+    ));
+}
+
+#[test]
+fn what_the_detector_still_sees_needs_a_person() {
+    insta::assert_snapshot!(Play::new(1, Vec::new()).run(
+        "approve
+         tick
+         start
+         web-1 succeeds
+         wait 5
+         web-1 still has it
+         undo web-1:openssl
+         undo web-1:openssl web-1:bind9
+         web-1 cannot undo"
+    ));
+}
+
+#[test]
+fn a_silent_executor_is_asked_and_only_what_never_began_is_sent_again() {
+    insta::assert_snapshot!(Play::new(1, Vec::new()).run(
+        "approve
+         tick
+         start
+         web-1 is silent
+         tick
+         wait 70
+         web-1 journal knows nothing
+         tick
+         wait 40
+         start
+         web-1 is silent
+         tick
+         web-1 journal is gone"
+    ));
+}
+
+#[test]
+fn the_second_wave_waits_until_the_first_has_baked() {
+    insta::assert_snapshot!(Play::new(3, rings()).run(
+        "approve
+         tick
+         start
+         web-1 succeeds
+         wait 5
+         web-1 is unclear
+         wait 70
+         web-1 is good
+         wait 300
+         wait 400
+         web-1 is good
+         start
+         hold stop-new
+         web-3 succeeds
+         web-2 fails
+         web-3 undone
+         web-2 undone
+         wait 5
+         web-3 sends facts
+         web-2 sends facts"
+    ));
+}
+
+#[test]
+fn a_host_that_is_away_or_refuses_does_not_keep_the_others() {
+    insta::assert_snapshot!(Play::new(3, Vec::new()).run(
+        "approve
+         web-2 is away
+         tick
+         start
+         web-1 refuses
+         web-3 succeeds
+         web-2 is back
+         wait 5
+         web-3 is good"
+    ));
+}
