@@ -152,8 +152,11 @@ pub(crate) fn of_cgroup(text: &str) -> Option<ServiceRef> {
         let lines = text.lines().take(64).filter_map(|line| line.split_once(':').map(|(_, rest)| rest));
         lines.filter_map(|rest| rest.split_once(':')).find(|(name, _)| *name == mark).map(|(_, path)| path)
     };
-    // The first version of control groups has systemd's own tree beside others.
-    let path = path("name=systemd").or_else(|| path(""))?;
+    // The first version of control groups has systemd's own tree beside others; where both are mounted only one is used.
+    ["name=systemd", ""].into_iter().find_map(|mark| of_path(path(mark)?))
+}
+
+fn of_path(path: &str) -> Option<ServiceRef> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).take(64).collect();
     let is_user = |part: &&&str| {
         **part == "user.slice" || part.starts_with("user-") || part.starts_with("user@") || part.starts_with("session-")
@@ -181,6 +184,7 @@ mod tests {
             ),
             ("0::/system.slice/docker.service/inner/deep", systemd("docker.service")),
             ("4:cpu:/\n1:name=systemd:/system.slice/cron.service\n0::/", systemd("cron.service")),
+            ("9:name=systemd:/\n1:cpu:/\n0::/system.slice/demod.service\n", systemd("demod.service")),
             ("0::/init.scope", systemd("init.scope")),
             ("0::/user.slice/user-1000.slice/session-3.scope", session("session-3.scope")),
             ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service", session("x.service")),
