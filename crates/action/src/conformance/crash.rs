@@ -71,7 +71,7 @@ fn during_apply(world: &mut dyn World, reference: &Reference, crashes: &[&Crash]
     let idempotency = world.idempotency();
     let mut pass = Pass::fresh(world)?;
     let grant = pass.grant()?;
-    let (answer, _) = pass.survive(&Verb::Apply(grant.clone()), crashes)?;
+    let answer = pass.survive(&Verb::Apply(grant.clone()), crashes)?;
     if idempotency == Idempotency::No && interrupted(&answer) {
         // Only undo leads on from here, and it must.
         if reference.reversibility == Reversibility::Restorable {
@@ -106,7 +106,7 @@ fn during_undo(world: &mut dyn World, reference: &Reference, crashes: &[&Crash])
     let mut pass = Pass::fresh(world)?;
     let grant = pass.grant()?;
     all_well(&pass.ask(Verb::Apply(grant.clone()))?)?;
-    let (answer, _) = pass.survive(&undo_of(&grant, 1), crashes)?;
+    let answer = pass.survive(&undo_of(&grant, 1), crashes)?;
     if idempotency == Idempotency::No && interrupted(&answer) {
         all_well(&pass.ask(undo_of(&grant, 2))?)?;
     } else {

@@ -77,6 +77,7 @@ impl ConformanceReport {
         let (result, value) = match attempt() {
             Ok(value) => (RowResult::Passed, Some(value)),
             Err(Wrong::Action(why)) => (RowResult::Failed { why }, None),
+            Err(Wrong::Untested(why)) => (RowResult::Untested { why }, None),
             Err(Wrong::World(error)) => (RowResult::Failed { why: format!("world: {error}") }, None),
         };
         self.push(check, point.to_owned(), result, began);

@@ -154,7 +154,8 @@ impl Suite for Packages {
     fn is_fixed(&mut self) -> Result<bool, WorldError> {
         let seen = self.seen()?;
         let installed = seen.get("installed").and_then(Value::as_array).cloned().unwrap_or_default();
-        let done = |line: &Value| line.as_str().is_some_and(|line| line.ends_with(&format!("{FIXED} install installed")));
+        let done =
+            |line: &Value| line.as_str().is_some_and(|line| line.ends_with(&format!("{FIXED} install installed")));
         Ok(installed.len() == 3
             && installed.iter().all(done)
             && seen.get("audit").is_some_and(|audit| audit == "")

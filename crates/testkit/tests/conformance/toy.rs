@@ -102,7 +102,11 @@ impl World for ToyWorld {
     fn happened_twice(&mut self) -> Result<Vec<String>, WorldError> {
         let log = self.content("log").unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        Ok(lines.iter().filter(|line| lines.iter().filter(|other| other == line).count() > 1).map(|line| (*line).to_owned()).collect())
+        Ok(lines
+            .iter()
+            .filter(|line| lines.iter().filter(|other| other == line).count() > 1)
+            .map(|line| (*line).to_owned())
+            .collect())
     }
 
     fn requests(&self) -> Vec<StepRequest> {
