@@ -108,8 +108,7 @@ pub(crate) fn scan(mut stream: impl Read, names: &HashSet<&str>) -> io::Result<V
     let mut entries = Vec::new();
     let mut buffer = vec![0; CHUNK];
     let (mut filled, mut total) = (0, 0u64);
-    loop {
-        let Some(space) = buffer.get_mut(filled..) else { break };
+    while let Some(space) = buffer.get_mut(filled..) {
         let read = match stream.read(space) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
