@@ -1,6 +1,7 @@
 //! What runs on a host: reading its facts, and acting on it.
 
 pub mod actions;
+pub mod executor;
 pub mod facts;
 pub mod rules;
 pub mod sbom;

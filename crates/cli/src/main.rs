@@ -1,1 +1,105 @@
-fn main() {}
+//! `stanch`: the command line.
+
+mod args;
+mod client;
+mod commands;
+mod data;
+mod failure;
+mod follow;
+mod local;
+mod output;
+mod scan;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use args::{Arguments, Audit, Command, Feeds};
+use failure::{Exit, Failure};
+use local::Session;
+use output::{Output, Tone};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(&arguments.global);
+    log_to_stderr(arguments.global.verbose, matches!(arguments.command, Command::Up(_)));
+    match run(arguments, &output) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            eprintln!("{} {failure}", output.paint(Tone::Bad, "error:"));
+            if let Some(remedy) = failure.remedy() {
+                eprintln!("{}  {remedy}", output.paint(Tone::Dim, "hint:"));
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// `up` tells what it does; everything else only speaks up when something is wrong.
+fn log_to_stderr(verbose: u8, server: bool) {
+    let level = match (verbose, server) {
+        (0, false) => "error",
+        (0, true) => "warn,stanch=info,stanch_server=info,stanch_agent=info,stanch_runner=info",
+        (1, _) => "info",
+        _ => "debug,hyper=info,sqlx=info,reqwest=info",
+    };
+    let filter = EnvFilter::try_from_env("STANCH_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
+    let global = arguments.global;
+    match arguments.command {
+        Command::Scan(wanted) => scan::run(output, &global, &wanted),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "stanch", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir)
+                .and_then(|()| clap_mangen::generate_to(Arguments::command(), &dir))
+                .map_err(|error| Failure::new(format!("the man pages could not be written to {}", dir.display())).because(error))?;
+            Ok(Exit::Done)
+        }
+        Command::Audit(Audit::Verify { file: Some(file), checkpoint, key }) => {
+            commands::audit::verify_file(output, &file, checkpoint.as_deref(), key.as_deref())
+        }
+        Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
+        command => {
+            let folder = data::folder(global.data_dir.as_deref())?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::new("no threads could be started").because(error))?;
+            runtime.block_on(async {
+                if let Command::Up(wanted) = command {
+                    return up::run(output, &folder, &wanted).await;
+                }
+                let session = Session::open(&folder, output).await?;
+                let result = online(&session, output, command).await;
+                session.close().await;
+                result
+            })
+        }
+    }
+}
+
+/// Commands that need a server: the running one, or this process itself.
+async fn online(session: &Session, output: &Output, command: Command) -> Result<Exit, Failure> {
+    let api = session.api();
+    match command {
+        Command::Findings(wanted) => commands::findings::run(api, output, &wanted).await,
+        Command::Explain(wanted) => commands::explain::run(api, output, &wanted).await,
+        Command::Plan(select) => commands::fix::plan(api, output, &select).await,
+        Command::Fix(wanted) => commands::fix::fix(api, output, &wanted).await,
+        Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
+        Command::History(wanted) => commands::history::run(api, output, &wanted).await,
+        Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
+        Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
+        Command::Audit(wanted) => commands::audit::run(api, output, wanted).await,
+        Command::SignIn => commands::sign_in::run(api, output).await,
+        Command::Up(_) | Command::Scan(_) | Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,163 @@
+//! The host's executor: a runner with this host's facts, actions and rules. The same whether the server is in this
+//! process or far away; only the link differs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::{Timestamp, ZonedDateTime};
+use stanch_action::{ActionError, Catalogue};
+use stanch_model::asset::Asset;
+use stanch_model::canonical::{CanonicalError, digest};
+use stanch_model::facts::HostFacts;
+use stanch_model::id::ExecutorId;
+use stanch_model::order::{Hello, StepRequest};
+use stanch_model::plan::PlannedStep;
+use stanch_model::sign::VerifyingKey;
+use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner, ServeError, Shutdown, Tools};
+
+use crate::actions::{self, Host, Invocation, Programs};
+use crate::facts::{self, FactsError, Options};
+use crate::rules::{Rules, RulesError};
+
+/// Why the executor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The host cannot be read.
+    #[error("this host's facts cannot be read")]
+    Facts(#[source] FactsError),
+    /// Its rules cannot be read: without them nothing may run.
+    #[error("the executor's own rules cannot be used")]
+    Rules(#[source] RulesError),
+    /// The kernel does not tell which boot this is.
+    #[error("the boot id cannot be read")]
+    BootId(#[source] std::io::Error),
+    /// The asset has no canonical form.
+    #[error("the host's identity cannot be encoded")]
+    Identity(#[source] CanonicalError),
+    /// Journal or key.
+    #[error("the executor's folder cannot be opened")]
+    Open(#[source] OpenError),
+}
+
+impl ExecutorError {
+    /// What a person can do about it.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Facts(error) => Some(error.remedy()),
+            Self::Rules(_) => Some("mend the file, or move it away for the defaults"),
+            Self::Open(error) => error.hint(),
+            Self::BootId(_) | Self::Identity(_) => None,
+        }
+    }
+}
+
+/// The executor of this host.
+pub struct HostExecutor {
+    runner: Runner,
+    catalogue: Catalogue,
+    rules: Rules,
+    options: Options,
+    folder: PathBuf,
+}
+
+impl HostExecutor {
+    /// Opens the executor in its folder. `root` is the key whose orders it believes; `fresh_seed` becomes its receipt
+    /// key if it has none yet. Without the rights of root it has no actions and can only look.
+    ///
+    /// # Errors
+    /// When the host, its rules or the folder cannot be read.
+    pub fn open(folder: &Path, root: VerifyingKey, fresh_seed: [u8; 32]) -> Result<Self, ExecutorError> {
+        let rules = Rules::load(Path::new(crate::rules::PATH)).map_err(ExecutorError::Rules)?;
+        let options = Options::this_host().cached(folder.join("archive-indexes"));
+        let asset = facts::host(&options).map_err(ExecutorError::Facts)?.asset;
+        let boot_id = stanch_runner::boot_id().map_err(ExecutorError::BootId)?;
+        let id = executor_id(&asset).map_err(ExecutorError::Identity)?;
+        let config = Config::new(id, asset, root, boot_id, fresh_seed);
+        let runner = Runner::open(folder, config).map_err(ExecutorError::Open)?;
+        let catalogue =
+            if rustix::process::geteuid().is_root() { actions::catalogue(&rules) } else { Catalogue::new() };
+        Ok(Self { runner, catalogue, rules, options, folder: folder.to_owned() })
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// When its journal cannot be written.
+    pub fn hello(&self) -> Result<Hello, JournalError> {
+        self.runner.hello(self.catalogue.iter().map(|action| action.definition().name.to_owned()).collect())
+    }
+
+    /// Carries out orders until `shutdown` is asked or the link is closed. Blocks; unfinished work of an earlier life
+    /// goes on first.
+    ///
+    /// # Errors
+    /// When the journal fails: nothing may start any more.
+    pub fn serve(&self, link: &dyn Link, shutdown: &Shutdown) -> Result<(), ServeError> {
+        let host: Arc<dyn Programs> = Arc::new(Host::default());
+        let tools = Tools {
+            catalogue: &self.catalogue,
+            facts: &|refresh| self.facts(host.as_ref(), refresh),
+            guard: &LocalRules(&self.rules),
+            progress: &|progress| link.progress(progress),
+            shutdown,
+        };
+        stanch_runner::serve(&self.runner, link, &tools)
+    }
+
+    fn facts(&self, host: &dyn Programs, refresh: bool) -> Result<HostFacts, ActionError> {
+        if refresh {
+            fetch_indexes(host, &self.folder, self.rules.lock_timeout_seconds)?;
+        }
+        facts::host(&self.options).map_err(|error| {
+            let remedy = error.remedy();
+            ActionError::caused("the host's facts cannot be read", error).with_hint(remedy)
+        })
+    }
+}
+
+/// One executor a host, for ever: the id follows from the asset's.
+fn executor_id(asset: &Asset) -> Result<ExecutorId, CanonicalError> {
+    Ok(ExecutorId::from_digest(&digest("stanch/executor/v1", &asset.id)?))
+}
+
+/// `apt-get update`. A source that cannot be reached is said, and the indexes that are there stay in use.
+fn fetch_indexes(host: &dyn Programs, folder: &Path, lock_seconds: u32) -> Result<(), ActionError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(ActionError::refused("fetching the archive indexes needs root"));
+    }
+    let log = folder.join("apt-get-update.log");
+    let wait = format!("DPkg::Lock::Timeout={lock_seconds}");
+    let invocation = Invocation::changing("apt-get", ["update", "-q", "-o", &wait], log);
+    let output = host.run(&invocation).map_err(|error| ActionError::caused("apt-get update could not be run", error))?;
+    if output.ok() {
+        return Ok(());
+    }
+    let text = output.text();
+    let said = text.lines().rev().find(|line| line.starts_with("E:") || line.starts_with("W:")).unwrap_or("no reason given");
+    Err(ActionError::failed(format!("apt-get update failed: {said}"))
+        .with_hint("the indexes fetched before stay in use; check the network and /etc/apt/sources.list"))
+}
+
+/// The rules of this host between the runner and the actions, so that no action can forget them. Hours bind only a first
+/// start, which the actions know of and check themselves.
+struct LocalRules<'a>(&'a Rules);
+
+impl LocalRules<'_> {
+    fn permit(&self, action: &str) -> Result<(), Denied> {
+        let now = ZonedDateTime::now().datetime();
+        self.0
+            .current()
+            .and_then(|rules| rules.permit(action, now, false))
+            .map_err(|error| Denied { message: error.to_string(), hint: Some(format!("see {}", crate::rules::PATH)) })
+    }
+}
+
+impl Guard for LocalRules<'_> {
+    fn may_apply(&self, step: &PlannedStep, _now: Timestamp) -> Result<(), Denied> {
+        self.permit(&step.action)
+    }
+
+    fn may_plan(&self, request: &StepRequest) -> Result<(), Denied> {
+        self.permit(&request.action)
+    }
+}

@@ -1,0 +1,300 @@
+//! What can be typed. Parsing stops at shape; meaning is checked where it is used.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const AFTER: &str = "\
+Exit codes:
+  0  done, nothing open that you asked about
+  1  something went wrong; the message says what and what to do
+  2  the command line could not be understood
+  3  findings at or above --fail-on
+  4  acted, but the result is not proven: failed, rolled back or inconclusive
+  5  refused: a limit, a hold, a moved target or a missing right
+
+Start with `stanch scan`; it changes nothing and needs neither root nor network.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "stanch",
+    version,
+    about = "Finds security problems, fixes them, proves it and can take it back",
+    after_help = AFTER,
+    max_term_width = 100
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where Stanch keeps its state [default: /var/lib/stanch for root, else ~/.local/state/stanch]
+    #[arg(long, global = true, env = "STANCH_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print one JSON object a line instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub(crate) color: Colour,
+    /// No progress and no summary on standard error
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// More about what is going on; twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run server and executor on this machine, with the web pages
+    Up(Up),
+    /// Look for problems; changes nothing, needs no server
+    Scan(Scan),
+    /// List what the server knows: work items, or with --all every finding
+    Findings(Findings),
+    /// Say why an item or finding is what it is
+    Explain(Explain),
+    /// Show exactly what a fix would change
+    Plan(Select),
+    /// Plan, ask, apply and verify
+    Fix(Fix),
+    /// Take back what a fix did
+    Undo(Undo),
+    /// List what was done
+    History(History),
+    /// Stop or allow changes: the kill switch
+    #[command(subcommand)]
+    Hold(Hold),
+    /// Show and refresh vulnerability data
+    #[command(subcommand)]
+    Feeds(Feeds),
+    /// Check and export the record of everything done
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Print a link to sign in to the web pages
+    SignIn,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the man pages to a folder
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Address of the web pages and the API
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Read facts again this often, in minutes
+    #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) every: u32,
+    /// Fetch feeds from their publishers on schedule
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Use feeds from this folder instead of the snapshot
+    #[arg(long, value_name = "DIR")]
+    pub(crate) feeds: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// Another root than this machine's
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dpkg_status", "sbom"])]
+    pub(crate) root: Option<PathBuf>,
+    /// A dpkg status file instead of a machine (plain or .gz)
+    #[arg(long, value_name = "FILE", requires = "release", conflicts_with = "sbom")]
+    pub(crate) dpkg_status: Option<PathBuf>,
+    /// The release the package list belongs to, such as debian:12
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) release: Option<String>,
+    /// A bill of materials instead of a machine: CycloneDX or SPDX JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sbom: Option<PathBuf>,
+    /// Feeds from this folder instead of the data folder or the snapshot
+    #[arg(long, value_name = "DIR")]
+    pub(crate) feeds: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    pub(crate) format: Option<Format>,
+    /// Every finding instead of work items in the table
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Exit with 3 when an item is at least this urgent
+    #[arg(long, value_enum, value_name = "PRIORITY")]
+    pub(crate) fail_on: Option<Priority>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Table,
+    /// One finding a line
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+    /// OCSF 1.8 Vulnerability Findings, one a line
+    Ocsf,
+    /// CycloneDX 1.6 with vulnerabilities (VEX)
+    Cyclonedx,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Priority {
+    /// Anything
+    Defer,
+    /// Regular maintenance
+    Scheduled,
+    /// Sooner than usual
+    OutOfCycle,
+    /// Now
+    Immediate,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Findings {
+    /// Every finding instead of work items
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Also what is closed
+    #[arg(long)]
+    pub(crate) closed: bool,
+    /// Only this detector
+    #[arg(long, value_name = "NAME")]
+    pub(crate) detector: Option<String>,
+    /// Read the host's facts again first
+    #[arg(long)]
+    pub(crate) refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A work item, finding, remediation, source package or CVE
+    pub(crate) what: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    /// Work items: ids, source packages, services or CVE ids
+    #[arg(required_unless_present = "all")]
+    pub(crate) items: Vec<String>,
+    /// Everything that can be fixed and is not suppressed
+    #[arg(long, conflicts_with = "items")]
+    pub(crate) all: bool,
+    /// Also what was taken back before and is suppressed
+    #[arg(long)]
+    pub(crate) include_suppressed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fix {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Plan and show, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Apply only if the plan has this hash
+    #[arg(long, value_name = "HASH")]
+    pub(crate) plan: Option<String>,
+    /// Fetch the archive indexes first (apt-get update)
+    #[arg(long)]
+    pub(crate) refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// The remediation, or `last`
+    pub(crate) remediation: String,
+    /// Only these of its items (ids or source packages); all when none is named
+    pub(crate) items: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// How many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Hold {
+    /// Start nothing new; with --all also stop at the next safe point
+    Set {
+        /// Why: shown to everybody who waits
+        reason: String,
+        /// Also stop what runs at its next safe point
+        #[arg(long)]
+        all: bool,
+    },
+    /// Allow changes again
+    Release,
+    /// Whether changes are held
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Feeds {
+    /// Show feeds with their dates
+    List {
+        /// Feeds of this folder instead of the server's
+        #[arg(long, value_name = "DIR")]
+        feeds: Option<PathBuf>,
+    },
+    /// Fetch what `stanch up` was told to fetch, now
+    Update,
+    /// Take a newer feed that waits because it would change many verdicts
+    Accept {
+        /// The feed's name
+        name: String,
+    },
+    /// Throw away a newer feed that waits, and keep the last good one
+    Reject {
+        /// The feed's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Verify an export, or the server's own ledger when no file is named
+    Verify {
+        /// The export
+        file: Option<PathBuf>,
+        /// A checkpoint kept elsewhere; finds what was cut off or rewritten
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// The ledger's public key as kept elsewhere
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Write the ledger as a file that can be verified anywhere
+    Export {
+        /// The file; standard output when left out
+        file: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,11 @@
+//! The commands that talk to a server, a file each.
+
+pub(crate) mod audit;
+pub(crate) mod explain;
+pub(crate) mod feeds;
+pub(crate) mod findings;
+pub(crate) mod fix;
+pub(crate) mod history;
+pub(crate) mod hold;
+pub(crate) mod sign_in;
+pub(crate) mod undo;

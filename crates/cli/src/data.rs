@@ -1,0 +1,36 @@
+//! Where state lives.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// The data folder: as asked for, else the machine's for root, else the person's own.
+///
+/// # Errors
+/// When nothing tells where the person's own folder would be.
+pub(crate) fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = asked {
+        return Ok(path.to_owned());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/stanch"));
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("stanch"))
+        .ok_or_else(|| Failure::new("no place for state: HOME is not set").hint("name one with --data-dir"))
+}
+
+/// A folder for what can be computed again; `None` where there is no place for it, which only costs time.
+pub(crate) fn cache(part: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/cache")
+    } else {
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?
+    };
+    let folder = base.join("stanch").join(part);
+    std::fs::create_dir_all(&folder).ok()?;
+    Some(folder)
+}

@@ -1,0 +1,175 @@
+//! The server of this machine: the one that runs, or this process for as long as a command needs one.
+//!
+//! Either way the command talks to a control socket, so that there is one way in and not two.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use stanch_agent::executor::HostExecutor;
+use stanch_model::order::{Hello, Progress, Receipt};
+use stanch_model::sign::Signed;
+use stanch_runner::{Batch, Link, LinkError, Shutdown};
+use stanch_server::api::types::{Asset, Status};
+use stanch_server::gateway::{BlockingGateway, GatewayError};
+use stanch_server::{Config, Running, Server, StartError};
+
+use crate::client::Api;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// A server to talk to.
+pub(crate) struct Session {
+    api: Api,
+    own: Option<Local>,
+}
+
+impl Session {
+    /// The running server of this data folder; else one in this process, under the folder's exclusive lock, which ends
+    /// with the command.
+    pub(crate) async fn open(folder: &Path, output: &Output) -> Result<Self, Failure> {
+        let socket = folder.join("control.sock");
+        if tokio::net::UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self { api: Api::on_socket(&socket)?, own: None });
+        }
+        let started = Timestamp::now();
+        let config = Config { listen: None, socket: Some(socket.clone()), ..Config::new(folder) };
+        let own = Local::start(config).await?;
+        let api = Api::on_socket(&socket)?;
+        output.say("No server runs here: working in this process.");
+        if let Err(failure) = first_facts(&api, started).await {
+            own.stop().await;
+            return Err(failure);
+        }
+        Ok(Self { api, own: Some(own) })
+    }
+
+    pub(crate) const fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Ends the server of this process, if it is one.
+    pub(crate) async fn close(self) {
+        if let Some(own) = self.own {
+            own.stop().await;
+        }
+    }
+}
+
+/// Waits until this host's facts, read after the start, are judged.
+async fn first_facts(api: &Api, started: Timestamp) -> Result<(), Failure> {
+    let began = Instant::now();
+    loop {
+        let assets: Vec<Asset> = api.get("/assets").await?;
+        if assets.iter().any(|asset| asset.judged_at.is_some_and(|at| at >= started)) {
+            return Ok(());
+        }
+        if began.elapsed() > Duration::from_secs(60) {
+            let status: Status = api.get("/status").await?;
+            let waiting = status.waiting.first().map_or_else(|| "nothing says why".to_owned(), |one| one.on.clone());
+            return Err(Failure::new(format!("this host's facts did not come within a minute: {waiting}")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Server and executor in this process.
+pub(crate) struct Local {
+    server: Running,
+    shutdown: Shutdown,
+    executor: JoinHandle<()>,
+}
+
+impl Local {
+    /// Starts both.
+    pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
+        let folder = config.data_dir.join("executor");
+        let entropy = Arc::clone(&config.entropy);
+        let server = Server::open(config).await.map_err(|error| not_started(error))?;
+        let mut seed = [0; 32];
+        entropy.fill(&mut seed).map_err(|error| Failure::new("no random bytes can be drawn").because(error))?;
+        let executor = open_executor(folder, &server, seed).await?;
+        let hello = executor.hello().map_err(|error| Failure::new("the executor's journal cannot be written").because(error))?;
+        server.gateway().register(&hello).await.map_err(|error| {
+            Failure::new("the executor is not let in").because(error).hint("a person must look: the executor's folder was copied, or put back from a backup")
+        })?;
+        let running = server.start().await.map_err(|error| not_started(error))?;
+        let link = InProcess(running.gateway().blocking());
+        let shutdown = Shutdown::new();
+        let asked = shutdown.clone();
+        let thread = std::thread::Builder::new()
+            .name("executor".to_owned())
+            .spawn(move || {
+                if let Err(error) = executor.serve(&link, &asked) {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the executor ended; nothing more is changed until the next start");
+                }
+            })
+            .map_err(|error| Failure::new("the executor's thread could not be started").because(error))?;
+        Ok(Self { server: running, shutdown, executor: thread })
+    }
+
+    pub(crate) const fn server(&self) -> &Running {
+        &self.server
+    }
+
+    /// Lets the step that runs end, then stops both. What is left goes on at the next start.
+    pub(crate) async fn stop(self) {
+        self.shutdown.ask();
+        self.server.stop().await;
+        let executor = self.executor;
+        // A panic in the executor's thread was logged by the thread itself.
+        drop(tokio::task::spawn_blocking(move || executor.join()).await);
+    }
+}
+
+/// Reading the host blocks.
+async fn open_executor(folder: PathBuf, server: &Server, seed: [u8; 32]) -> Result<HostExecutor, Failure> {
+    let root = server.root_key();
+    tokio::task::spawn_blocking(move || HostExecutor::open(&folder, root, seed))
+        .await
+        .map_err(|error| Failure::new("the executor could not be opened").because(error))?
+        .map_err(|error| {
+            let remedy = error.remedy().map(str::to_owned);
+            let failure = Failure::new("the executor cannot start").because(error);
+            match remedy {
+                Some(remedy) => failure.hint(remedy),
+                None => failure,
+            }
+        })
+}
+
+fn not_started(error: StartError) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::new("the server cannot start").because(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// The link between executor and server when both are here: the same calls that a remote executor makes.
+struct InProcess(BlockingGateway);
+
+impl Link for InProcess {
+    fn poll(&self, hello: Hello) -> Result<Option<Batch>, LinkError> {
+        let batch = self.0.poll(hello).map_err(link_error)?;
+        Ok(Some(Batch { certificate: batch.certificate, orders: batch.orders }))
+    }
+
+    fn deliver(&self, receipt: &Signed<Receipt>) -> Result<(), LinkError> {
+        self.0.receipt(receipt.clone()).map_err(link_error)
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.0.progress(progress);
+    }
+}
+
+fn link_error(error: GatewayError) -> LinkError {
+    match error {
+        GatewayError::Stopping => LinkError::Closed,
+        other => LinkError::Unreachable { message: other.to_string() },
+    }
+}

@@ -1,0 +1,63 @@
+//! `up`: server and executor of this machine until they are told to stop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use stanch_server::{Config, Intervals};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Up;
+use crate::failure::{Exit, Failure};
+use crate::local::Local;
+use crate::output::{Output, Tone};
+
+/// What the server takes for the feeds' own publishers.
+const PUBLISHED: &str = "published";
+
+pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<Exit, Failure> {
+    let mut intervals = Intervals::default();
+    intervals.observe = Duration::from_secs(u64::from(wanted.every) * 60);
+    let config = Config { listen: Some(wanted.listen), intervals, feeds: feeds(wanted)?, ..Config::new(folder) };
+    let mut stop = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
+    let local = Local::start(config).await?;
+    let server = local.server();
+    let address = server.address().unwrap_or(wanted.listen);
+    output.say(&format!("Stanch is up at http://{address} (data in {}).", folder.display()));
+    output.say("Mode alert: problems are shown; nothing is changed until a person asks.");
+    if !rustix::process::geteuid().is_root() {
+        output.say(&output.paint(Tone::Warn, "Without root it can look but not fix, and some facts stay unknown."));
+    }
+    match server.sign_in_link() {
+        Ok(Some(link)) => {
+            output.say("Sign in with this link; it works once (a new one: stanch sign-in):");
+            output.line(&link)?;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no sign-in link"),
+    }
+    tokio::select! {
+        _ = stop.0.recv() => {}
+        _ = stop.1.recv() => {}
+    }
+    output.say("Stopping: the step that runs is finished first.");
+    local.stop().await;
+    Ok(Exit::Done)
+}
+
+fn feeds(wanted: &Up) -> Result<Vec<String>, Failure> {
+    match &wanted.feeds {
+        Some(folder) if !folder.is_dir() => Err(Failure::new(format!("{} is not a folder", folder.display()))),
+        Some(folder) => {
+            let folder = folder
+                .canonicalize()
+                .map_err(|error| Failure::new(format!("{} cannot be used", folder.display())).because(error))?;
+            Ok(vec![folder.display().to_string()])
+        }
+        None if wanted.online => Ok(vec![PUBLISHED.to_owned()]),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new("signals cannot be heard").because(error))
+}
