@@ -150,7 +150,9 @@ impl Origin {
     pub fn is_security(&self) -> bool {
         match self.origin.as_str() {
             "Debian" => self.label == "Debian-Security" || self.codename.ends_with("-security"),
-            "Ubuntu" => self.suite.ends_with("-security") || self.codename.ends_with("-security"),
+            "Ubuntu" | "UbuntuESM" | "UbuntuESMApps" => {
+                self.suite.ends_with("-security") || self.codename.ends_with("-security")
+            }
             _ => false,
         }
     }

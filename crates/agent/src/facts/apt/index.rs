@@ -250,6 +250,24 @@ mod tests {
         assert!(scan(cut, &names).is_err());
     }
 
+    #[test]
+    fn apts_helper_unpacks_what_we_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x_Packages");
+        std::fs::write(&path, stanza("a", "1").repeat(20_000)).unwrap();
+        let packed = Command::new("xz").arg("-0").arg(&path).status();
+        if !Path::new(HELPER).exists() || !packed.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no apt-helper or no xz here");
+            return;
+        }
+        let root = Root::open(Path::new("/")).unwrap();
+        let names = ["a"].into_iter().collect();
+        let path = format!("{}.xz", path.display());
+        assert_eq!(read(&root, &path, &names).unwrap().len(), 20_000);
+        std::fs::write(&path, b"not packed at all").unwrap();
+        assert!(read(&root, &path, &names).is_err(), "a damaged index is no empty one");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_scanned_to_their_end(bytes: Vec<u8>) {
