@@ -1,12 +1,15 @@
 //! The catalogue: which action would close an item, or why none would and what a person can do instead.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::finding::{Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::order::StepRequest;
+use stanch_model::version::DebVersion;
 
 use crate::blocked::Blocked;
 
@@ -25,6 +28,8 @@ pub enum Ask {
     Upgrade {
         /// The source package.
         source: String,
+        /// The version of the source package that closes something; less is refused.
+        fixed: Option<String>,
     },
     /// Restart a service that runs old code, or all that do.
     Restart {
@@ -107,7 +112,7 @@ pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal
     let restart_affected = Ask::Restart { service: None };
     let (asks, summary) = match &item.subject {
         Subject::SourcePackage { source } if fixable > 0 => (
-            vec![Ask::Upgrade { source: source.clone() }, restart_affected],
+            vec![Ask::Upgrade { source: source.clone(), fixed: least_fixed(members) }, restart_affected],
             format!("upgrade {source} and restart what still runs the old files ({})", count(fixable)),
         ),
         Subject::SourcePackage { source } if running > 0 => {
@@ -127,6 +132,16 @@ pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal
 
 fn count(findings: usize) -> String {
     if findings == 1 { "1 finding".to_owned() } else { format!("{findings} findings") }
+}
+
+/// The lowest version that closes a member. Not the highest: one id whose fix no archive offers must not keep the
+/// others open; what is left is told after the act. A fix whose data are in doubt promises nothing.
+fn least_fixed(members: &[&Finding]) -> Option<String> {
+    let versions = members
+        .iter()
+        .filter(|f| f.detector == Detector::Advisory && f.verdict == Verdict::AffectedFixable && f.doubt.is_none())
+        .filter_map(|finding| finding.fixed_version.as_deref()?.parse::<DebVersion>().ok());
+    versions.min().map(String::from)
 }
 
 /// One reason for all members: a hold first, because a person can lift it at once.
@@ -169,27 +184,37 @@ pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
     names.dedup();
     let pick = |of: fn(&Ask) -> Option<&str>| names.iter().filter_map(|ask| of(ask)).collect::<Vec<_>>();
 
-    let sources = pick(|ask| if let Ask::Upgrade { source } = ask { Some(source) } else { None });
     let services = pick(|ask| if let Ask::Restart { service: Some(service) } = ask { Some(service) } else { None });
-    let flavours = pick(|ask| if let Ask::Reboot { flavour } = ask { Some(flavour) } else { None });
+    let reboot = names.iter().any(|ask| matches!(ask, Ask::Reboot { .. }));
     let restart_all = names.iter().any(|ask| matches!(ask, Ask::Restart { service: None }));
 
     let mut requests = Vec::new();
     let mut request = |action: &str, want, items| {
         requests.push(StepRequest { action: action.to_owned(), want, items });
     };
-    if !sources.is_empty() {
-        let items = items_of(|ask| matches!(ask, Ask::Upgrade { .. }));
-        request(PACKAGE_UPGRADE, json!({ "sources": sources }), items);
+    // Sources and items belong together in order, so that a refusal of one source names its own item.
+    let mut upgrades: BTreeMap<&str, (&ItemId, Option<&str>)> = BTreeMap::new();
+    for candidate in candidates {
+        for ask in &candidate.asks {
+            if let Ask::Upgrade { source, fixed } = ask {
+                upgrades.insert(source, (&candidate.item, fixed.as_deref()));
+            }
+        }
+    }
+    if !upgrades.is_empty() {
+        let sources: Vec<&str> = upgrades.keys().copied().collect();
+        let fixed: BTreeMap<&str, &str> =
+            upgrades.iter().filter_map(|(source, (_, fixed))| Some((*source, (*fixed)?))).collect();
+        let items = upgrades.values().map(|(item, _)| (*item).clone()).collect();
+        request(PACKAGE_UPGRADE, json!({"sources": sources, "to": "fixed", "fixed": fixed}), items);
     }
     if restart_all || !services.is_empty() {
         let items = items_of(|ask| matches!(ask, Ask::Restart { .. }));
         let want = if restart_all { json!({"scope": "affected"}) } else { json!({ "services": services }) };
         request(SERVICE_RESTART, want, items);
     }
-    if !flavours.is_empty() {
-        let items = items_of(|ask| matches!(ask, Ask::Reboot { .. }));
-        request(HOST_REBOOT, json!({ "flavours": flavours }), items);
+    if reboot {
+        request(HOST_REBOOT, json!({"when": "kernel_due"}), items_of(|ask| matches!(ask, Ask::Reboot { .. })));
     }
     requests
 }

@@ -13,6 +13,7 @@ use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::WorkItem;
 use stanch_model::order::{Check, CheckOutcome};
+use stanch_model::version::DebVersion;
 
 use crate::group::Index;
 
@@ -48,6 +49,12 @@ pub enum ItemVerdict {
     },
     /// These findings are still there.
     StillThere {
+        /// Which.
+        findings: Vec<FindingId>,
+    },
+    /// The target changed as far as its archives go; these findings are left, and no archive it knows offers their
+    /// fix. Open, but not the act's failure.
+    Partly {
         /// Which.
         findings: Vec<FindingId>,
     },
@@ -187,7 +194,8 @@ impl<'a> View<'a> {
         if members.len() != item.findings.len() {
             return ItemVerdict::Unknown { why: "what it was about is not at hand".to_owned() };
         }
-        let (mut open, mut unknown, mut changed, mut booted) = (Vec::new(), Vec::new(), false, true);
+        let (mut open, mut unoffered, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changed, mut booted) = (false, true);
         for finding in &members {
             // Members that nobody could fix before were not what the task was for.
             let promised = matches!(finding.verdict, Verdict::AffectedFixable | Verdict::FixedNotRunning);
@@ -197,6 +205,10 @@ impl<'a> View<'a> {
                 // The new kernel is on disk; booting it is an item of its own.
                 Some(Verdict::FixedNotRunning) if finding.verdict == Verdict::AffectedFixable => {
                     (changed, booted) = (true, false);
+                }
+                Some(_) if promised && self.offered_nowhere(finding) => {
+                    changed |= self.changed(finding);
+                    unoffered.push(finding.fingerprint.clone());
                 }
                 Some(_) if promised => open.push(finding.fingerprint.clone()),
                 Some(_) => {}
@@ -211,6 +223,10 @@ impl<'a> View<'a> {
         }
         if !unknown.is_empty() {
             return ItemVerdict::Unknown { why: format!("no data any more for {}", unknown.join(", ")) };
+        }
+        if !unoffered.is_empty() {
+            let findings = unoffered;
+            return if changed { ItemVerdict::Partly { findings } } else { ItemVerdict::StillThere { findings } };
         }
         if !changed {
             return ItemVerdict::Withdrawn;
@@ -238,6 +254,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether the archives are known, and none offers a version that closes an advisory.
+    fn offered_nowhere(&self, finding: &Finding) -> bool {
+        let fixed = finding.fixed_version.as_deref().and_then(|fixed| fixed.parse::<DebVersion>().ok());
+        let (Some(fixed), Some(candidates)) = (fixed, self.facts.candidates.known()) else { return false };
+        let offered = candidates.get(&finding.binary).into_iter().flatten();
+        finding.detector == Detector::Advisory
+            && !offered.into_iter().any(|candidate| candidate.source_version >= fixed)
+    }
+
     fn unread(&self, members: &[&Finding]) -> Option<String> {
         let uses = |detector| members.iter().any(|finding| finding.detector == detector);
         let why = |what: &str, unread: &str| format!("{what} could not be read: {unread}");
@@ -258,6 +283,7 @@ impl<'a> View<'a> {
         let count = |wanted: fn(&ItemVerdict) -> bool| items.iter().filter(|(_, verdict)| wanted(verdict)).count();
         let open = count(|verdict| matches!(verdict, ItemVerdict::StillThere { .. }));
         let unknown = count(|verdict| matches!(verdict, ItemVerdict::Unknown { .. }));
+        let partly = count(|verdict| matches!(verdict, ItemVerdict::Partly { .. }));
         let withdrawn = count(|verdict| matches!(verdict, ItemVerdict::Withdrawn));
         let not_running = count(|verdict| matches!(verdict, ItemVerdict::FixedNotRunning { .. }));
         let outcome = if items.is_empty() {
@@ -269,10 +295,11 @@ impl<'a> View<'a> {
         } else {
             CheckOutcome::Successful
         };
-        let mut words = vec![format!("{} of {} items are gone", items.len() - open - unknown, items.len())];
+        let mut words = vec![format!("{} of {} items are gone", items.len() - open - unknown - partly, items.len())];
         for (number, what) in [
             (open, "still seen"),
             (unknown, "cannot be judged"),
+            (partly, "closed as far as the archives go"),
             (withdrawn, "withdrawn by the data, not fixed"),
             (not_running, "fixed on disk but still running the old files"),
         ] {

@@ -43,6 +43,18 @@ impl Scene {
     }
 }
 
+/// The archive offers this version of libssl3.
+fn offers(version: &str) -> Known<std::collections::BTreeMap<String, Vec<stanch_model::facts::Candidate>>> {
+    let candidate = serde_json::from_value(serde_json::json!({
+        "version": version,
+        "source_version": version,
+        "origin": {"origin": "Debian", "label": "Debian", "suite": "stable", "codename": "bookworm", "component": "main"},
+        "pinned_away": false,
+    }))
+    .unwrap();
+    Known::Known(std::collections::BTreeMap::from([("libssl3".to_owned(), vec![candidate])]))
+}
+
 fn check(name: &str, outcome: CheckOutcome) -> Check {
     Check { name: name.to_owned(), outcome, detail: String::new() }
 }
@@ -89,6 +101,7 @@ fn stale_feeds_let_a_finding_close_but_no_host_be_called_clean() {
 fn what_is_still_seen_fails_whatever_the_actor_says() {
     let mut scene = Scene::upgraded(&host());
     scene.after = scene.before.clone();
+    scene.facts.candidates = offers("1.0-1+deb12u2");
     scene.checks = vec![check("dpkg-version", CheckOutcome::Successful)];
     let judgement = scene.judge();
     assert_eq!((judgement.outcome, judgement.failure), (CheckOutcome::Failed, Some(Failure::StillThere)));
@@ -157,4 +170,24 @@ fn a_new_kernel_that_is_not_booted_yet_is_open_work_and_no_failure() {
     let judgement = scene.judge();
     assert_eq!(judgement.outcome, CheckOutcome::Successful);
     assert_eq!(judgement.items[0].1, ItemVerdict::FixedNotRunning { running: vec!["kernel".to_owned()] });
+}
+
+#[test]
+fn an_id_whose_fix_no_archive_offers_stays_open_without_failing_the_act() {
+    let asset = host();
+    let mut scene = Scene::upgraded(&asset);
+    let later = Finding {
+        fixed_version: Some("1.0-1+deb12u9".to_owned()),
+        ..advisory(&asset, "CVE-2026-9", "openssl", "libssl3")
+    };
+    scene.before.push(later.clone());
+    scene.after = vec![later.clone()];
+    let judgement = scene.judge();
+    assert_eq!(judgement.outcome, CheckOutcome::Successful);
+    assert_eq!(judgement.items[0].1, ItemVerdict::Partly { findings: vec![later.fingerprint] });
+    assert_eq!(judgement.closed().count(), 0);
+    scene.facts.packages = vec![package("libssl3", "openssl")];
+    assert_eq!(scene.judge().failure, Some(Failure::StillThere), "nothing was changed");
+    scene.facts.candidates = offers("1.0-1+deb12u9");
+    assert_eq!(scene.judge().failure, Some(Failure::StillThere), "it was there to be had");
 }

@@ -64,13 +64,22 @@ fn all_items_of_a_host_become_one_order_in_the_order_of_the_acts() {
         requests(&candidates).into_iter().map(|r| (r.action, r.want.to_string(), r.items.len())).collect::<Vec<_>>()
     };
     let expected = [
-        ("package.upgrade".to_owned(), r#"{"sources":["bind9","openssl"]}"#.to_owned(), 2),
+        ("package.upgrade".to_owned(), r#"{"fixed":{"bind9":"1.0-1+deb12u1","openssl":"1.0-1+deb12u1"},"sources":["bind9","openssl"],"to":"fixed"}"#.to_owned(), 2),
         ("service.restart".to_owned(), r#"{"scope":"affected"}"#.to_owned(), 3),
-        ("host.reboot".to_owned(), r#"{"flavours":["amd64"]}"#.to_owned(), 1),
+        ("host.reboot".to_owned(), r#"{"when":"kernel_due"}"#.to_owned(), 1),
     ];
     assert_eq!(asked(&findings), expected);
     findings.reverse();
     assert_eq!(asked(&findings), expected);
     assert_eq!(asked(&findings[2..3])[0].1, r#"{"services":["ssh.service"]}"#, "one service alone is not all");
+    let upgrade = |findings: &[Finding]| {
+        let all = proposals(&asset, findings);
+        requests(&all.iter().filter_map(Proposal::candidate).cloned().collect::<Vec<_>>()).remove(0)
+    };
+    let sources = ["bind9", "openssl"].map(|source| {
+        let subject = stanch_model::item::Subject::SourcePackage { source: source.to_owned() };
+        stanch_model::item::item_id(&asset.id, &subject)
+    });
+    assert_eq!(upgrade(&findings).items, sources, "items stand in the order of their sources");
     assert_eq!(requests(&[]), [], "nothing chosen is nothing asked");
 }
