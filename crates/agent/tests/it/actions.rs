@@ -16,10 +16,13 @@ use stanch_model::canonical::Digest;
 use stanch_model::id::ItemId;
 use stanch_model::order::{Check, CheckOutcome, PlanRefusal, StepRequest};
 use stanch_model::plan::{Change, PlannedStep};
-use stanch_testkit::{Archive, Base, Builder, Via, World};
+use stanch_testkit::world::PATIENCE;
+use stanch_testkit::{Archive, Base, Builder, Process, Via, World};
 
 const BINARY: &str = "/opt/executor";
 const JOB: &str = "/var/lib/job";
+const COMMAND: [&str; 4] = [BINARY, "actions::executor_inside", "--exact", "--nocapture"];
+const INSIDE: (&str, &str) = ("STANCH_TEST_EXECUTOR", "1");
 
 /// The item of a source package in these tests.
 pub(crate) fn item(name: &str) -> ItemId {
@@ -138,12 +141,13 @@ impl Run for DiskRun {
     }
 }
 
-/// Runs inside the world; does nothing anywhere else.
+/// Plays the executor inside a world; does nothing anywhere else.
 #[test]
-#[ignore = "plays the executor inside a world"]
 fn executor_inside() {
-    let Ok(text) = fs::read_to_string(JOB) else { return };
-    let job: Job = serde_json::from_str(&text).unwrap();
+    if std::env::var_os(INSIDE.0).is_none() {
+        return;
+    }
+    let job: Job = serde_json::from_str(&fs::read_to_string(JOB).unwrap()).unwrap();
     let ended = match play(job) {
         Ok(value) => Ended::Done(value),
         Err(ActionError::Refused { message, moved }) => Ended::Refused { message, moved },
@@ -224,8 +228,7 @@ impl Executor<'_> {
     fn run(&self, job: &Job) -> Option<Ended> {
         self.world.write(JOB, serde_json::to_string(job).unwrap()).unwrap();
         self.world.must(["rm", "-f", &format!("{JOB}.result")]).unwrap();
-        let args = [BINARY, "actions::executor_inside", "--exact", "--ignored", "--nocapture"];
-        let output = self.world.run(args).unwrap();
+        let output = self.world.run_with(COMMAND, &[INSIDE], PATIENCE).unwrap();
         if std::env::var_os("STANCH_TEST_VERBOSE").is_some() {
             eprintln!("{}", output.all());
         }
@@ -235,6 +238,13 @@ impl Executor<'_> {
             return None;
         }
         Some(serde_json::from_str(&self.world.text(&format!("{JOB}.result")).unwrap()).unwrap())
+    }
+
+    /// Begins to apply and does not wait; the process can be killed.
+    pub(crate) fn begin_apply(&self, step: &PlannedStep, key: &str) -> Process {
+        let job = Job::Apply { step: step.clone(), key: key.to_owned(), end: End::Natural };
+        self.world.write(JOB, serde_json::to_string(&job).unwrap()).unwrap();
+        self.world.spawn_with(COMMAND, &[INSIDE]).unwrap()
     }
 
     fn done(&self, job: &Job) -> Value {

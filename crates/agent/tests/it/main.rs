@@ -1,7 +1,11 @@
 //! Statements about the agent, in one binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod actions;
+mod actions_crash;
 mod actions_package;
+mod actions_service;
 mod facts;
 mod facts_apt;
 mod facts_host;
