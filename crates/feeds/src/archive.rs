@@ -52,7 +52,7 @@ pub(crate) fn each_entry(
 ) -> Result<(), FeedError> {
     let whole = |problem| FeedError::new(feed, problem);
     // The directory of a zip archive is read into memory at once, so its size is looked at first.
-    let directory = bytes.windows(4).filter(|four| four == b"PK\x01\x02").count();
+    let directory = memchr::memmem::find_iter(bytes, b"PK\x01\x02").take(limits.entries + 1).count();
     if directory > limits.entries {
         return Err(whole(Problem::TooMany { limit: limits.entries }));
     }
@@ -126,4 +126,20 @@ pub(crate) fn gunzip(bytes: &[u8], limit: u64) -> Result<std::borrow::Cow<'_, [u
         .read_to_end(&mut plain)
         .map_err(Problem::io("unpack the gzip file"))?;
     if plain.len() as u64 > limit { Err(Problem::TooLarge { limit }) } else { Ok(plain.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gzip_bomb_is_stopped_at_the_limit() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &[b' '; 1001]).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(matches!(gunzip(&packed, 1000), Err(Problem::TooLarge { limit: 1000 })));
+        assert_eq!(gunzip(&packed, 1001).unwrap().len(), 1001);
+        let twice = [packed.clone(), packed].concat();
+        assert!(gunzip(&twice, 1500).is_err(), "several members count together");
+    }
 }

@@ -2,5 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod archive;
+mod detectors;
+mod enrichment;
 mod golden;
+mod guarding;
+mod hostile;
+mod kept;
+mod properties;
+mod statements;
+mod versions;
 mod world;
