@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_rank_sorts_as_text_as_it_does_as_numbers() {
-        let mut ranks = vec![vec![3, -1], vec![-5], vec![0], vec![3], vec![i64::MAX], vec![i64::MIN, 4], vec![-5, 0]];
+        let mut ranks = [vec![3, -1], vec![-5], vec![0], vec![3], vec![i64::MAX], vec![i64::MIN, 4], vec![-5, 0]];
         let mut texts: Vec<String> = ranks.iter().map(|rank| rank_text(rank)).collect();
         ranks.sort();
         texts.sort();

@@ -15,6 +15,12 @@ const READERS: u32 = 4;
 /// How long to wait for a lock before giving up: only a second process can hold one.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Pages the writer keeps, as negative KiB: all that a full batch changes, or SQLite writes them out before the batch
+/// ends, and again at its end.
+const CACHE: &str = "-32768";
+/// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
+const CHECKPOINT: &str = "10000";
+
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "start", include_str!("../migrations/sqlite/0001_start.sql"))];
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -32,7 +38,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// Opens the one connection that writes, with its tables up to date.
 pub(crate) async fn open_writer(path: &Path) -> Result<Conn, OpenError> {
     let open = |source| opening(path, source);
-    let mut conn = options(path).command_buffer_size(256).connect().await.map_err(open)?;
+    let options = options(path).pragma("cache_size", CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+    let mut conn = options.connect().await.map_err(open)?;
     let check: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(open)?;
     if check != "ok" {
         return Err(OpenError::Damaged { path: path.to_owned(), detail: check });

@@ -273,14 +273,14 @@ impl Store {
         all(&rows.map_err(ReadError::database("list tasks"))?, read)
     }
 
-    /// Tasks in any of these states, in the order of their ids, after the one given. No state means none.
+    /// Tasks in any of these states, oldest first, after the one given. No state means none.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn tasks_in(
         &self,
         states: &[TaskState],
-        after: Option<&TaskId>,
+        after: Option<(Timestamp, &TaskId)>,
         limit: u32,
     ) -> Result<Vec<StoredTask>, ReadError> {
         if states.is_empty() {
@@ -292,8 +292,9 @@ impl Store {
         for state in states {
             list.push_bind(name(state));
         }
-        query.push(") AND id > ").push_bind(after.map_or("", TaskId::as_str));
-        query.push(" ORDER BY id LIMIT ").push_bind(limit);
+        let (at, id) = after.map_or((i64::MIN, ""), |(at, id)| (micros(at), id.as_str()));
+        query.push(") AND (created_at, id) > (").push_bind(at).push(", ").push_bind(id);
+        query.push(") ORDER BY created_at, id LIMIT ").push_bind(limit);
         let rows = query.build().fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list tasks"))?, read)
     }

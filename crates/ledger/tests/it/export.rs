@@ -140,6 +140,18 @@ fn another_key_is_found_by_a_pinned_key_and_by_an_outside_checkpoint() {
 }
 
 #[test]
+fn a_dropped_entry_is_named_by_the_line_where_it_is_missed() {
+    let mut log = one();
+    log.entries.extend([log.entries[0].clone(), log.entries[0].clone()]);
+    log.signed = vec![3];
+    let mut lines = lines(&log.export());
+    lines.remove(2);
+    let fault = check(&lines.concat(), &pinned()).unwrap_err();
+    assert!(matches!(fault.what, What::Index { found: 2, expected: 1 }), "{fault:?}");
+    assert_eq!(fault.line, 3);
+}
+
+#[test]
 fn entries_after_the_last_checkpoint_are_not_vouched_for() {
     let mut log = one();
     log.entries.push(log.entries[0].clone());

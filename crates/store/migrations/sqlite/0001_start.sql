@@ -155,7 +155,7 @@ CREATE TABLE task (
 ) STRICT;
 CREATE UNIQUE INDEX task_lane ON task (asset, lane) WHERE holds_lane = 1;
 CREATE INDEX task_remediation ON task (remediation, wave, id);
-CREATE INDEX task_state ON task (state, id);
+CREATE INDEX task_state ON task (state, created_at, id);
 
 CREATE TABLE budget (
   scope TEXT NOT NULL,

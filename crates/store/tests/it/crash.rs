@@ -115,7 +115,7 @@ async fn whole(store: &Store) {
     let mut moved = 0;
     let states = [TaskState::Pending, TaskState::Reserved, TaskState::Cancelled];
     let mut tasks: Vec<stanch_store::task::StoredTask> = Vec::new();
-    while let page = store.tasks_in(&states, tasks.last().map(|task| &task.id), 1_000).await.unwrap()
+    while let page = store.tasks_in(&states, tasks.last().map(|task| (task.created_at, &task.id)), 1_000).await.unwrap()
         && !page.is_empty()
     {
         tasks.extend(page);

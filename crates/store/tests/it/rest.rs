@@ -1,6 +1,5 @@
 //! The nouns that need few words.
 
-use jiff::SignedDuration;
 use serde_json::json;
 use stanch_model::Digest;
 use stanch_model::asset::{Asset, AssetKind};
@@ -242,13 +241,16 @@ async fn a_file_that_is_no_store_is_refused_with_a_hint() {
 }
 
 #[tokio::test]
-async fn a_store_that_another_process_writes_is_busy_and_not_damaged() {
+async fn a_second_writer_that_slipped_past_the_lock_cannot_break_the_log() {
     let world = world().await;
     let path = world.folder.path().join("stanch.db");
-    let file = std::fs::metadata(&path).unwrap();
-    assert!(file.len() > 0);
-    // A second store may open and read; writing waits for the first one's batch and goes on.
     let second = Store::open(&path).await.unwrap();
-    assert_eq!(second.tree().await.unwrap().frontier.size(), 0);
-    assert!(SignedDuration::ZERO.is_zero());
+    world.remediation("first").await;
+    let id = crate::world::remediation_id("second");
+    let refused = second.commit(crate::world::begin(&id)).await;
+    assert!(matches!(refused, Err(CommitError::Database { .. })), "its place in the log is taken: {refused:?}");
+    assert_eq!(second.remediation(&id).await.unwrap(), None);
+    world.remediation("third").await;
+    let tree = world.store.tree().await.unwrap().frontier;
+    assert_eq!(stanch_model::merkle::root(&world.store.leaves(2).await.unwrap()), tree.root());
 }

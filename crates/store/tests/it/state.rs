@@ -171,7 +171,7 @@ async fn tasks_are_found_by_their_remediation_and_their_state() {
     assert!(world.store.tasks_in(&[], None, 10).await.unwrap().is_empty(), "no state means none");
 
     let mut seen = Vec::new();
-    while let page = world.store.tasks_in(&[T::Pending], seen.last(), 3).await.unwrap()
+    while let page = world.store.tasks_in(&[T::Pending], seen.last().map(|id| (at(0), id)), 3).await.unwrap()
         && !page.is_empty()
     {
         seen.extend(page.into_iter().map(|task| task.id));
