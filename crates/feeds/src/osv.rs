@@ -217,16 +217,38 @@ pub(crate) fn compile_with(
         newest = newest.max(modified);
         Ok(())
     })?;
+    finish(ecosystem, builder, newest, Digest::of_bytes(zip), effort)
+}
+
+fn finish(
+    ecosystem: &str,
+    builder: Builder,
+    dated: Option<Timestamp>,
+    source: Digest,
+    effort: Effort,
+) -> Result<Compiled, FeedError> {
+    let name = feed_name(ecosystem);
     let refuse = |problem| FeedError::new(&name, problem);
-    let mut meta = FeedMeta::new(Kind::Osv, &name, Digest::of_bytes(zip));
+    let mut meta = FeedMeta::new(Kind::Osv, &name, source);
     meta.ecosystem = Some(ecosystem.to_owned());
-    meta.dated = newest;
+    meta.dated = dated;
     meta.records = builder.records() as u64;
     if meta.records == 0 {
         return Err(refuse(Problem::Empty));
     }
     let body = builder.finish().map_err(refuse)?;
     Compiled::new(meta, &body, effort).map_err(refuse)
+}
+
+/// Reads a single record as if it were a whole archive.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_record(ecosystem: &str, json: &[u8]) -> Result<Compiled, FeedError> {
+    let name = feed_name(ecosystem);
+    let mut builder = Builder::new(Order::of(ecosystem));
+    let dated = read(ecosystem, json, &mut builder).map_err(|problem| FeedError::new(&name, problem))?;
+    finish(ecosystem, builder, dated, Digest::of_bytes(json), Effort::Quick)
 }
 
 /// Longest lists taken of one record.

@@ -7,7 +7,10 @@ use crate::order::Order;
 
 impl Index {
     /// Loads the body of a compiled feed.
-    pub(crate) fn load(ecosystem: &str, body: &[u8]) -> Result<Self, Problem> {
+    ///
+    /// # Errors
+    /// When its tables are cut short or do not fit together.
+    pub fn load(ecosystem: &str, body: &[u8]) -> Result<Self, Problem> {
         let mut reader = Reader::new(body);
         let names = reader.pool()?;
         let ids = reader.pool()?;
