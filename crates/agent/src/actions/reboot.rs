@@ -224,6 +224,13 @@ impl Action for HostReboot {
         if scheduled && seen.boot_id != params.boot_id {
             return Ok(Applied { changed: true, changes: vec![line], after: Self::observation(&seen) });
         }
+        if seen.boot_id != params.boot_id
+            && seen.kernel.running_release == params.expected
+            && due(&seen.kernel).is_none()
+        {
+            // It went down without us (a power loss, a person) and came up as wanted.
+            return Ok(Applied { changed: false, changes: Vec::new(), after: Self::observation(&seen) });
+        }
         self.rules.current()?.permit(NAME, super::now(), true)?;
         let after = Self::observation(&seen);
         if after.digest().map_err(|e| ActionError::caused("the projection has no digest", e))? != step.before {
@@ -286,5 +293,175 @@ impl Action for HostReboot {
             run.evidence("shutdown -c", &output.stdout);
         }
         Ok(Applied { changed: pending, changes: Vec::new(), after: Self::observation(&seen) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
+    use stanch_action::{Checkpoint, StopRequested};
+    use stanch_model::asset::AssetKind;
+    use stanch_model::canonical::Digest;
+
+    use super::*;
+    use crate::actions::command::{CommandError, Output};
+
+    /// Programs that only note what they were asked to do.
+    #[derive(Default)]
+    struct Double {
+        calls: Mutex<Vec<String>>,
+        people: &'static str,
+    }
+
+    impl Programs for Double {
+        fn run(&self, invocation: &Invocation) -> Result<Output, CommandError> {
+            let people = ["who", "loginctl"].contains(&invocation.program);
+            if !people {
+                self.calls.lock().unwrap().push(invocation.shown());
+            }
+            let stdout = if people { self.people.into() } else { Vec::new() };
+            Ok(Output { code: Some(0), stdout, stderr: Vec::new() })
+        }
+
+        fn has(&self, _program: &str) -> bool {
+            true
+        }
+    }
+
+    struct Notes {
+        reached: Vec<Checkpoint>,
+        folder: tempfile::TempDir,
+    }
+
+    impl Run for Notes {
+        fn key(&self) -> Digest {
+            Digest::of_bytes(b"key")
+        }
+
+        fn reached(&self) -> &[Checkpoint] {
+            &self.reached
+        }
+
+        fn applied(&self) -> &[Checkpoint] {
+            &self.reached
+        }
+
+        fn checkpoint(&mut self, point: &str, state: Value) -> Result<Option<StopRequested>, ActionError> {
+            self.reached.push(Checkpoint { point: point.to_owned(), state });
+            Ok(None)
+        }
+
+        fn progress(&mut self, _message: &str) {}
+
+        fn evidence(&mut self, _name: &str, _output: &[u8]) {}
+
+        fn vault(&self) -> Result<PathBuf, ActionError> {
+            Ok(self.folder.path().to_owned())
+        }
+    }
+
+    fn seen(boot: &str, running: &str, version: &str) -> Seen {
+        let image = |release: &str, flavour: &str, version: &str| KernelImage {
+            package: format!("linux-image-{release}"),
+            release: release.to_owned(),
+            flavour: flavour.to_owned(),
+            version: version.parse().unwrap(),
+        };
+        let kernel = KernelFacts {
+            running_release: running.to_owned(),
+            running_version: Some(version.parse().unwrap()),
+            installed: vec![
+                image("6.1.0-9-amd64", "amd64", "6.1.27-1"),
+                image("6.1.0-50-amd64", "amd64", "6.1.176-1"),
+                image("6.1.0-51-rt-amd64", "rt-amd64", "6.1.180-1"),
+            ],
+        };
+        Seen { boot_id: boot.to_owned(), kernel }
+    }
+
+    fn before() -> Result<Seen, ActionError> {
+        Ok(seen("one", "6.1.0-9-amd64", "6.1.27-1"))
+    }
+
+    fn after() -> Result<Seen, ActionError> {
+        Ok(seen("two", "6.1.0-50-amd64", "6.1.176-1"))
+    }
+
+    fn action(
+        people: &'static str,
+        allowed: bool,
+        seen: fn() -> Result<Seen, ActionError>,
+    ) -> (HostReboot, Arc<Double>) {
+        let host = Arc::new(Double { people, ..Double::default() });
+        let rules = Rules::parse(&format!("reboot = {allowed}\n")).unwrap();
+        (HostReboot { seen, ..HostReboot::new(Arc::clone(&host) as Arc<dyn Programs>, rules) }, host)
+    }
+
+    fn asset() -> Asset {
+        Asset::unlabelled(AssetKind::Host, "x", "x")
+    }
+
+    fn step() -> PlannedStep {
+        let want = json!({"when": "kernel_due"});
+        let request = StepRequest { action: NAME.to_owned(), want, items: Vec::new() };
+        action("", true, before).0.plan(&asset(), &[request]).unwrap().steps.remove(0)
+    }
+
+    fn notes() -> Notes {
+        Notes { reached: Vec::new(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    #[test]
+    fn a_newer_kernel_of_the_same_flavour_is_due_and_no_other() {
+        let change = &step().changes[0];
+        assert_eq!(
+            (change.before.as_deref(), change.after.as_deref()),
+            (Some("6.1.0-9-amd64"), Some("6.1.0-50-amd64"))
+        );
+        assert!(due(&seen("x", "6.1.0-50-amd64", "6.1.176-1").kernel).is_none());
+        // The same release in a newer build: what was booted is older than what is on disk.
+        assert!(due(&seen("x", "6.1.0-50-amd64", "6.1.170-1").kernel).is_some());
+    }
+
+    #[test]
+    fn it_is_scheduled_once_the_rules_allow_it_and_nobody_is_at_work() {
+        let (reboot, host) = action("", true, before);
+        let mut run = notes();
+        assert!(reboot.apply(&asset(), &step(), &mut run).unwrap().changed);
+        assert_eq!(*host.calls.lock().unwrap(), ["shutdown -r +1 Stanch: reboot into the newest kernel"]);
+
+        // After the reboot the same key only tells what happened.
+        let (reboot, host) = action("", true, after);
+        assert!(reboot.apply(&asset(), &step(), &mut run).unwrap().changed);
+        assert!(host.calls.lock().unwrap().is_empty());
+        let checks = reboot.verify(&asset(), &step()).unwrap().checks;
+        assert_eq!(checks[0].outcome, CheckOutcome::Successful);
+        assert!(!reboot.undo(&asset(), &step(), &[], &mut run).unwrap().changed);
+    }
+
+    #[test]
+    fn it_is_refused_without_leave_with_people_or_after_another_reboot() {
+        for (people, allowed, seen, word) in [
+            ("", false, before as fn() -> _, "do not allow a reboot"),
+            ("ada pts/0\n", true, before, "ada"),
+            ("", true, after, "rebooted since"),
+        ] {
+            let (reboot, host) = action(people, allowed, seen);
+            let error = reboot.apply(&asset(), &step(), &mut notes()).unwrap_err();
+            assert!(matches!(error, ActionError::Refused { .. }) && error.to_string().contains(word), "{error}");
+            assert!(host.calls.lock().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pending_reboot_is_cancelled_and_not_verified() {
+        let (reboot, host) = action("", true, before);
+        let mut run = notes();
+        reboot.apply(&asset(), &step(), &mut run).unwrap();
+        assert_eq!(reboot.verify(&asset(), &step()).unwrap().checks[0].outcome, CheckOutcome::Inconclusive);
+        assert!(reboot.undo(&asset(), &step(), &[], &mut run).unwrap().changed);
+        assert_eq!(host.calls.lock().unwrap().last().unwrap(), "shutdown -c");
     }
 }
