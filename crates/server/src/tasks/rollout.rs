@@ -1,7 +1,7 @@
 //! Moves remediations that have a plan, and their tasks: feeds what happened to `engine::rollout::step` and commits
 //! the next state with everything that belongs to it in one transaction. Nothing else moves them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Illegal, Rollout, Task, Word, step};
@@ -15,7 +15,7 @@ use stanch_store::budget::{Reserve, Settle};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
 use stanch_store::suppression::Suppression;
-use stanch_store::task::{MoveTask, StoredTask};
+use stanch_store::task::MoveTask;
 use stanch_store::{CommitError, Transition, Write};
 
 use super::{PassError, orders};
@@ -258,14 +258,11 @@ struct Change<'a> {
 impl Change<'_> {
     async fn transition(&self, name: Option<&'static str>, effects: Vec<Effect>) -> Result<Transition, TakeError> {
         let mut transition = Transition::default();
-        let moves = self.task_moves();
-        if let Some(entry) = self.entry(name, &moves) {
+        if let Some(entry) = self.entry(name, &effects) {
             transition.entries.push(entry);
         }
-        self.remediation_writes(&mut transition);
-        for (row, path, message) in self.rows(&moves).await? {
-            task_writes(&row, &path, message, self.now, &mut transition);
-        }
+        self.remediation_writes(&effects, &mut transition);
+        self.task_rows(&effects, &mut transition).await?;
         for effect in effects {
             self.effect(effect, &mut transition).await?;
         }
@@ -278,79 +275,101 @@ impl Change<'_> {
     }
 
     /// What the ledger tells of the step; nothing when only a wait changed.
-    fn entry(&self, name: Option<&'static str>, moves: &[(&Task, &Task)]) -> Option<NewEntry> {
-        let moved = self.before.state != self.after.state;
-        let name = match (name, moved, moves.first()) {
-            (Some(name), _, _) => name.to_owned(),
-            (None, true, _) => format!("remediation_{}", self.after.state.name()),
-            (None, false, Some((_, task))) => format!("task_{}", task.state.name()),
-            (None, false, None) => return None,
+    fn entry(&self, name: Option<&'static str>, effects: &[Effect]) -> Option<NewEntry> {
+        let passed = |effect: &Effect| match effect {
+            Effect::Entered { state } => Some(state.to_string()),
+            _ => None,
         };
-        let tasks: Vec<_> = moves
+        let way: Vec<String> = effects.iter().filter_map(passed).collect();
+        let mut moved: Vec<&TaskId> = Vec::new();
+        for effect in effects {
+            if let Effect::TaskEntered { task, .. } = effect
+                && !moved.contains(&task)
+            {
+                moved.push(task);
+            }
+        }
+        let first = moved.first().and_then(|id| self.after.task(id));
+        let name = match (name, way.is_empty(), first) {
+            (Some(name), _, _) => name.to_owned(),
+            (None, false, _) => format!("remediation_{}", self.after.state.name()),
+            (None, true, Some(task)) => format!("task_{}", task.state.name()),
+            (None, true, None) => return None,
+        };
+        let tasks: Vec<_> = moved
             .iter()
-            .map(|(before, after)| {
-                json!({
-                    "task": after.id, "asset": after.asset, "from": before.state.name(), "to": after.state.name(),
-                    "message": after.message,
-                })
-            })
+            .filter_map(|id| self.after.task(id))
+            .map(|task| json!({ "task": task.id, "asset": task.asset, "to": task.state.name(), "message": task.message }))
             .collect();
         let mut entry = NewEntry::new(self.now, self.who, name)
             .about(&self.row.id)
             .with(json!({
                 "from": self.before.state.to_string(),
                 "to": self.after.state.to_string(),
+                "way": way,
                 "tasks": tasks,
                 "waits_on": self.waiting,
             }))
             .resting_on("plan", self.after.plan);
-        for (_, task) in moves {
-            entry = entry.about(&task.id);
+        for id in moved {
+            entry = entry.about(id);
         }
         Some(entry)
     }
 
-    fn remediation_writes(&self, transition: &mut Transition) {
+    /// Each state that the step passed through is a move of its own.
+    fn remediation_writes(&self, effects: &[Effect], transition: &mut Transition) {
         let body = Some(self.record.write());
-        let path =
-            path(self.row.state, self.after.state, &remediation_states(self.after), RemediationState::may_become);
-        if path.is_empty() {
-            transition.writes.push(Write::EditRemediation(EditRemediation {
-                id: self.row.id.clone(),
-                generation: self.row.generation,
-                waiting: self.waiting.clone(),
-                body,
-                at: self.now,
-            }));
-            return;
-        }
-        let mut from = self.row.state;
-        for (generation, to) in (self.row.generation..).zip(&path) {
+        let (mut from, mut generation) = (self.row.state, self.row.generation);
+        for effect in effects {
+            let Effect::Entered { state } = effect else { continue };
             transition.writes.push(Write::MoveRemediation(MoveRemediation {
                 id: self.row.id.clone(),
                 from,
                 generation,
-                to: *to,
+                to: *state,
                 plan: None,
                 waiting: self.waiting.clone(),
                 body: body.clone(),
                 at: self.now,
             }));
-            from = *to;
+            from = *state;
+            generation += 1;
+        }
+        if generation == self.row.generation {
+            transition.writes.push(Write::EditRemediation(EditRemediation {
+                id: self.row.id.clone(),
+                generation,
+                waiting: self.waiting.clone(),
+                body,
+                at: self.now,
+            }));
         }
     }
 
-    async fn rows(
-        &self,
-        moves: &[(&Task, &Task)],
-    ) -> Result<Vec<(StoredTask, Vec<TaskState>, Option<String>)>, TakeError> {
-        let mut rows = Vec::new();
-        for (_, task) in moves {
-            let Some(row) = self.app.store.task(&task.id).await? else { continue };
-            let path = path(row.state, task.state, &TASK_STATES, TaskState::may_become);
-            rows.push((row, path, task.message.clone()));
+    async fn task_rows(&self, effects: &[Effect], transition: &mut Transition) -> Result<(), TakeError> {
+        let mut stands: BTreeMap<TaskId, (TaskState, u64)> = BTreeMap::new();
+        for effect in effects {
+            let Effect::TaskEntered { task: id, state } = effect else { continue };
+            let (from, generation) = match stands.get(id) {
+                Some(stand) => *stand,
+                None => match self.app.store.task(id).await? {
+                    Some(row) => (row.state, row.generation),
+                    None => continue,
+                },
+            };
+            transition.writes.push(Write::MoveTask(MoveTask {
+                id: id.clone(),
+                from,
+                generation,
+                to: *state,
+                message: self.after.task(id).and_then(|task| task.message.clone()),
+                body: None,
+                at: self.now,
+            }));
+            stands.insert(id.clone(), (*state, generation + 1));
         }
-        Ok(rows)
+        Ok(())
     }
 
     async fn effect(&self, effect: Effect, transition: &mut Transition) -> Result<(), TakeError> {
@@ -423,7 +442,7 @@ impl Change<'_> {
                 }
             }
             // Items close when the detectors no longer see them; waits stand in the row.
-            Effect::Close { .. } | Effect::Notify { .. } => {}
+            Effect::Entered { .. } | Effect::TaskEntered { .. } | Effect::Close { .. } | Effect::Notify { .. } => {}
         }
         Ok(())
     }
@@ -489,132 +508,5 @@ impl Change<'_> {
         self.app.bus.nudge(Stage::Rollout);
         self.app.bus.nudge(Stage::Verify);
         self.app.bus.nudge(Stage::Seal);
-    }
-}
-
-fn task_writes(
-    row: &StoredTask,
-    path: &[TaskState],
-    message: Option<String>,
-    now: Timestamp,
-    transition: &mut Transition,
-) {
-    let mut from = row.state;
-    for (generation, to) in (row.generation..).zip(path) {
-        transition.writes.push(Write::MoveTask(MoveTask {
-            id: row.id.clone(),
-            from,
-            generation,
-            to: *to,
-            message: message.clone(),
-            body: None,
-            at: now,
-        }));
-        from = *to;
-    }
-}
-
-/// The states between two, as the table allows: a step may pass through some within one commit.
-fn path<S: Copy + Ord>(from: S, to: S, all: &[S], may: impl Fn(S, S) -> bool) -> Vec<S> {
-    if from == to {
-        return Vec::new();
-    }
-    let mut came: BTreeMap<S, S> = BTreeMap::new();
-    let mut open = VecDeque::from([from]);
-    while let Some(at) = open.pop_front() {
-        for next in all.iter().copied().filter(|next| may(at, *next) && *next != from) {
-            if let std::collections::btree_map::Entry::Vacant(place) = came.entry(next) {
-                place.insert(at);
-                open.push_back(next);
-            }
-        }
-    }
-    let mut back = vec![to];
-    let mut at = to;
-    while let Some(before) = came.get(&at).copied() {
-        if before == from {
-            back.reverse();
-            return back;
-        }
-        back.push(before);
-        at = before;
-    }
-    // No way there: the store refuses the move and says so.
-    vec![to]
-}
-
-fn remediation_states(rollout: &Rollout) -> Vec<RemediationState> {
-    use RemediationState as S;
-    let mut states = vec![
-        S::Planned,
-        S::AwaitingApproval,
-        S::Approved,
-        S::Scheduled,
-        S::Verified,
-        S::AwaitingConfirmation,
-        S::Paused,
-        S::Halted,
-        S::RollingBack,
-        S::RolledBack,
-        S::RollbackFailed,
-        S::NeedsOperator,
-        S::PartiallyRemediated,
-        S::Closed,
-        S::ClosedNotRemediated,
-        S::Dismissed,
-        S::Rejected,
-        S::Expired,
-        S::Superseded,
-        S::Cancelled,
-    ];
-    for wave in 0..u32::try_from(rollout.bakes.len()).unwrap_or(u32::MAX) {
-        states.extend([S::Rolling(wave), S::Verifying(wave), S::Baking(wave)]);
-    }
-    states
-}
-
-const TASK_STATES: [TaskState; 22] = {
-    use TaskState as T;
-    [
-        T::Pending,
-        T::Reserved,
-        T::Granted,
-        T::Dispatched,
-        T::Accepted,
-        T::Running,
-        T::Succeeded,
-        T::Failed,
-        T::Interrupted,
-        T::Unknown,
-        T::Reconciling,
-        T::Lost,
-        T::NotStarted,
-        T::Verified,
-        T::VerifyFailed,
-        T::Undoing,
-        T::Undone,
-        T::UndoFailed,
-        T::Skipped,
-        T::Deferred,
-        T::Refused,
-        T::Cancelled,
-    ]
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use stanch_model::remediation::{RemediationState as S, TaskState as T};
-
-    #[test]
-    fn a_step_that_passes_through_states_names_each_of_them() {
-        let task = |from, to| path(from, to, &TASK_STATES, T::may_become);
-        assert_eq!(task(T::Unknown, T::Succeeded), [T::Reconciling, T::Succeeded]);
-        assert_eq!(task(T::Dispatched, T::Succeeded), [T::Succeeded]);
-        assert_eq!(task(T::Dispatched, T::NotStarted), [T::Unknown, T::Reconciling, T::NotStarted]);
-        assert!(task(T::Running, T::Running).is_empty());
-        let states = [S::Baking(0), S::Verified, S::Closed, S::Rolling(1), S::Paused, S::RollingBack, S::Halted];
-        assert_eq!(path(S::Baking(0), S::Closed, &states, S::may_become), [S::Verified, S::Closed]);
-        assert_eq!(path(S::Baking(0), S::RollingBack, &states, S::may_become), [S::Halted, S::RollingBack]);
     }
 }

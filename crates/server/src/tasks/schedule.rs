@@ -19,8 +19,8 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     for asset in assets {
         let facts = app.store.facts_at(&asset).await?;
         if facts.is_none_or(|at| now.duration_since(at) >= every) {
-            // The first reading uses the indexes as they are: it should be quick.
-            request(app, &asset, facts.is_some()).await?;
+            // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
+            request(app, &asset, false).await?;
         }
     }
     Ok(())

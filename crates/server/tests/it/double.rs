@@ -1,0 +1,376 @@
+//! An executor whose host lives in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::canonical::Digest;
+use stanch_model::facts::{Candidate, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
+use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
+use stanch_model::item::{Subject, item_id};
+use stanch_model::order::{
+    Answer, Check, CheckOutcome, Evidence, Hello, Order, Position, Receipt, Reconciled, StepOutcome, StepReport, Verb,
+};
+use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
+use stanch_model::sign::{Signed, SigningKey};
+use stanch_server::{Clock, Gateway};
+
+/// What the double does with the next orders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// As ordered.
+    #[default]
+    Obedient,
+    /// Changes the package, then fails.
+    Fails,
+    /// Says it is done and changes nothing.
+    Lies,
+    /// Takes orders to apply and never begins them.
+    Deaf,
+}
+
+/// The host behind the executor.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) installed: BTreeMap<String, String>,
+    pub(crate) offered: BTreeMap<String, String>,
+    pub(crate) mood: Mood,
+    /// Orders of these verbs are kept waiting.
+    pub(crate) gate: Option<&'static str>,
+    /// Verbs that came to the gate.
+    pub(crate) at_gate: Vec<&'static str>,
+    /// Every order that was taken.
+    pub(crate) taken: Vec<&'static str>,
+    pub(crate) held: bool,
+    position: Position,
+    counter: u64,
+    before: BTreeMap<TaskId, BTreeMap<String, String>>,
+    done: BTreeMap<TaskId, Vec<StepReport>>,
+}
+
+impl Host {
+    pub(crate) fn new(name: &str, packages: &[(&str, &str, &str)]) -> Self {
+        Self {
+            name: name.to_owned(),
+            installed: packages.iter().map(|(name, now, _)| ((*name).to_owned(), (*now).to_owned())).collect(),
+            offered: packages.iter().map(|(name, _, offer)| ((*name).to_owned(), (*offer).to_owned())).collect(),
+            mood: Mood::Obedient,
+            gate: None,
+            at_gate: Vec::new(),
+            taken: Vec::new(),
+            held: false,
+            position: Position::default(),
+            counter: 0,
+            before: BTreeMap::new(),
+            done: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn asset(&self) -> Asset {
+        Asset::unlabelled(AssetKind::Host, "machine-id-of-the-double", &self.name)
+    }
+
+    pub(crate) fn item(&self, source: &str) -> ItemId {
+        item_id(&self.asset().id, &Subject::SourcePackage { source: source.to_owned() })
+    }
+
+    pub(crate) fn version(&self, package: &str) -> String {
+        self.installed[package].clone()
+    }
+
+    /// The machine forgets: as if its disk had been put back.
+    pub(crate) fn rewind(&mut self) {
+        self.position = Position::default();
+        self.counter = 0;
+    }
+
+    fn facts(&self, clock: &dyn Clock) -> HostFacts {
+        let origin = Origin {
+            origin: "Debian".to_owned(),
+            label: "Debian-Security".to_owned(),
+            suite: "stable-security".to_owned(),
+            codename: "bookworm-security".to_owned(),
+            component: "main".to_owned(),
+        };
+        let package = |(name, version): (&String, &String)| Package {
+            name: name.clone(),
+            architecture: "amd64".to_owned(),
+            version: version.parse().unwrap(),
+            source: name.clone(),
+            source_version: version.parse().unwrap(),
+            built_using: Vec::new(),
+            hold: false,
+            essential: false,
+            automatic: None,
+            origins: Vec::new(),
+        };
+        let newer = self.offered.iter().filter(|(name, offer)| self.installed[*name] != **offer);
+        let candidates = newer.map(|(name, offer)| {
+            let candidate = Candidate {
+                version: offer.parse().unwrap(),
+                source_version: offer.parse().unwrap(),
+                origin: origin.clone(),
+                pinned_away: false,
+            };
+            (name.clone(), vec![candidate])
+        });
+        HostFacts {
+            asset: self.asset(),
+            collected_at: clock.now(),
+            boot_id: Known::Known("boot".to_owned()),
+            os: OsRelease {
+                id: "debian".to_owned(),
+                version_id: Some("12".to_owned()),
+                codename: Some("bookworm".to_owned()),
+                pretty_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            },
+            architecture: "amd64".to_owned(),
+            packages: self.installed.iter().map(package).collect(),
+            broken: Vec::new(),
+            candidates: Known::Known(candidates.collect()),
+            indexes_at: None,
+            kernel: Known::Known(KernelFacts {
+                running_release: "6.1.0-50-amd64".to_owned(),
+                running_version: None,
+                installed: Vec::new(),
+            }),
+            stale: Known::Known(Vec::new()),
+            sockets: Known::Unknown("needs root".to_owned()),
+            updaters: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    fn answer(&mut self, order: &Order, clock: &dyn Clock) -> Option<Answer> {
+        Some(match &order.verb {
+            Verb::Observe { .. } => Answer::Facts { facts: Box::new(self.facts(clock)) },
+            Verb::Plan { requests, .. } => self.plan(requests),
+            Verb::Apply(grant) => {
+                if self.mood == Mood::Deaf {
+                    return None;
+                }
+                let steps = self.apply(&grant.task, &grant.leaf.steps, order, clock);
+                self.done.insert(grant.task.clone(), steps.clone());
+                Answer::Applied { steps }
+            }
+            Verb::Undo { task, items, .. } => self.undo(task, items, order, clock),
+            Verb::Verify { .. } => Answer::Verified {
+                checks: vec![Check {
+                    name: "dpkg-version".to_owned(),
+                    outcome: CheckOutcome::Successful,
+                    detail: "as planned".to_owned(),
+                }],
+            },
+            Verb::Reconcile { task, .. } => Answer::Reconciled {
+                known: match self.done.get(task) {
+                    Some(steps) => Reconciled::Over { steps: steps.clone() },
+                    None => Reconciled::NotStarted,
+                },
+            },
+            Verb::Hold { .. } => {
+                self.held = true;
+                Answer::Held { held: true }
+            }
+            Verb::Release => {
+                self.held = false;
+                Answer::Held { held: false }
+            }
+        })
+    }
+
+    fn plan(&self, requests: &[stanch_model::order::StepRequest]) -> Answer {
+        let mut steps = Vec::new();
+        for request in requests.iter().filter(|request| request.action == "package.upgrade") {
+            let mut changes = Vec::new();
+            let mut versions = BTreeMap::new();
+            for source in request.want["sources"].as_array().unwrap() {
+                let name = source.as_str().unwrap();
+                let (now, then) = (&self.installed[name], &self.offered[name]);
+                versions.insert(name, then);
+                changes.push(Change {
+                    subject: format!("{name}:amd64"),
+                    before: Some(now.clone()),
+                    after: Some(then.clone()),
+                    note: None,
+                });
+            }
+            steps.push(PlannedStep {
+                action: "package.upgrade".to_owned(),
+                params: json!({ "versions": versions }),
+                before: Digest::of_bytes(format!("{:?}", self.installed).as_bytes()),
+                changes,
+                reversibility: Reversibility::Restorable,
+                undo: "puts the versions back whose packages are kept".to_owned(),
+                disruption: Disruption::None,
+            });
+        }
+        Answer::Planned { steps, compliant: Vec::new(), refused: Vec::new() }
+    }
+
+    fn apply(&mut self, task: &TaskId, steps: &[PlannedStep], order: &Order, clock: &dyn Clock) -> Vec<StepReport> {
+        self.before.insert(task.clone(), self.installed.clone());
+        if self.mood != Mood::Lies {
+            for step in steps {
+                for (name, version) in step.params["versions"].as_object().unwrap() {
+                    self.installed.insert(name.clone(), version.as_str().unwrap().to_owned());
+                }
+            }
+        }
+        let outcome = if self.mood == Mood::Fails {
+            StepOutcome::Failed { message: "dpkg broke down".to_owned(), hint: Some("look at its log".to_owned()) }
+        } else {
+            StepOutcome::Done
+        };
+        vec![report(order, outcome, steps.iter().flat_map(|step| step.changes.clone()).collect(), clock)]
+    }
+
+    fn undo(&mut self, task: &TaskId, items: &[ItemId], order: &Order, clock: &dyn Clock) -> Answer {
+        let before = self.before[task].clone();
+        for (name, version) in before {
+            if items.contains(&self.item(&name)) {
+                self.installed.insert(name, version);
+            }
+        }
+        Answer::Undone { steps: vec![report(order, StepOutcome::Done, Vec::new(), clock)] }
+    }
+}
+
+fn report(order: &Order, outcome: StepOutcome, changes: Vec<Change>, clock: &dyn Clock) -> StepReport {
+    StepReport {
+        step: 0,
+        action: "package.upgrade".to_owned(),
+        key: Digest::of_bytes(order.id.as_str().as_bytes()),
+        outcome,
+        started_at: Some(clock.now()),
+        ended_at: Some(clock.now()),
+        entered: 1,
+        after: None,
+        changes,
+        evidence: vec![Evidence {
+            name: "apt-get install".to_owned(),
+            text: "Setting up <b>&amp;</b> ...\n".to_owned(),
+            cut_bytes: 0,
+            digest: Digest::of_bytes(b""),
+        }],
+    }
+}
+
+pub(crate) const fn verb(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Observe { .. } => "observe",
+        Verb::Plan { .. } => "plan",
+        Verb::Apply(_) => "apply",
+        Verb::Undo { .. } => "undo",
+        Verb::Verify { .. } => "verify",
+        Verb::Hold { .. } => "hold",
+        Verb::Release => "release",
+        Verb::Reconcile { .. } => "reconcile",
+    }
+}
+
+/// The executor's process: its key and its answers that the server does not have yet outlive the server.
+pub(crate) struct Double {
+    pub(crate) host: Arc<Mutex<Host>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) id: ExecutorId,
+    seed: [u8; 32],
+    waiting: Mutex<Vec<(OrderId, Order)>>,
+    unsent: Mutex<Vec<Signed<Receipt>>>,
+}
+
+impl Double {
+    pub(crate) fn new(host: Host, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            host: Arc::new(Mutex::new(host)),
+            clock,
+            id: ExecutorId::from_entropy([7; 10]),
+            seed: [9; 32],
+            waiting: Mutex::default(),
+            unsent: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> SigningKey {
+        SigningKey::from_seed(&self.seed).unwrap()
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        let mut host = self.host.lock().unwrap();
+        host.counter += 1;
+        Hello {
+            executor: self.id.clone(),
+            key: self.key().verifying_key(),
+            asset: host.asset(),
+            position: host.position,
+            actions: vec!["package.upgrade".to_owned()],
+            boot_id: "boot".to_owned(),
+            counter: host.counter,
+            journal_head: Digest::of_bytes(b"head"),
+            nonce: host.counter * 31,
+        }
+    }
+
+    /// Serves one server until it is gone.
+    pub(crate) async fn serve(self: Arc<Self>, gateway: Gateway) {
+        let root = gateway.root_key();
+        loop {
+            if self.answer_what_waits(&gateway).await.is_err() {
+                return;
+            }
+            let hello = self.hello();
+            let Ok(batch) = gateway.poll(hello.clone()).await else { return };
+            let certificate = batch.certificate.open(&root).expect("the root vouches for the order key");
+            for signed in &batch.orders {
+                let order = signed.open(&certificate.key).expect("orders are signed by the certified key");
+                let mut host = self.host.lock().unwrap();
+                assert_eq!(order.nonce, hello.nonce, "an order answers the poll that asked");
+                if order.position <= host.position {
+                    continue;
+                }
+                host.position = order.position;
+                host.taken.push(verb(&order.verb));
+                self.waiting.lock().unwrap().push((order.id.clone(), order.clone()));
+            }
+        }
+    }
+
+    async fn answer_what_waits(&self, gateway: &Gateway) -> Result<(), ()> {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        for (id, order) in waiting {
+            let answer = {
+                let mut host = self.host.lock().unwrap();
+                let verb = verb(&order.verb);
+                if host.gate == Some(verb) {
+                    if !host.at_gate.contains(&verb) {
+                        host.at_gate.push(verb);
+                    }
+                    self.waiting.lock().unwrap().push((id, order));
+                    continue;
+                }
+                host.answer(&order, self.clock.as_ref())
+            };
+            let Some(answer) = answer else { continue };
+            let receipt = Receipt {
+                order: order.id.clone(),
+                executor: self.id.clone(),
+                position: order.position,
+                at: self.clock.now(),
+                journal_head: Digest::of_bytes(b"head"),
+                answer,
+            };
+            self.unsent.lock().unwrap().push(Signed::new(receipt, &self.key()).unwrap());
+        }
+        loop {
+            let Some(receipt) = self.unsent.lock().unwrap().first().cloned() else { return Ok(()) };
+            match gateway.receipt(receipt.clone()).await {
+                // Twice, because a network may do so.
+                Ok(()) => gateway.receipt(receipt).await.map_err(drop)?,
+                Err(_) => return Err(()),
+            }
+            self.unsent.lock().unwrap().remove(0);
+            tokio::time::sleep(Duration::ZERO).await;
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The kill switch.
+
+use serde_json::json;
+
+use crate::double::Host;
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_stops_what_is_new_and_lets_undo_through() {
+    let host = Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1"), ("curl", "7.88-1", "7.88-2")]);
+    let world = World::new(host).await;
+    world.items(2).await;
+    let done = world.fixed(&["curl"]).await;
+    let (id, plan) = world.planned(&["openssl"]).await;
+
+    assert_eq!(world.client.refused("/api/v1/holds", json!({ "reason": " " })).await.0, 400);
+    let hold = world.client.post("/api/v1/holds", json!({ "reason": "audit week" })).await;
+    world.until("the executor's hold", async || world.host().held.then_some(())).await;
+    world.approve(&id, &plan).await;
+    let held = world.state(&id, "paused").await;
+    assert!(held["remediation"]["waiting_on"].as_str().unwrap().contains("audit week"), "{held:#}");
+
+    world.client.post(&format!("/api/v1/remediations/{done}/undo"), json!({ "all": true })).await;
+    world.state(&done, "rolled_back").await;
+    assert_eq!(world.host().version("curl"), "7.88-1");
+    assert_eq!(world.host().version("openssl"), "3.0.15-1", "nothing new starts under a hold");
+    assert!(world.client.page("/").await.contains("audit week"));
+
+    let id_of_hold = hold["id"].as_str().unwrap();
+    world.client.post(&format!("/api/v1/holds/{id_of_hold}/release"), json!({})).await;
+    world.state(&id, "closed").await;
+    assert!(!world.host().held);
+}

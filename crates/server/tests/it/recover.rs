@@ -1,0 +1,119 @@
+//! Crashes and silence: whatever is killed wherever, a remediation ends right and nothing runs twice.
+
+use serde_json::json;
+
+use crate::double::{Host, Mood};
+use crate::world::World;
+
+fn one() -> Host {
+    Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1")])
+}
+
+fn count(world: &World, verb: &str) -> usize {
+    world.host().taken.iter().filter(|taken| **taken == verb).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_while_an_executor_works_goes_on_from_its_rows() {
+    for gate in ["plan", "apply", "verify", "observe", "undo"] {
+        let mut world = World::new(one()).await;
+        world.items(1).await;
+        if gate == "plan" {
+            world.host().gate = Some(gate);
+        }
+        let created = world.client.post("/api/v1/remediations", json!({ "items": ["openssl"] })).await;
+        let id = created["remediation"]["id"].as_str().unwrap().to_owned();
+        if gate == "plan" {
+            world.at_gate(gate).await;
+            world.kill().await;
+            world.start().await;
+            world.host().gate = None;
+        }
+        let plan = world.state(&id, "awaiting_approval").await["remediation"]["plan"].as_str().unwrap().to_owned();
+        // Killed while it waits for a person, too.
+        world.kill().await;
+        world.start().await;
+        if !matches!(gate, "plan" | "undo") {
+            world.host().gate = Some(gate);
+        }
+        world.approve(&id, &plan).await;
+        if matches!(gate, "apply" | "verify" | "observe") {
+            world.at_gate(gate).await;
+            world.kill().await;
+            world.start().await;
+            world.host().gate = None;
+        }
+        world.state(&id, "closed").await;
+        assert_eq!(count(&world, "apply"), 1, "killed at {gate}");
+        if gate == "undo" {
+            world.host().gate = Some(gate);
+            world.client.post(&format!("/api/v1/remediations/{id}/undo"), json!({ "all": true })).await;
+            world.at_gate(gate).await;
+            world.kill().await;
+            world.start().await;
+            world.host().gate = None;
+            world.state(&id, "rolled_back").await;
+            assert_eq!(count(&world, "undo"), 1);
+        }
+        let verified = world.client.get("/api/v1/ledger/verify").await;
+        assert_eq!(verified["problem"], json!(null), "killed at {gate}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is_sent_again() {
+    let world = World::new(one()).await;
+    world.items(1).await;
+    let (id, plan) = world.planned(&["openssl"]).await;
+    world.host().mood = Mood::Deaf;
+    world.approve(&id, &plan).await;
+    world.until("the order", async || (count(&world, "apply") == 1).then_some(())).await;
+    assert_eq!(count(&world, "reconcile"), 0, "silence is borne for a while");
+    world.clock.forward(100);
+    world.until("the question", async || (count(&world, "reconcile") == 1).then_some(())).await;
+    assert_eq!(count(&world, "apply"), 1, "nothing is sent again before the journal has spoken");
+    world.host().mood = Mood::Obedient;
+    world.clock.forward(40);
+    world.state(&id, "closed").await;
+    assert_eq!(count(&world, "apply"), 2);
+    assert_eq!(world.host().version("openssl"), "3.0.17-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_went_back_in_time_gets_nothing_until_a_person_vouches_for_it() {
+    let mut world = World::new(one()).await;
+    world.items(1).await;
+    world.stop().await;
+    world.host().rewind();
+    world.start().await;
+    let frozen = world
+        .until("the freeze", async || {
+            let all = world.client.get("/api/v1/executors").await;
+            all[0]["frozen"].as_str().map(|why| (why.to_owned(), all[0]["id"].as_str().unwrap().to_owned()))
+        })
+        .await;
+    assert!(frozen.0.contains("went back in time"), "{}", frozen.0);
+    world.client.post(&format!("/api/v1/executors/{}/trust", frozen.1), json!({})).await;
+    assert_eq!(world.client.get("/api/v1/executors").await[0]["frozen"], json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_in_good_order_leaves_a_ledger_that_verifies_elsewhere() {
+    let mut world = World::new(one()).await;
+    world.items(1).await;
+    let id = world.fixed(&["openssl"]).await;
+    world.stop().await;
+    world.start().await;
+    assert_eq!(world.client.get(&format!("/api/v1/remediations/{id}")).await["remediation"]["state"], "closed");
+    let kept = std::fs::read_to_string(world.folder.path().join("checkpoints")).unwrap();
+    let outside = stanch_ledger::file::read_notes(&kept).unwrap().checkpoints;
+    assert!(!outside.is_empty());
+    let export = world
+        .until("an export that is sealed to its end", async || {
+            let (_, text) = world.client.send(reqwest::Method::GET, "/api/v1/ledger/export", None).await;
+            let trust = stanch_ledger::Trust { checkpoints: outside.clone(), ..Default::default() };
+            stanch_ledger::verify(std::io::Cursor::new(text), &trust).ok()
+        })
+        .await;
+    assert!(export.entries > 10 && export.outside > 0);
+}
