@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::entry::Log;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::transition::{Committed, Nudge, Transition, Write};
-use crate::writer::{Job, Writer};
+use crate::writer::{Ask, Job, Writer};
 use crate::{outbox, sqlite};
 
 /// Transitions that may wait before the next one has to.
@@ -22,7 +22,7 @@ const NUDGES: usize = 4_096;
 #[derive(Debug, Clone)]
 pub struct Store {
     path: Arc<PathBuf>,
-    jobs: mpsc::Sender<Job>,
+    asks: mpsc::Sender<Ask>,
     readers: SqlitePool,
     nudges: broadcast::Sender<(u64, Nudge)>,
     writer: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
@@ -40,12 +40,12 @@ impl Store {
         let log = Log::load(&mut conn).await.map_err(damaged)?;
         let last_nudge = outbox::last(&mut conn).await.map_err(damaged)?;
         let readers = sqlite::open_readers(path).await?;
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (asks, queue) = mpsc::channel(QUEUE);
         let (nudges, _) = broadcast::channel(NUDGES);
         let writer = Writer { conn, log, last_nudge, nudges: nudges.clone() };
         let writer = tokio::spawn(writer.run(queue));
         let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
-        Ok(Self { path: Arc::new(path.to_owned()), jobs, readers, nudges, writer })
+        Ok(Self { path: Arc::new(path.to_owned()), asks, readers, nudges, writer })
     }
 
     /// Commits a transition. When this returns, it is on disk, or nothing of it was written. When the caller stops
@@ -56,7 +56,7 @@ impl Store {
     pub async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
         transition.check()?;
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { transition, reply }).await.map_err(|_| CommitError::Closed)?;
+        self.asks.send(Ask::Commit(Job { transition, reply })).await.map_err(|_| CommitError::Closed)?;
         answer.await.map_err(|_| CommitError::Closed)?
     }
 
@@ -81,17 +81,17 @@ impl Store {
         sqlite::copy(&self.path, to).await.map_err(ReadError::database("write a backup"))
     }
 
-    /// Shuts the store: what was handed in is committed first. Other clones can change nothing any more once all of
-    /// them are shut or gone.
-    pub async fn shut(self) {
-        let Self { jobs, readers, writer, .. } = self;
-        drop(jobs);
-        readers.close().await;
-        let handle = writer.lock().map(|mut handle| handle.take()).unwrap_or(None);
-        drop(writer);
-        if let Some(handle) = handle {
-            drop(handle.await);
+    /// Shuts the store: what was handed in is committed first, and every clone is shut with it.
+    pub async fn shut(&self) {
+        // Shut already, if nobody takes it.
+        drop(self.asks.send(Ask::Shut).await);
+        let writer = self.writer.lock().map(|mut writer| writer.take()).unwrap_or(None);
+        if let Some(writer) = writer
+            && let Err(error) = writer.await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the store's writer ended early");
         }
+        self.readers.close().await;
     }
 
     pub(crate) const fn read(&self) -> &SqlitePool {

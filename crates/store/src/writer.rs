@@ -22,6 +22,14 @@ const BATCH: usize = 1_024;
 /// How many plain transitions run as one text. Few sizes, so that few texts are prepared.
 const GROUPS: &[usize] = &[32, 8, 1];
 
+/// What the writer is asked.
+pub(crate) enum Ask {
+    /// A transition.
+    Commit(Job),
+    /// To finish what was handed in, take nothing more, and end.
+    Shut,
+}
+
 /// A transition and who waits for it.
 pub(crate) struct Job {
     pub(crate) transition: Transition,
@@ -54,12 +62,19 @@ impl Batch {
 }
 
 impl Writer {
-    /// Works until nobody can send any more.
-    pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    /// Works until it is told to shut, or nobody can ask any more.
+    pub(crate) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         let mut taken = Vec::with_capacity(BATCH);
-        while jobs.recv_many(&mut taken, BATCH).await > 0 {
-            let batch = self.batch(&taken).await;
-            for (job, outcome) in taken.drain(..).zip(batch.outcomes) {
+        while asks.recv_many(&mut taken, BATCH).await > 0 {
+            let mut jobs = Vec::with_capacity(taken.len());
+            for ask in taken.drain(..) {
+                match ask {
+                    Ask::Commit(job) => jobs.push(job),
+                    Ask::Shut => asks.close(),
+                }
+            }
+            let batch = self.batch(&jobs).await;
+            for (job, outcome) in jobs.into_iter().zip(batch.outcomes) {
                 // Whoever gave up waiting will find the state when it loads it.
                 drop(job.reply.send(outcome));
             }
@@ -75,6 +90,9 @@ impl Writer {
 
     /// Commits a batch. When the database fails as a whole, nothing of it was written, and everybody hears why.
     async fn batch(&mut self, jobs: &[Job]) -> Batch {
+        if jobs.is_empty() {
+            return Batch::default();
+        }
         let (log, last_nudge) = (self.log.clone(), self.last_nudge);
         let mut batch = Batch::default();
         match self.fill(jobs, &mut batch).await {

@@ -254,3 +254,22 @@ async fn a_second_writer_that_slipped_past_the_lock_cannot_break_the_log() {
     let tree = world.store.tree().await.unwrap().frontier;
     assert_eq!(stanch_model::merkle::root(&world.store.leaves(2).await.unwrap()), tree.root());
 }
+
+#[tokio::test]
+async fn shutting_commits_what_was_handed_in_and_shuts_every_clone() {
+    let world = world().await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..300 {
+        let (store, id) = (world.store.clone(), crate::world::remediation_id(&format!("r-{number}")));
+        waiting.spawn(async move { store.commit(crate::world::begin(&id)).await });
+    }
+    let clone = world.store.clone();
+    world.store.shut().await;
+    let outcomes = waiting.join_all().await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(CommitError::Closed))), "{outcomes:?}");
+    let committed = outcomes.iter().flatten().count() as u64;
+    let late = clone.commit(crate::world::begin(&crate::world::remediation_id("late"))).await;
+    assert!(matches!(late, Err(CommitError::Closed)), "{late:?}");
+    let world = world.reopened().await;
+    assert_eq!(world.store.tree().await.unwrap().frontier.size(), committed);
+}
