@@ -9,7 +9,7 @@ use crate::double::Host;
 use crate::world::{Client, World};
 
 fn quiet() -> Host {
-    Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1")])
+    Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1")])
 }
 
 fn operations() -> Vec<(Method, String)> {

@@ -7,11 +7,11 @@ use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_stops_what_is_new_and_lets_undo_through() {
-    let host = Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1"), ("curl", "7.88-1", "7.88-2")]);
+    let host = Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1"), ("stapler", "7.88-1", "7.88-2")]);
     let world = World::new(host).await;
     world.items(2).await;
-    let done = world.fixed(&["curl"]).await;
-    let (id, plan) = world.planned(&["openssl"]).await;
+    let done = world.fixed(&["stapler"]).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
 
     assert_eq!(world.client.refused("/api/v1/holds", json!({ "reason": " " })).await.0, 400);
     let hold = world.client.post("/api/v1/holds", json!({ "reason": "audit week" })).await;
@@ -22,8 +22,8 @@ async fn a_hold_stops_what_is_new_and_lets_undo_through() {
 
     world.client.post(&format!("/api/v1/remediations/{done}/undo"), json!({ "all": true })).await;
     world.state(&done, "rolled_back").await;
-    assert_eq!(world.host().version("curl"), "7.88-1");
-    assert_eq!(world.host().version("openssl"), "3.0.15-1", "nothing new starts under a hold");
+    assert_eq!(world.host().version("stapler"), "7.88-1");
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1", "nothing new starts under a hold");
     assert!(world.client.page("/").await.contains("audit week"));
 
     let id_of_hold = hold["id"].as_str().unwrap();

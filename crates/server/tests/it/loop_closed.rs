@@ -6,7 +6,7 @@ use crate::double::{Host, Mood};
 use crate::world::World;
 
 fn two() -> Host {
-    Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1"), ("curl", "7.88-1", "7.88-2")])
+    Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1"), ("stapler", "7.88-1", "7.88-2")])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,15 +29,15 @@ async fn in_mode_alert_nothing_changes_until_a_person_asks() {
 async fn what_is_asked_for_is_planned_approved_applied_verified_and_closed() {
     let world = World::new(two()).await;
     world.items(2).await;
-    let (id, plan) = world.planned(&["openssl"]).await;
-    assert_eq!(world.host().version("openssl"), "3.0.15-1", "nothing changes before the approval");
+    let (id, plan) = world.planned(&["paperclip"]).await;
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1", "nothing changes before the approval");
     let shown = world.client.get(&format!("/api/v1/plans/{plan}")).await;
     assert_eq!(shown["leaves"][0]["steps"][0]["changes"][0]["after"], "3.0.17-1");
 
     world.approve(&id, &plan).await;
     let done = world.state(&id, "closed").await;
-    assert_eq!(world.host().version("openssl"), "3.0.17-1");
-    assert_eq!(world.host().version("curl"), "7.88-1", "only what was asked for");
+    assert_eq!(world.host().version("paperclip"), "3.0.17-1");
+    assert_eq!(world.host().version("stapler"), "7.88-1", "only what was asked for");
     let task = &done["tasks"][0];
     assert_eq!(task["state"], "verified");
     let checks = task["checks"].as_array().unwrap();
@@ -49,23 +49,23 @@ async fn what_is_asked_for_is_planned_approved_applied_verified_and_closed() {
     let mut at = kinds.iter();
     assert!(order.iter().all(|kind| at.any(|seen| seen == kind)), "{kinds:?}");
     world.items(1).await;
-    let closed = world.client.get("/api/v1/findings?closed=true&package=openssl").await;
+    let closed = world.client.get("/api/v1/findings?closed=true&package=paperclip").await;
     assert_eq!(closed["findings"][0]["closed"]["how"], "fixed");
 
     let again = world.client.post("/api/v1/remediations", json!({ "all": true })).await;
-    assert_eq!(again["remediation"]["names"], json!(["curl"]), "a second fix plans only what is left");
+    assert_eq!(again["remediation"]["names"], json!(["stapler"]), "a second fix plans only what is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_plan_than_the_one_shown_is_not_approved() {
     let world = World::new(two()).await;
     world.items(2).await;
-    let (id, plan) = world.planned(&["openssl"]).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
     let path = format!("/api/v1/remediations/{id}/approve");
     let other = "0".repeat(64);
     assert_eq!(world.client.refused(&path, json!({ "plan_hash": other })).await, (409, "wrong_plan".into()));
     assert_eq!(world.client.refused(&path, json!({ "plan_hash": "x" })).await, (400, "bad_request".into()));
-    assert_eq!(world.host().version("openssl"), "3.0.15-1");
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     world.approve(&id, &plan).await;
     world.state(&id, "closed").await;
 }
@@ -76,7 +76,7 @@ async fn empty_means_nothing_and_a_repeated_request_makes_one() {
     world.items(2).await;
     assert_eq!(world.client.refused("/api/v1/remediations", json!({})).await.0, 400);
     assert_eq!(world.client.refused("/api/v1/remediations", json!({ "items": ["nginx"] })).await.0, 404);
-    let id = world.fixed(&["openssl"]).await;
+    let id = world.fixed(&["paperclip"]).await;
     assert_eq!(world.client.refused(&format!("/api/v1/remediations/{id}/undo"), json!({})).await.0, 400);
 }
 
@@ -84,15 +84,15 @@ async fn empty_means_nothing_and_a_repeated_request_makes_one() {
 async fn one_item_is_taken_back_and_left_alone_afterwards_then_the_rest() {
     let world = World::new(two()).await;
     world.items(2).await;
-    let id = world.fixed(&["openssl", "curl"]).await;
+    let id = world.fixed(&["paperclip", "stapler"]).await;
     let undo = format!("/api/v1/remediations/{id}/undo");
     let preview = &world.client.get(&format!("/api/v1/remediations/{id}")).await["undo"];
     assert_eq!(preview["items"].as_array().unwrap().len(), 2);
 
-    world.client.post(&undo, json!({ "items": ["curl"], "reason": "breaks the proxy" })).await;
+    world.client.post(&undo, json!({ "items": ["stapler"], "reason": "breaks the proxy" })).await;
     world.state(&id, "partially_remediated").await;
-    assert_eq!(world.host().version("curl"), "7.88-1");
-    assert_eq!(world.host().version("openssl"), "3.0.17-1");
+    assert_eq!(world.host().version("stapler"), "7.88-1");
+    assert_eq!(world.host().version("paperclip"), "3.0.17-1");
     let items = world.items(1).await;
     assert_eq!(items[0]["suppressed"]["reason"], "taken back by local operator: breaks the proxy");
 
@@ -102,25 +102,25 @@ async fn one_item_is_taken_back_and_left_alone_afterwards_then_the_rest() {
 
     world.client.post(&undo, json!({ "all": true })).await;
     world.state(&id, "rolled_back").await;
-    assert_eq!(world.host().version("openssl"), "3.0.15-1");
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     let items = world.items(2).await;
     assert!(items.iter().all(|item| !item["suppressed"].is_null()), "{items:?}");
-    world.fixed(&["curl"]).await;
+    world.fixed(&["stapler"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_version_lifts_what_an_undo_suppressed() {
     let world = World::new(two()).await;
     world.items(2).await;
-    let id = world.fixed(&["curl"]).await;
+    let id = world.fixed(&["stapler"]).await;
     world.client.post(&format!("/api/v1/remediations/{id}/undo"), json!({ "all": true })).await;
     world.state(&id, "rolled_back").await;
-    world.host().offered.insert("curl".to_owned(), "7.88-3".to_owned());
+    world.host().offered.insert("stapler".to_owned(), "7.88-3".to_owned());
     world.client.post("/api/v1/scan", json!({})).await;
     world
         .until("the newer version", async || {
             let items = world.items(2).await;
-            items.iter().find(|item| item["name"] == "curl")?["suppressed"].is_null().then_some(())
+            items.iter().find(|item| item["name"] == "stapler")?["suppressed"].is_null().then_some(())
         })
         .await;
 }
@@ -129,11 +129,11 @@ async fn a_newer_version_lifts_what_an_undo_suppressed() {
 async fn what_fails_is_taken_back() {
     let world = World::new(two()).await;
     world.items(2).await;
-    let (id, plan) = world.planned(&["openssl"]).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
     world.host().mood = Mood::Fails;
     world.approve(&id, &plan).await;
     let over = world.state(&id, "rolled_back").await;
-    assert_eq!(world.host().version("openssl"), "3.0.15-1");
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     assert_eq!(over["tasks"][0]["applied"][0]["message"], "dpkg broke down");
 }
 
@@ -141,7 +141,7 @@ async fn what_fails_is_taken_back() {
 async fn the_word_of_the_executor_closes_nothing() {
     let world = World::new(two()).await;
     world.items(2).await;
-    let (id, plan) = world.planned(&["openssl"]).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
     world.host().mood = Mood::Lies;
     world.approve(&id, &plan).await;
     let over = world.state(&id, "needs_operator").await;

@@ -17,7 +17,7 @@ async fn every_page_shows_itself_with_nothing_to_show() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fix_can_be_seen_through_on_the_pages_alone() {
-    let world = World::new(Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1")])).await;
+    let world = World::new(Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1")])).await;
     let items = world.items(1).await;
     let item = items[0]["id"].as_str().unwrap();
     let csrf = &world.client.csrf;
@@ -44,13 +44,13 @@ async fn a_fix_can_be_seen_through_on_the_pages_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_want_to_be_markup_stay_text() {
     let evil = "<script>alert(1)</script>\"'><img src=x>";
-    let world = World::new(Host::new(evil, &[("openssl", "3.0.15-1", "3.0.17-1")])).await;
+    let world = World::new(Host::new(evil, &[("paperclip", "3.0.15-1", "3.0.17-1")])).await;
     world.items(1).await;
-    let created = world.client.post("/api/v1/remediations", json!({ "items": ["openssl"], "reason": evil })).await;
+    let created = world.client.post("/api/v1/remediations", json!({ "items": ["paperclip"], "reason": evil })).await;
     let id = created["remediation"]["id"].as_str().unwrap();
     world.state(id, "awaiting_approval").await;
     world.client.post("/api/v1/holds", json!({ "reason": evil })).await;
-    let item = world.host().item("openssl");
+    let item = world.host().item("paperclip");
     let pages = ["/".to_owned(), "/items".into(), format!("/items/{item}"), "/remediations".into(), "/feeds".into()];
     for path in pages.into_iter().chain([
         format!("/remediations/{id}"),

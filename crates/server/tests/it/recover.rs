@@ -6,7 +6,7 @@ use crate::double::{Host, Mood};
 use crate::world::World;
 
 fn one() -> Host {
-    Host::new("host", &[("openssl", "3.0.15-1", "3.0.17-1")])
+    Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1")])
 }
 
 fn count(world: &World, verb: &str) -> usize {
@@ -21,7 +21,7 @@ async fn a_server_killed_while_an_executor_works_goes_on_from_its_rows() {
         if gate == "plan" {
             world.host().gate = Some(gate);
         }
-        let created = world.client.post("/api/v1/remediations", json!({ "items": ["openssl"] })).await;
+        let created = world.client.post("/api/v1/remediations", json!({ "items": ["paperclip"] })).await;
         let id = created["remediation"]["id"].as_str().unwrap().to_owned();
         if gate == "plan" {
             world.at_gate(gate).await;
@@ -64,7 +64,7 @@ async fn a_server_killed_while_an_executor_works_goes_on_from_its_rows() {
 async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is_sent_again() {
     let world = World::new(one()).await;
     world.items(1).await;
-    let (id, plan) = world.planned(&["openssl"]).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
     world.host().mood = Mood::Deaf;
     world.approve(&id, &plan).await;
     world.until("the order", async || (count(&world, "apply") == 1).then_some(())).await;
@@ -76,7 +76,7 @@ async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is
     world.clock.forward(40);
     world.state(&id, "closed").await;
     assert_eq!(count(&world, "apply"), 2);
-    assert_eq!(world.host().version("openssl"), "3.0.17-1");
+    assert_eq!(world.host().version("paperclip"), "3.0.17-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +101,7 @@ async fn a_machine_that_went_back_in_time_gets_nothing_until_a_person_vouches_fo
 async fn a_server_that_stops_in_good_order_leaves_a_ledger_that_verifies_elsewhere() {
     let mut world = World::new(one()).await;
     world.items(1).await;
-    let id = world.fixed(&["openssl"]).await;
+    let id = world.fixed(&["paperclip"]).await;
     world.stop().await;
     world.start().await;
     assert_eq!(world.client.get(&format!("/api/v1/remediations/{id}")).await["remediation"]["state"], "closed");
