@@ -27,6 +27,8 @@ pub struct Rules {
     pub denied_packages: Vec<String>,
     /// Services that are never restarted, same form.
     pub denied_services: Vec<String>,
+    /// Services that may be restarted although Stanch leaves them to a person by itself, same form.
+    pub allowed_services: Vec<String>,
     /// When something may start, in the host's local time; none named means always.
     pub hours: Vec<Hours>,
     /// Whether this host may be rebooted.
@@ -47,6 +49,7 @@ impl Default for Rules {
             actions: None,
             denied_packages: Vec::new(),
             denied_services: Vec::new(),
+            allowed_services: Vec::new(),
             hours: Vec::new(),
             reboot: false,
             reexec: false,
@@ -129,6 +132,7 @@ struct Written {
     reexec: bool,
     lock_timeout_seconds: Option<toml::Spanned<u32>>,
     deny: Denied,
+    allow: Allowed,
     hours: Vec<toml::Spanned<WrittenHours>>,
     probe: Vec<toml::Spanned<WrittenProbe>>,
 }
@@ -137,6 +141,12 @@ struct Written {
 #[serde(deny_unknown_fields, default)]
 struct Denied {
     packages: Vec<String>,
+    services: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Allowed {
     services: Vec<String>,
 }
 
@@ -203,6 +213,7 @@ impl Rules {
             actions: written.actions,
             denied_packages: written.deny.packages,
             denied_services: written.deny.services,
+            allowed_services: written.allow.services,
             reboot: written.reboot,
             reexec: written.reexec,
             ..Self::default()
@@ -271,8 +282,19 @@ impl Rules {
 
     /// Whether a service of this name is never to be restarted.
     pub fn denies_service(&self, name: &str) -> bool {
-        self.denied_services.iter().any(|pattern| fits(pattern, name))
+        named(&self.denied_services, name)
     }
+
+    /// Whether a service of this name may be restarted although Stanch leaves it to a person by itself.
+    pub fn allows_service(&self, name: &str) -> bool {
+        named(&self.allowed_services, name)
+    }
+}
+
+/// A unit is meant with and without its ending.
+fn named(patterns: &[String], name: &str) -> bool {
+    let bare = name.strip_suffix(".service").unwrap_or(name);
+    patterns.iter().any(|pattern| fits(pattern, name) || fits(pattern, bare))
 }
 
 fn fits(pattern: &str, name: &str) -> bool {
@@ -315,7 +337,10 @@ lock_timeout_seconds = 60
 
 [deny]
 packages = ["postgresql-*", "nginx"]
-services = ["billing.service"]
+services = ["billing.service", "shop"]
+
+[allow]
+services = ["dbus"]
 
 [[hours]]
 days = ["mon", "fri"]
@@ -333,7 +358,8 @@ timeout_seconds = 10
         let rules = Rules::parse(FULL).unwrap();
         assert!(rules.denies_package("postgresql-15") && rules.denies_package("nginx"));
         assert!(!rules.denies_package("nginx-common") && !rules.denies_package("postgres"));
-        assert!(rules.denies_service("billing.service"));
+        assert!(rules.denies_service("billing.service") && rules.denies_service("shop.service"));
+        assert!(rules.allows_service("dbus.service") && !rules.allows_service("dbus-broker.service"));
         assert_eq!(rules.probes[0].command.len(), 3);
         let friday_night = datetime(2026, 11, 27, 23, 0, 0, 0);
         rules.permit("package.upgrade", friday_night, true).unwrap();

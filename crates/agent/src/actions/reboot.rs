@@ -399,6 +399,10 @@ mod tests {
         (HostReboot { seen, ..HostReboot::new(Arc::clone(&host) as Arc<dyn Programs>, rules) }, host)
     }
 
+    fn elsewhere() -> Result<Seen, ActionError> {
+        Ok(seen("three", "6.1.0-9-amd64", "6.1.27-1"))
+    }
+
     fn asset() -> Asset {
         Asset::unlabelled(AssetKind::Host, "x", "x")
     }
@@ -446,13 +450,20 @@ mod tests {
         for (people, allowed, seen, word) in [
             ("", false, before as fn() -> _, "do not allow a reboot"),
             ("ada pts/0\n", true, before, "ada"),
-            ("", true, after, "rebooted since"),
+            ("", true, elsewhere, "rebooted since"),
         ] {
             let (reboot, host) = action(people, allowed, seen);
             let error = reboot.apply(&asset(), &step(), &mut notes()).unwrap_err();
             assert!(matches!(error, ActionError::Refused { .. }) && error.to_string().contains(word), "{error}");
             assert!(host.calls.lock().unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn a_host_that_came_up_as_wanted_by_itself_is_not_rebooted_again() {
+        let (reboot, host) = action("", true, after);
+        assert!(!reboot.apply(&asset(), &step(), &mut notes()).unwrap().changed);
+        assert!(host.calls.lock().unwrap().is_empty());
     }
 
     #[test]

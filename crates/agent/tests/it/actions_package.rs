@@ -10,7 +10,10 @@ use crate::actions::{End, Executor, item, refresh, version, world};
 /// An archive with a tool of two packages, its library, and their security updates.
 fn tool_archive() -> (Archive, Suite, Suite) {
     let (archive, main, security) = (Archive::new().unwrap(), Suite::main(), Suite::security());
-    let tool = Package::new("tool", "1.0-1").conffile("/etc/tool.conf", "level = 1\n").depends("libtool1 (= 1.0-1)");
+    let tool = Package::new("tool", "1.0-1")
+        .conffile("/etc/tool.conf", "level = 1\n")
+        .conffile("/etc/tool-legacy.conf", "old\n")
+        .depends("libtool1 (= 1.0-1)");
     archive.publish(&main, &tool).unwrap();
     archive.publish(&main, &Package::new("libtool1", "1.0-1").source("tool").file("/usr/lib/libtool", "1")).unwrap();
     archive.publish(&main, &Package::new("other", "2:5-1").conffile("/etc/other.conf", "a\n")).unwrap();
@@ -21,6 +24,7 @@ fn publish_updates(archive: &Archive, security: &Suite) {
     let tool = Package::new("tool", "1.0-1+deb12u1")
         .conffile("/etc/tool.conf", "level = 2\n")
         .conffile("/etc/tool.d/new.conf", "new\n")
+        .preinst("rm -f /etc/tool-legacy.conf")
         .depends("libtool1 (= 1.0-1+deb12u1), helper");
     archive.publish(security, &tool).unwrap();
     let library = Package::new("libtool1", "1.0-1+deb12u1").source("tool").file("/usr/lib/libtool", "2");
@@ -40,6 +44,8 @@ fn an_upgrade_is_planned_exactly_applied_verified_and_taken_back() {
     refresh(&world, &archive);
     // The owner changed one configuration file, with a mode of its own.
     world.write_mode("/etc/tool.conf", "level = 1\nmine = yes\n", 0o600).unwrap();
+    // The new version does away with this one.
+    world.write_mode("/etc/tool-legacy.conf", "mine too\n", 0o640).unwrap();
     let executor = Executor { world: &world };
 
     let answer = executor.plan(&["tool", "other"]);
@@ -60,6 +66,7 @@ fn an_upgrade_is_planned_exactly_applied_verified_and_taken_back() {
     assert_eq!(version(&world, "tool").unwrap(), "1.0-1+deb12u1");
     assert_eq!(world.text("/etc/tool.conf").unwrap(), "level = 1\nmine = yes\n");
     assert_eq!(world.text("/etc/other.conf").unwrap(), "b\n");
+    assert!(!world.exists("/etc/tool-legacy.conf"));
     assert_eq!(world.must(["apt-mark", "showauto", "helper", "libtool1", "tool"]).unwrap(), "helper\nlibtool1\n");
     for (name, outcome, detail) in executor.verify(&step) {
         assert_eq!(outcome, CheckOutcome::Successful, "{name}: {detail}");
@@ -74,6 +81,8 @@ fn an_upgrade_is_planned_exactly_applied_verified_and_taken_back() {
     assert_eq!(version(&world, "helper"), None);
     assert_eq!(world.text("/etc/tool.conf").unwrap(), "level = 1\nmine = yes\n");
     assert_eq!(world.text("/etc/other.conf").unwrap(), "a\n");
+    assert_eq!(world.text("/etc/tool-legacy.conf").unwrap(), "mine too\n");
+    assert_eq!(world.must(["stat", "-c", "%a", "/etc/tool-legacy.conf"]).unwrap(), "640\n");
     for gone in ["/etc/tool.d/new.conf", "/etc/tool.conf.dpkg-dist"] {
         assert!(!world.exists(gone), "{gone}");
     }

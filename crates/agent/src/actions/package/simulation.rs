@@ -126,6 +126,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_apt_printed_on_a_real_root_is_read_whole() {
+        let text = include_str!("../../../tests/fixtures/actions/simulation-minimal.txt");
+        let found = parse(text, "amd64").unwrap();
+        assert_eq!(found.installs.len(), text.matches("\nInst ").count());
+        assert!(found.removals.is_empty());
+        assert!(found.installs.values().all(|i| i.from.as_ref().is_some_and(|from| *from < i.to)));
+        let tzdata = &found.installs[&Key::read("tzdata:all", "amd64")];
+        assert_eq!(tzdata.to.as_str(), "2026f-0+deb12u1");
+        assert!(tzdata.origins.contains("Debian-Security"), "{}", tzdata.origins);
+    }
+
     proptest::proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "(Inst|Remv) [ -~]{0,60}") {

@@ -115,7 +115,7 @@ pub(crate) fn left(
     if rules.denies_service(name) {
         return Ok(Some("the executor's rules deny it (deny.services)".to_owned()));
     }
-    if let Some(why) = excluded::reason(name) {
+    if let Some(why) = excluded::reason(name).filter(|_| !rules.allows_service(name)) {
         return Ok(Some(why.to_owned()));
     }
     let ServiceRef::Systemd(unit) = service else { return Ok(None) };
