@@ -49,6 +49,10 @@ pub(crate) struct Parts {
     assessed: Mutex<HashMap<AssetId, Timestamp>>,
     /// Somebody asked for newer feeds.
     feeds_wanted: std::sync::atomic::AtomicBool,
+    /// When a folder of feeds was last read.
+    feeds_read: Mutex<HashMap<String, Timestamp>>,
+    /// Signs checkpoints; taken by the sealer's pass and before an export.
+    pub(crate) sealer: AsyncMutex<Option<stanch_store::Sealer>>,
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
 }
@@ -86,6 +90,8 @@ impl App {
             progress: Mutex::default(),
             assessed: Mutex::default(),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
+            feeds_read: Mutex::default(),
+            sealer: AsyncMutex::new(None),
             closing: OnceLock::new(),
             address: OnceLock::new(),
         })))
@@ -179,6 +185,16 @@ impl App {
     /// Whether they are; asked once.
     pub(crate) fn feeds_wanted(&self) -> bool {
         self.feeds_wanted.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether a folder of feeds is to be read again.
+    pub(crate) fn feeds_due(&self, folder: &str, now: Timestamp, every: jiff::SignedDuration) -> bool {
+        lock(&self.feeds_read).get(folder).is_none_or(|last| now.duration_since(*last) >= every)
+    }
+
+    /// Notes that it was.
+    pub(crate) fn feeds_done(&self, folder: &str, now: Timestamp) {
+        lock(&self.feeds_read).insert(folder.to_owned(), now);
     }
 
     /// Keeps an executor's last word on the way, for people who watch.

@@ -38,9 +38,6 @@ pub(crate) enum PassError {
     /// A computation was broken off.
     #[error("a computation was broken off")]
     Broken(#[from] tokio::task::JoinError),
-    /// The ledger cannot be sealed.
-    #[error("the ledger cannot be sealed")]
-    Seal(#[from] stanch_store::seal::SealError),
     /// Something has no canonical form.
     #[error("a plan has no hash")]
     Canonical(#[from] stanch_model::canonical::CanonicalError),
@@ -52,6 +49,7 @@ pub(crate) enum PassError {
 pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
 pub(crate) use schedule::request as request_facts;
+pub(crate) use seal::now as seal_now;
 
 /// Starts every reconciler; they end when the server stops.
 pub(crate) fn spawn(app: &App, stopping: &watch::Receiver<bool>, work: &mut JoinSet<()>) {

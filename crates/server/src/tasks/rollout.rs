@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Illegal, Rollout, Task, Word, step};
+use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Illegal, Rollout, Word, step};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
 use stanch_model::order::{Grant, Verb};
@@ -269,11 +269,6 @@ impl Change<'_> {
         Ok(transition)
     }
 
-    fn task_moves(&self) -> Vec<(&Task, &Task)> {
-        let pairs = self.before.tasks.iter().zip(&self.after.tasks);
-        pairs.filter(|(before, after)| before.state != after.state).collect()
-    }
-
     /// What the ledger tells of the step; nothing when only a wait changed.
     fn entry(&self, name: Option<&'static str>, effects: &[Effect]) -> Option<NewEntry> {
         let passed = |effect: &Effect| match effect {
@@ -290,6 +285,8 @@ impl Change<'_> {
             }
         }
         let first = moved.first().and_then(|id| self.after.task(id));
+        // A verdict or a silence that moves the remediation is told by where it moved to.
+        let name = name.filter(|name| way.is_empty() || !matches!(*name, "task_judged" | "executor_silent"));
         let name = match (name, way.is_empty(), first) {
             (Some(name), _, _) => name.to_owned(),
             (None, false, _) => format!("remediation_{}", self.after.state.name()),
@@ -501,7 +498,7 @@ impl Change<'_> {
         let text =
             format!("{}{}", self.after.state, self.waiting.as_ref().map(|on| format!(": {on}")).unwrap_or_default());
         let id = self.row.id.to_string();
-        if moved || self.waiting != self.row.waiting || !self.task_moves().is_empty() {
+        if moved || self.waiting != self.row.waiting || self.before.tasks != self.after.tasks {
             self.app.bus.tell(Live { kind: "remediation", subject: id.clone(), remediation: Some(id), text });
         }
         self.app.bus.wake_polls();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stanch_store::Sealer;
+use stanch_store::seal::SealError;
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -15,15 +16,17 @@ const LOOK: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     let name = Stage::Seal.name();
-    let mut sealer = None;
     loop {
-        if sealer.is_none() {
-            sealer = open(&app).await;
-        }
-        if let Some(at_work) = &mut sealer {
-            match at_work.tick(app.now()).await {
-                Ok(_) => app.goes_on(name),
-                Err(error) => app.waits(name, chain(&error)),
+        {
+            let mut sealer = app.sealer.lock().await;
+            if sealer.is_none() {
+                *sealer = open(&app).await;
+            }
+            if let Some(at_work) = sealer.as_mut() {
+                match at_work.tick(app.now()).await {
+                    Ok(_) => app.goes_on(name),
+                    Err(error) => app.waits(name, chain(&error)),
+                }
             }
         }
         tokio::select! {
@@ -33,12 +36,22 @@ pub(super) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
         }
     }
     // What was written until now is vouched for before the server is gone.
-    if let Some(mut sealer) = sealer
-        && let Err(error) =
-            sealer.tick(app.now().saturating_add(jiff::SignedDuration::from_secs(2)).unwrap_or(app.now())).await
-    {
+    if let Err(error) = now(&app).await {
         tracing::warn!(error = chain(&error), "the last checkpoint could not be signed");
     }
+    *app.sealer.lock().await = None;
+}
+
+/// Signs a checkpoint over everything, due or not, if anything is not covered yet.
+pub(crate) async fn now(app: &App) -> Result<(), SealError> {
+    let tree = app.store.tree().await.map_err(SealError::Read)?;
+    if tree.signed == tree.frontier.size() {
+        return Ok(());
+    }
+    if let Some(sealer) = app.sealer.lock().await.as_mut() {
+        sealer.seal(app.now()).await?;
+    }
+    Ok(())
 }
 
 async fn open(app: &App) -> Option<Sealer> {

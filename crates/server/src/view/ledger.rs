@@ -70,8 +70,10 @@ pub(crate) async fn checkpoint(app: &App) -> Result<Option<Checkpoint>, Problem>
 
 /// The whole record as a file.
 pub(crate) async fn export_ledger(app: &App) -> Result<Vec<u8>, Problem> {
-    // Entries that no checkpoint covers yet would not verify: the sealer is at most a second behind.
-    app.bus.nudge(crate::bus::Stage::Seal);
+    // An export ends at the last checkpoint; one is signed now, so that it holds everything.
+    if let Err(error) = crate::tasks::seal_now(app).await {
+        tracing::warn!(error = crate::error::chain(&error), "no checkpoint could be signed before an export");
+    }
     let mut out = Vec::new();
     app.store.export(&mut out, app.signer.origin(), app.signer.verifying_key()).await?;
     Ok(out)
@@ -79,13 +81,13 @@ pub(crate) async fn export_ledger(app: &App) -> Result<Vec<u8>, Problem> {
 
 /// Verifies the whole record here and now, against the checkpoints that were copied outside.
 pub(crate) async fn verify_ledger(app: &App) -> Result<LedgerVerification, Problem> {
+    // Read before the export: a checkpoint that is signed meanwhile would cover more than the export holds.
+    let kept = app.config.checkpoints.clone().map(std::fs::read_to_string).and_then(Result::ok).unwrap_or_default();
     let export = export_ledger(app).await?;
     let key = app.signer.verifying_key();
     let origin = app.signer.origin().to_owned();
-    let outside = app.config.checkpoints.clone();
     let at = app.now();
     let verified = tokio::task::spawn_blocking(move || {
-        let kept = outside.map(std::fs::read_to_string).and_then(Result::ok).unwrap_or_default();
         let kept = stanch_ledger::file::read_notes(&kept).map_err(|error| error.to_string())?;
         let trust = Trust { key: Some(key), origin: Some(origin), checkpoints: kept.checkpoints };
         verify(std::io::Cursor::new(export), &trust).map_err(|fault| crate::error::chain(&fault))
