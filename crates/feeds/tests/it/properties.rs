@@ -7,8 +7,9 @@ use stanch_model::version::DebVersion;
 
 use crate::archive::{Entry, deflated, of, record_with};
 
+/// Versions above `0`, which as an introduced version stands for the first of all.
 fn version() -> impl Strategy<Value = String> {
-    "[0-9]{1,2}(\\.[0-9]{1,2})?(~rc[0-9])?(-[0-9](\\+deb12u[0-9])?)?"
+    "[1-9][0-9]?(\\.[0-9]{1,2})?(~rc[0-9])?(-[0-9](\\+deb12u[0-9])?)?"
 }
 
 /// Whether a version is affected, straight from the definition of OSV: the last event at or before it decides.
