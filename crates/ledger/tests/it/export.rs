@@ -33,17 +33,7 @@ proptest! {
     }
 
     #[test]
-    fn any_flipped_bit_anywhere_is_found(log in log(), bit in 0_u8..8) {
-        let export = log.export();
-        for at in 0..export.len() {
-            let mut flipped = export.clone();
-            flipped[at] ^= 1 << bit;
-            prop_assert!(check(&flipped, &pinned()).is_err(), "byte {} bit {}", at, bit);
-        }
-    }
-
-    #[test]
-    fn any_flipped_bit_is_found_even_when_no_key_is_pinned(log in log(), bit in 0_u8..8) {
+    fn any_flipped_bit_anywhere_is_found_even_when_no_key_is_pinned(log in log(), bit in 0_u8..8) {
         let export = log.export();
         for at in 0..export.len() {
             let mut flipped = export.clone();

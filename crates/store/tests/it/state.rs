@@ -3,7 +3,7 @@
 use stanch_model::Digest;
 use stanch_model::remediation::{RemediationState as R, TaskState as T};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter};
-use stanch_store::task::{Lane, MoveTask};
+use stanch_store::task::{EditTask, Lane, MoveTask};
 use stanch_store::{CommitError, Effect, Transition, Write};
 
 use crate::world::{at, begin, begin_for, entry, move_remediation, move_task, remediation_id, work_item, world};
@@ -23,6 +23,22 @@ async fn a_move_needs_the_state_and_the_generation_that_are_there() {
     }
     let stored = world.store.remediation(&id).await.unwrap().unwrap();
     assert_eq!((stored.state, stored.generation), (R::Planned, 2));
+}
+
+#[tokio::test]
+async fn an_edit_that_leaves_the_state_still_makes_an_older_view_of_a_task_stale() {
+    let world = world().await;
+    let remediation = world.remediation("r").await;
+    let asset = world.asset("host").await;
+    let id = world.task("t", &remediation, &asset).await;
+    let edit = |generation| {
+        Write::EditTask(EditTask { id: id.clone(), generation, message: Some("waits".into()), body: None, at: at(1) })
+    };
+    assert_eq!(world.store.put(edit(1)).await.unwrap().effects, [Effect::Generation(2)]);
+    assert!(world.store.put(edit(1)).await.unwrap_err().is_conflict());
+    let stale = world.store.commit(move_task(&id, T::Pending, 1, T::Reserved)).await.unwrap_err();
+    assert!(stale.is_conflict(), "{stale}");
+    world.store.commit(move_task(&id, T::Pending, 2, T::Reserved)).await.unwrap();
 }
 
 #[tokio::test]
