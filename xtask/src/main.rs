@@ -46,11 +46,18 @@ enum Task {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> std::process::ExitCode {
+    let done = match Arguments::parse().task {
         Task::Test { list } => test::run(list),
         Task::Prove { names, list } => prove::run(&names, list),
         Task::Bench { names } => bench::run(&names),
         Task::Fuzz { seconds, names } => prove::fuzz(seconds, &names),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
     }
 }

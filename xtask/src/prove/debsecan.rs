@@ -15,6 +15,7 @@ use crate::steps;
 /// Why one of the two says what the other does not.
 const SIGNED: &str = "contains the code of another source (Built-Using, as a signed kernel does), while debsecan \
                       matches only the source a package was built as";
+const NO_DATA: &str = "says that the records do not cover the suite a package came from, while debsecan is silent";
 const NOT_INSTALLED: &str = "only the configuration of the package is left";
 const JUDGED: &str = "stanch lists it under another detector or verdict";
 const UNEXPLAINED: &str = "unexplained";
@@ -63,10 +64,14 @@ impl Comparison {
             let signed = packages.get(&finding.binary).is_some_and(|package| {
                 package.source != finding.package && package.built_using.contains(&finding.package)
             });
-            only_stanch
-                .entry(if signed { SIGNED } else { UNEXPLAINED })
-                .or_default()
-                .push(format!("{} {}", pair.0, pair.1));
+            let why = if finding.verdict == "unknown" {
+                NO_DATA
+            } else if signed {
+                SIGNED
+            } else {
+                UNEXPLAINED
+            };
+            only_stanch.entry(why).or_default().push(format!("{} {}", pair.0, pair.1));
         }
         let elsewhere: BTreeSet<(String, String)> = pairs(&all.iter().collect::<Vec<_>>());
         let mut only_debsecan: BTreeMap<&str, Vec<String>> = BTreeMap::new();
