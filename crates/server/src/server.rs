@@ -155,6 +155,18 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Ends it as a crash would: between two commits, wherever everything else was. For tests.
+    #[doc(hidden)]
+    pub async fn kill(mut self) {
+        self.work.shutdown().await;
+        // What had been handed to the store is committed or lost by now; a crash cannot overlap with its own restart.
+        let key = "killed".to_owned();
+        let setting = stanch_store::setting::Setting { key, value: serde_json::Value::Null, at: self.app.now() };
+        drop(self.app.store.put(stanch_store::Write::PutSetting(setting)).await);
+    }
+}
+
 fn make_folder(path: &Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::DataFolder { path: path.to_owned(), source })

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use stanch_model::id::AssetId;
 use stanch_model::order::Verb;
 use stanch_store::Transition;
-use stanch_store::order::VoidOrder;
+use stanch_store::order::{OrderState, VoidOrder};
 
 use super::{PassError, orders};
 use crate::app::App;
@@ -20,14 +20,27 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         let facts = app.store.facts_at(&asset).await?;
         if facts.is_none_or(|at| now.duration_since(at) >= every) {
             // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
-            request(app, &asset, false).await?;
+            ask(app, &asset, false, Enough::Begun).await?;
         }
     }
     Ok(())
 }
 
-/// Makes an order to read facts, unless one lies there that nobody has begun. Answers whether there is an executor.
+/// Which order to read facts makes another one needless.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Enough {
+    /// One that was handed out: its facts may be older than the question.
+    Begun,
+    /// Only one that lies ready: its facts will be newer than the question.
+    Waiting,
+}
+
+/// Has the facts of an asset read from now on. Answers whether there is an executor that may.
 pub(crate) async fn request(app: &App, asset: &AssetId, refresh: bool) -> Result<bool, PassError> {
+    ask(app, asset, refresh, Enough::Waiting).await
+}
+
+async fn ask(app: &App, asset: &AssetId, refresh: bool, enough: Enough) -> Result<bool, PassError> {
     let now = app.now();
     let Some((executor, caller)) = orders::executor_of(app, asset).await else { return Ok(false) };
     if let Some(why) = &caller.frozen {
@@ -35,8 +48,11 @@ pub(crate) async fn request(app: &App, asset: &AssetId, refresh: bool) -> Result
         return Ok(false);
     }
     for order in app.store.unanswered_orders(None, 1_000).await? {
-        let same = order.executor == executor && order.task.is_none() && order.position > caller.position;
+        let same = order.executor == executor && order.task.is_none();
         if !(same && matches!(order.verb, Verb::Observe { .. })) {
+            continue;
+        }
+        if order.state == OrderState::Delivered && enough == Enough::Waiting {
             continue;
         }
         if now.duration_since(order.created_at) < GIVE_UP {

@@ -311,7 +311,7 @@ fn event(from: &Entry) -> Event {
 fn words(event: &str, payload: &Value) -> String {
     let text = |name: &str| payload.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut parts = vec![event.replace('_', " ")];
-    if let Some(to) = text("to").filter(|to| !event.ends_with(to)) {
+    if let Some(to) = text("to").filter(|to| !event.ends_with(to) && text("from") != Some(to)) {
         parts.push(format!("now {}", to.replace('_', " ")));
     }
     for task in payload.get("tasks").and_then(Value::as_array).into_iter().flatten() {

@@ -320,7 +320,11 @@ impl Double {
                 return;
             }
             let hello = self.hello();
-            let Ok(batch) = gateway.poll(hello.clone()).await else { return };
+            let batch = match gateway.poll(hello.clone()).await {
+                Ok(batch) => batch,
+                // The server stops, or thinks ill of this machine.
+                Err(error) => return eprintln!("the double ends: {error}"),
+            };
             let certificate = batch.certificate.open(&root).expect("the root vouches for the order key");
             for signed in &batch.orders {
                 let order = signed.open(&certificate.key).expect("orders are signed by the certified key");
@@ -367,7 +371,7 @@ impl Double {
             match gateway.receipt(receipt.clone()).await {
                 // Twice, because a network may do so.
                 Ok(()) => gateway.receipt(receipt).await.map_err(drop)?,
-                Err(_) => return Err(()),
+                Err(error) => return Err(eprintln!("the double ends: {error}")),
             }
             self.unsent.lock().unwrap().remove(0);
             tokio::time::sleep(Duration::ZERO).await;

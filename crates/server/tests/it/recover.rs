@@ -73,6 +73,13 @@ async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is
     world.until("the question", async || (count(&world, "reconcile") == 1).then_some(())).await;
     assert_eq!(count(&world, "apply"), 1, "nothing is sent again before the journal has spoken");
     world.host().mood = Mood::Obedient;
+    let path = format!("/api/v1/remediations/{id}");
+    world
+        .until("the journal's answer", async || {
+            (world.client.get(&path).await["tasks"][0]["state"] == "not_started").then_some(())
+        })
+        .await;
+    assert_eq!(count(&world, "apply"), 1, "it is sent again after a pause, not at once");
     world.clock.forward(40);
     world.state(&id, "closed").await;
     assert_eq!(count(&world, "apply"), 2);

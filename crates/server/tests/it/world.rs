@@ -92,10 +92,12 @@ impl World {
 
     /// Ends the server without a word, as a crash does.
     pub(crate) async fn kill(&mut self) {
-        drop(self.running.take());
         if let Some(serving) = self.serving.take() {
             serving.abort();
             let _ = serving.await;
+        }
+        if let Some(running) = self.running.take() {
+            running.kill().await;
         }
     }
 
