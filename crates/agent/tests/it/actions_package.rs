@@ -1,9 +1,11 @@
 //! `package.upgrade` on real Debian roots, with archives whose contents the test decides.
 
+use std::time::Duration;
+
 use serde_json::json;
 use stanch_model::order::{CheckOutcome, StepRequest};
 use stanch_model::plan::Reversibility;
-use stanch_testkit::{Archive, Package, Suite, Via, World, root_or_skip};
+use stanch_testkit::{Archive, Package, Suite, Via, World, root_or_skip, wait_until};
 
 use crate::actions::{End, Executor, item, refresh, version, world};
 
@@ -278,10 +280,17 @@ fn going_back_never_takes_others_along() {
 fn an_interrupted_dpkg_is_healed_first() {
     let Some((archive, world)) = behind() else { return };
     let executor = Executor { world: &world };
-    let deb = archive.publish(&Suite::main(), &Package::new("half", "1").conffile("/etc/half.conf", "x\n")).unwrap();
+    // dpkg was killed while a script of the package ran, and left its own notes of it.
+    let half = Package::new("half", "1").postinst("touch /run/begun; until [ -e /run/go-on ]; do sleep 0.05; done");
+    let deb = archive.publish(&Suite::main(), &half).unwrap();
     world.copy_in(&deb, "/root/half.deb").unwrap();
-    world.must(["dpkg", "--unpack", "/root/half.deb"]).unwrap();
+    let mut dpkg = world.spawn(["dpkg", "-i", "/root/half.deb"]).unwrap();
+    wait_until("its script runs", Duration::from_secs(60), || Ok(world.exists("/run/begun"))).unwrap();
+    dpkg.kill();
+    world.write("/run/go-on", "").unwrap();
     assert_ne!(world.must(["dpkg", "--audit"]).unwrap(), "");
+    let refused = world.run(["apt-get", "install", "-y", "other"]).unwrap();
+    assert!(refused.all().contains("dpkg was interrupted"), "{}", refused.all());
     let step = executor.step(&["other"]);
     executor.apply(&step, "a").changes();
     assert_eq!(version(&world, "half").unwrap(), "1");
