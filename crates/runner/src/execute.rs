@@ -1,5 +1,6 @@
 //! Carrying out an order: from its verb to the actions and back to an answer.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use stanch_action::{Action, ActionError, Applied, Catalogue, Idempotency};
@@ -101,7 +102,9 @@ fn words(error: &ActionError) -> (String, Option<String>) {
 }
 
 fn plan(runner: &Runner, requests: &[StepRequest], tools: &Tools<'_>) -> Answer {
-    let (mut steps, mut compliant, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut steps, mut refused) = (Vec::new(), Vec::new());
+    // An item that needs two actions is as wanted only when both say so.
+    let mut compliant: BTreeMap<ItemId, bool> = BTreeMap::new();
     let mut allowed: Vec<&StepRequest> = Vec::new();
     for request in requests {
         let refusal = |reason: String, hint| PlanRefusal { items: request.items.clone(), reason, hint };
@@ -121,7 +124,9 @@ fn plan(runner: &Runner, requests: &[StepRequest], tools: &Tools<'_>) -> Answer 
         match guarded(|| action.plan(&runner.config().asset, &group)) {
             Ok(answer) => {
                 steps.extend(answer.steps);
-                compliant.extend(answer.compliant);
+                for item in group.iter().flat_map(|request| &request.items) {
+                    *compliant.entry(item.clone()).or_insert(true) &= answer.compliant.contains(item);
+                }
                 refused.extend(answer.refused);
             }
             Err(error) => {
@@ -131,6 +136,7 @@ fn plan(runner: &Runner, requests: &[StepRequest], tools: &Tools<'_>) -> Answer 
             }
         }
     }
+    let compliant = compliant.into_iter().filter(|(_, all)| *all).map(|(item, _)| item).collect();
     Answer::Planned { steps, compliant, refused }
 }
 
