@@ -7,13 +7,19 @@ use stanch_store::finding::FindingFilter;
 use stanch_store::remediation::RemediationFilter;
 
 use super::{PAGE, asset, finding, holds};
-use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
+use crate::api::types::{Counts, Executor, Item, Status, TrendPoint, UnknownFact, Waiting};
 use crate::api::{ItemFilter, Problem};
 use crate::app::App;
 use crate::record::TREND;
 
 /// How the server and what it watches are.
 pub(crate) async fn status(app: &App) -> Result<Status, Problem> {
+    Ok(overview(app).await?.0)
+}
+
+/// The same with the open items, which it counts anyway.
+pub(crate) async fn overview(app: &App) -> Result<(Status, Vec<Item>), Problem> {
+    let items = super::items(app, &ItemFilter::default()).await?.items;
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
     let mut unknown = Vec::new();
     for stored in app.store.assets(None, PAGE).await? {
@@ -21,18 +27,19 @@ pub(crate) async fn status(app: &App) -> Result<Status, Problem> {
             unknown.extend(asset::unknown(&facts.facts));
         }
     }
-    Ok(Status {
+    let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
         default_mode: "alert".to_owned(),
         executors: executors(app).await,
         holds: holds(app).await?,
-        counts: counts(app).await?,
+        counts: counts(app, &items).await?,
         coverage: finding::all_coverage(app).await?,
         waiting: waiting(app).await?,
         unknown,
         trend: trend.unwrap_or_else(Vec::<TrendPoint>::new),
-    })
+    };
+    Ok((status, items))
 }
 
 /// The executors, newest word first.
@@ -55,9 +62,8 @@ pub(crate) async fn executors(app: &App) -> Vec<Executor> {
     all
 }
 
-async fn counts(app: &App) -> Result<Counts, Problem> {
+async fn counts(app: &App, items: &[Item]) -> Result<Counts, Problem> {
     let overview = app.store.overview().await?;
-    let items = super::items(app, &ItemFilter::default()).await?.items;
     let of = |wanted: &dyn Fn(&str) -> bool| {
         overview.remediations.iter().filter(|(state, _)| wanted(state)).map(|(_, count)| count).sum::<u64>()
     };
@@ -67,8 +73,7 @@ async fn counts(app: &App) -> Result<Counts, Problem> {
     }
     let closed = FindingFilter { open: Some(false), ..FindingFilter::default() };
     let over = |state: &str| OVER.iter().any(|known| known.name() == state);
-    let number =
-        |wanted: &dyn Fn(&crate::api::types::Item) -> bool| items.iter().filter(|item| wanted(item)).count() as u64;
+    let number = |wanted: &dyn Fn(&Item) -> bool| items.iter().filter(|item| wanted(item)).count() as u64;
     Ok(Counts {
         items: items.len() as u64,
         items_actionable: number(&|item| item.action.is_some() && item.suppressed.is_none()),

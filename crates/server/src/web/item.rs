@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::get;
 
 use super::{Page, Shell, page, show};
-use crate::api::types::{Finding, ItemDetail};
+use crate::api::types::{Finding, ItemDetail, Member};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
@@ -52,6 +52,22 @@ async fn show_finding(State(app): State<App>, visitor: Visitor, Path(id): Path<S
 }
 
 impl ItemPage {
+    /// One line an id: the same problem in ten binary packages is told once.
+    fn distinct(&self) -> Vec<&Member> {
+        let mut seen = std::collections::HashSet::new();
+        self.detail.members.iter().filter(|member| seen.insert(&member.id)).collect()
+    }
+
+    fn members(&self) -> Vec<&Member> {
+        let mut members = self.distinct();
+        members.truncate(show::SHOWN);
+        members
+    }
+
+    fn more_members(&self) -> u64 {
+        self.distinct().len().saturating_sub(show::SHOWN) as u64
+    }
+
     /// Inputs that were assumed for every member alike are told once.
     fn assumed(&self) -> Vec<&str> {
         let mut all: Vec<&str> =

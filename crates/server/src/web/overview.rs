@@ -30,8 +30,7 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
-    let status = view::status(&app).await?;
-    let mut items = view::items(&app, &Default::default()).await?.items;
+    let (status, mut items) = view::overview(&app).await?;
     items.truncate(8);
     let feeds = view::feeds(&app).await?;
     let all = view::remediations(&app, &Default::default()).await?;

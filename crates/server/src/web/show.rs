@@ -5,6 +5,9 @@ use std::fmt;
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
+/// Members and findings shown of one item; the rest is a filter away.
+pub(super) const SHOWN: usize = 60;
+
 /// A state as a small mark.
 pub(super) struct Mark {
     tone: &'static str,
@@ -57,11 +60,35 @@ pub(super) fn mark(name: &str) -> Mark {
         "decided" | "planned" | "approved" | "scheduled" | "rolling" | "verifying" | "baking" | "rolling_back"
         | "pending" | "reserved" | "granted" | "dispatched" | "accepted" | "running" | "reconciling" | "undoing"
         | "succeeded" => ("busy", "◐"),
-        "affected_fixable" => ("bad", "●"),
+        "affected_fixable" => ("", "●"),
         "affected_unfixed" | "unsupported" => ("warn", "○"),
         _ => ("", "○"),
     };
     Mark { tone, shape, word: words(name) }
+}
+
+/// The mark of an urgency: the outcome of the deployer table.
+pub(super) fn urgency(name: &str) -> Mark {
+    let (tone, shape) = match name {
+        "immediate" => ("bad", "▲"),
+        "out_of_cycle" => ("warn", "▲"),
+        "scheduled" => ("", "△"),
+        _ => ("", "▽"),
+    };
+    Mark { tone, shape, word: words(name) }
+}
+
+/// A number with its thousands apart.
+pub(super) fn number(value: &u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A mark with its own words.
@@ -79,10 +106,11 @@ pub(super) fn say(tone: &'static str, text: &str) -> Mark {
 /// A name on the wire in words.
 pub(super) fn words(name: &str) -> String {
     match name {
-        "affected_fixable" => "affected, fix available".to_owned(),
-        "affected_unfixed" => "affected, no fix yet".to_owned(),
-        "fixed_not_running" => "fixed on disk, old code runs".to_owned(),
-        "held" => "held back by owner".to_owned(),
+        "affected_fixable" => "fix available".to_owned(),
+        "affected_unfixed" => "no fix yet".to_owned(),
+        "fixed_not_running" => "old code runs".to_owned(),
+        "held" => "held by owner".to_owned(),
+        "source_package" => "package".to_owned(),
         "one_way" => "cannot be undone".to_owned(),
         "restorable" => "can be undone".to_owned(),
         "days3_forensics" => "3 days, look for compromise".to_owned(),
@@ -126,7 +154,7 @@ pub(super) fn percent_e5(score: &u32) -> String {
 
 /// `1 finding`, `2 findings`.
 pub(super) fn count(number: &u64, one: &str) -> String {
-    if *number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    if *number == 1 { format!("1 {one}") } else { format!("{} {one}s", self::number(number)) }
 }
 
 /// How many of how many, as per cent without decimals, never rounded up to 100.
@@ -188,5 +216,9 @@ mod tests {
         assert_eq!(share(&0, &0), "no packages");
         assert_eq!(percent_e5(&94_420), "94.4 %");
         assert_eq!(tenths(&98), "9.8");
+        assert_eq!(
+            (number(&4970), number(&999), number(&1_000_000)),
+            ("4,970".into(), "999".into(), "1,000,000".into())
+        );
     }
 }
