@@ -127,6 +127,15 @@ impl Browser {
         Ok(answer.as_str().unwrap_or_default().to_owned())
     }
 
+    /// Paths of this server that the page shown leads to, in the order they stand; each once.
+    pub fn links(&self) -> Result<Vec<String>> {
+        let found = self.script(
+            "return [...new Set([...document.querySelectorAll('a[href]')].map((a) => new URL(a.href))\
+             .filter((u) => u.origin === location.origin && !u.search).map((u) => u.pathname))];",
+        )?;
+        Ok(found.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect())
+    }
+
     /// Presses and releases the tabulator key.
     pub fn tab(&self) -> Result<()> {
         for kind in ["rawKeyDown", "keyUp"] {

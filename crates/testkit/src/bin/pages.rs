@@ -192,14 +192,10 @@ fn crawl(browser: &Browser, site: &Site) -> Result<BTreeMap<String, String>> {
             }
         };
         browser.open(&format!("{}{path}", site.address))?;
-        let links = browser.script(
-            "return [...document.querySelectorAll('a[href]')].map((a) => new URL(a.href))\
-             .filter((u) => u.origin === location.origin && !u.search).map((u) => u.pathname);",
-        )?;
-        for link in links.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for link in browser.links()? {
             let skip = ["/api/", "/static/", "/sign-"].iter().any(|prefix| link.starts_with(prefix));
-            if !skip && known.insert(link.to_owned()) {
-                waiting.push_back(link.to_owned());
+            if !skip && known.insert(link.clone()) {
+                waiting.push_back(link);
             }
         }
         pages.insert(name, path);
