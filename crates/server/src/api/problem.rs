@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 pub struct Problem {
     /// A name for the kind of problem, `about:blank#` and its code.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Box<str>,
     /// What is wrong, the same for every problem of this code.
     pub title: String,
     /// The HTTP status.
@@ -34,7 +35,7 @@ impl Problem {
     /// A problem of this status and code.
     pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("about:blank#{code}"),
+            kind: format!("about:blank#{code}").into(),
             title: title.to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),

@@ -298,7 +298,7 @@ impl Change<'_> {
             .filter_map(|id| self.after.task(id))
             .map(|task| json!({ "task": task.id, "asset": task.asset, "to": task.state.name(), "message": task.message }))
             .collect();
-        let mut entry = NewEntry::new(self.now, self.who, name)
+        let mut entry = NewEntry::new(self.now, self.who, name.clone())
             .about(&self.row.id)
             .with(json!({
                 "from": self.before.state.to_string(),
@@ -306,6 +306,7 @@ impl Change<'_> {
                 "way": way,
                 "tasks": tasks,
                 "waits_on": self.waiting,
+                "reason": self.record.undo.as_ref().filter(|_| name == "undo_asked").map(|undo| &undo.reason),
             }))
             .resting_on("plan", self.after.plan);
         for id in moved {

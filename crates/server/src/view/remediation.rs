@@ -307,19 +307,53 @@ fn event(from: &Entry) -> Event {
     }
 }
 
-/// An entry in words: what it is called, what moved, and what was said of it.
+/// An entry in words: what happened, on which target, and what was said of it.
 fn words(event: &str, payload: &Value) -> String {
     let text = |name: &str| payload.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let mut parts = vec![event.replace('_', " ")];
-    if let Some(to) = text("to").filter(|to| !event.ends_with(to) && text("from") != Some(to)) {
-        parts.push(format!("now {}", to.replace('_', " ")));
-    }
-    for task in payload.get("tasks").and_then(Value::as_array).into_iter().flatten() {
-        let field = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
-        let message = field("message");
-        let said = if message.is_empty() { String::new() } else { format!(" ({message})") };
-        parts.push(format!("target {}{said}", field("to").replace('_', " ")));
-    }
-    parts.extend(["why", "reason"].into_iter().filter_map(text).map(str::to_owned));
-    parts.join("; ")
+    let mut parts = vec![happened(event)];
+    let tasks = payload.get("tasks").and_then(Value::as_array);
+    let messages = tasks.into_iter().flatten().filter_map(|task| task.get("message").and_then(Value::as_str));
+    let waits = text("waits_on").filter(|_| event.ends_with("paused") || event.ends_with("operator"));
+    let said = ["why", "reason"].into_iter().filter_map(text);
+    parts.extend(messages.chain(waits).chain(said).filter(|text| !text.is_empty()).map(str::to_owned));
+    parts.dedup();
+    parts.join(": ")
+}
+
+fn happened(event: &str) -> String {
+    let known = match event {
+        "remediation_asked" => "Asked for",
+        "remediation_planned" => "Planned by the executor, step by step",
+        "remediation_submitted" => "Shown for approval",
+        "remediation_approved" => "Approved",
+        "remediation_rejected" => "Rejected",
+        "remediation_superseded" => "A newer request took its place",
+        "remediation_rolling" => "Started",
+        "task_reserved" => "Its turn reserved",
+        "task_granted" => "Granted",
+        "task_intent" => "Intent written to the ledger",
+        "task_dispatched" => "Order signed and ready for the executor",
+        "task_accepted" => "The executor has it in its journal",
+        "task_running" => "The executor is at work",
+        "executor_silent" | "task_unknown" => "No word from the executor in time",
+        "task_reconciling" => "Asking the executor's journal",
+        "task_not_started" => "The journal says it never began",
+        "remediation_verifying" => "Done, says the executor; being checked",
+        "task_judged" => "Checked on newer facts",
+        "task_verified" => "The detector no longer sees it",
+        "remediation_baking" => "Verified; being watched",
+        "remediation_verified" => "Verified",
+        "remediation_closed" => "Closed: the detector no longer sees it",
+        "remediation_partially_remediated" => "Over, with something left open",
+        "remediation_halted" => "Stopped",
+        "remediation_rolling_back" => "Being taken back",
+        "undo_asked" => "Undo asked for",
+        "task_undone" => "Taken back, says the executor; being checked",
+        "remediation_rolled_back" => "Taken back: the earlier state is there again",
+        "remediation_needs_operator" => "Needs a person",
+        "remediation_paused" => "Paused",
+        "remediation_resolved_elsewhere" => "Nothing to do",
+        other => return other.replace('_', " "),
+    };
+    known.to_owned()
 }

@@ -26,12 +26,12 @@ struct Stage {
 }
 
 const WAY: [(&str, &[&str]); 7] = [
-    ("planned", &["decided", "planned", "suggested"]),
-    ("approved", &["awaiting_approval"]),
-    ("started", &["approved", "scheduled"]),
-    ("applied", &["rolling"]),
-    ("verified", &["verifying"]),
-    ("watched", &["baking"]),
+    ("plan", &["decided", "planned", "suggested"]),
+    ("approval", &["awaiting_approval"]),
+    ("start", &["approved", "scheduled"]),
+    ("apply", &["rolling"]),
+    ("verify", &["verifying"]),
+    ("watch", &["baking"]),
     ("closed", &["verified", "awaiting_confirmation"]),
 ];
 
@@ -55,6 +55,13 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
 impl RemediationPage {
     fn way(&self) -> Vec<Stage> {
         let state = self.detail.remediation.state.as_str();
+        let back =
+            matches!(state, "halted" | "rolling_back" | "rolled_back" | "rollback_failed" | "closed_not_remediated");
+        if back {
+            let past = WAY.iter().take(4).map(|(name, _)| Stage { name, class: "past" });
+            let class = if matches!(state, "rolled_back" | "closed_not_remediated") { "past" } else { "now" };
+            return past.chain([Stage { name: "taken back", class }]).collect();
+        }
         let at = WAY.iter().position(|(_, states)| states.contains(&state));
         let done = matches!(state, "closed" | "resolved_elsewhere");
         (0..)
@@ -73,6 +80,16 @@ impl RemediationPage {
 
     fn parts(&self, task: &Task) -> [(&'static str, Vec<StepReport>); 2] {
         [("What was done", task.applied.clone()), ("What was taken back", task.undone.clone())]
+    }
+
+    /// Steps that cannot be taken back: to be known before approving.
+    fn one_way(&self) -> usize {
+        let steps = self.detail.plan.iter().flat_map(|plan| &plan.leaves).flat_map(|leaf| &leaf.steps);
+        steps.filter(|step| step.reversibility == "one_way").count()
+    }
+
+    fn quiet(&self, task: &Task) -> bool {
+        task.progress.is_none() && task.waiting_on.is_none() && task.checks.is_empty() && task.applied.is_empty()
     }
 
     fn is(&self, state: &str) -> bool {

@@ -371,7 +371,10 @@ impl Double {
             match gateway.receipt(receipt.clone()).await {
                 // Twice, because a network may do so.
                 Ok(()) => gateway.receipt(receipt).await.map_err(drop)?,
-                Err(error) => return Err(eprintln!("the double ends: {error}")),
+                Err(error) => {
+                    eprintln!("the double ends: {error}");
+                    return Err(());
+                }
             }
             self.unsent.lock().unwrap().remove(0);
             tokio::time::sleep(Duration::ZERO).await;

@@ -1,6 +1,8 @@
 //! The server as a whole, with an executor that is a double: it speaks signed orders and receipts through the gateway,
 //! and its packages change when it acts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod access;
 mod double;
 mod hold;

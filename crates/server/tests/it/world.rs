@@ -116,16 +116,13 @@ impl World {
 
     /// Waits until the items are there.
     pub(crate) async fn items(&self, count: usize) -> Vec<Value> {
-        let list = self
-            .until("the items", async || {
-                let list = self.client.get("/api/v1/items").await;
-                let items = list["items"].as_array().unwrap().clone();
-                let ready =
-                    items.iter().all(|item| item["decision"] != "not decided yet" && item["deployer"] != "unknown");
-                (items.len() == count && ready).then_some(items)
-            })
-            .await;
-        list
+        self.until("the items", async || {
+            let list = self.client.get("/api/v1/items").await;
+            let items = list["items"].as_array().unwrap().clone();
+            let ready = items.iter().all(|item| item["decision"] != "not decided yet" && item["deployer"] != "unknown");
+            (items.len() == count && ready).then_some(items)
+        })
+        .await
     }
 
     /// Asks for items and waits for the plan.
