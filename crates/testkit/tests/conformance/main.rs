@@ -9,7 +9,7 @@ mod services;
 mod stage;
 mod toy;
 
-use stanch_action::{ConformanceReport, Points, World, conform};
+use stanch_action::{ConformanceReport, ConformanceRow, Points, RowResult, World, conform};
 
 /// All points, or about this many.
 fn points(sample: usize) -> Points {
@@ -25,6 +25,8 @@ fn expect_green(world: &mut dyn World, sample: usize) {
     let report = conform(world, points(sample));
     tell(&report);
     assert!(report.is_green(), "{}", report.table());
+    let missed = |row: &&ConformanceRow| row.check.contains("crash") && row.result != RowResult::Passed;
+    assert_eq!(report.rows.iter().find(missed), None, "every point has to be reached");
 }
 
 fn tell(report: &ConformanceReport) {

@@ -239,6 +239,6 @@ fn package_upgrade() -> Result<()> {
     }
     let archive = Archive::new()?;
     let frozen = prepared(&archive)?;
-    expect_green(&mut Packages { frozen, stage: None, _archive: archive }, 6);
+    expect_green(&mut Packages { frozen, stage: None, _archive: archive }, 4);
     Ok(())
 }
