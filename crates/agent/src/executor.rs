@@ -105,13 +105,15 @@ impl HostExecutor {
     }
 
     fn facts(&self, host: &dyn Programs, refresh: bool) -> Result<HostFacts, ActionError> {
-        if refresh {
-            fetch_indexes(host, &self.folder, self.rules.lock_timeout_seconds)?;
-        }
-        facts::host(&self.options).map_err(|error| {
+        let fetched = if refresh { fetch_indexes(host, &self.folder, self.rules.lock_timeout_seconds) } else { Ok(()) };
+        let mut facts = facts::host(&self.options).map_err(|error| {
             let remedy = error.remedy();
             ActionError::caused("the host's facts cannot be read", error).with_hint(remedy)
-        })
+        })?;
+        if let Err(error) = fetched {
+            facts.gaps.push(error.to_string());
+        }
+        Ok(facts)
     }
 }
 
@@ -120,7 +122,7 @@ fn executor_id(asset: &Asset) -> Result<ExecutorId, CanonicalError> {
     Ok(ExecutorId::from_digest(&digest("stanch/executor/v1", &asset.id)?))
 }
 
-/// `apt-get update`. A source that cannot be reached is said, and the indexes that are there stay in use.
+/// `apt-get update`. When a source cannot be reached, the indexes that are there stay in use.
 fn fetch_indexes(host: &dyn Programs, folder: &Path, lock_seconds: u32) -> Result<(), ActionError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ActionError::refused("fetching the archive indexes needs root"));
@@ -134,8 +136,7 @@ fn fetch_indexes(host: &dyn Programs, folder: &Path, lock_seconds: u32) -> Resul
     }
     let text = output.text();
     let said = text.lines().rev().find(|line| line.starts_with("E:") || line.starts_with("W:")).unwrap_or("no reason given");
-    Err(ActionError::failed(format!("apt-get update failed: {said}"))
-        .with_hint("the indexes fetched before stay in use; check the network and /etc/apt/sources.list"))
+    Err(ActionError::failed(format!("the archive indexes could not be fetched and are as old as before: {said}")))
 }
 
 /// The rules of this host between the runner and the actions, so that no action can forget them. Hours bind only a first

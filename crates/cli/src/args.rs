@@ -12,7 +12,7 @@ Exit codes:
   1  something went wrong; the message says what and what to do
   2  the command line could not be understood
   3  findings at or above --fail-on
-  4  acted, but the result is not proven: failed, rolled back or inconclusive
+  4  acted, but not proven: failed, taken back, inconclusive or only in part
   5  refused: a limit, a hold, a moved target or a missing right
 
 Start with `stanch scan`; it changes nothing and needs neither root nor network.";
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Stop or allow changes: the kill switch
     #[command(subcommand)]
     Hold(Hold),
+    /// Show executors, and let one back in that was frozen
+    #[command(subcommand)]
+    Executors(Executors),
     /// Show and refresh vulnerability data
     #[command(subcommand)]
     Feeds(Feeds),
@@ -103,7 +106,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Address of the web pages and the API
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR", value_parser = loopback)]
     pub(crate) listen: SocketAddr,
     /// Read facts again this often, in minutes
     #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
@@ -195,7 +198,7 @@ pub(crate) struct Explain {
 #[derive(Debug, Args)]
 pub(crate) struct Select {
     /// Work items: ids, source packages, services or CVE ids
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present_any = ["all", "plan"])]
     pub(crate) items: Vec<String>,
     /// Everything that can be fixed and is not suppressed
     #[arg(long, conflicts_with = "items")]
@@ -215,12 +218,28 @@ pub(crate) struct Fix {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Apply only if the plan has this hash
-    #[arg(long, value_name = "HASH")]
+    /// Apply the plan of this hash, made before with `stanch plan` (12 digits or more)
+    #[arg(long, id = "plan", value_name = "HASH", value_parser = plan_hash,
+        conflicts_with_all = ["items", "all", "dry_run", "refresh"])]
     pub(crate) plan: Option<String>,
     /// Fetch the archive indexes first (apt-get update)
     #[arg(long)]
     pub(crate) refresh: bool,
+}
+
+/// Enough of a plan's hash to mean that one and no other.
+fn plan_hash(text: &str) -> Result<String, String> {
+    let whole = (12..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if whole { Ok(text.to_ascii_lowercase()) } else { Err("expected 12 to 64 hexadecimal digits".to_owned()) }
+}
+
+/// An address that only this machine reaches: the pages speak plain HTTP.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:7070".to_owned())?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("only loopback addresses: the pages speak plain HTTP. From elsewhere use a tunnel: ssh -L 7070:127.0.0.1:7070 HOST".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -255,6 +274,17 @@ pub(crate) enum Hold {
     Release,
     /// Whether changes are held
     Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Executors {
+    /// List them
+    List,
+    /// Trust one again that is frozen: its key changed, or it went back in time (a copy, a restored backup)
+    Trust {
+        /// Its id
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

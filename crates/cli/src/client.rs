@@ -55,7 +55,10 @@ impl Api {
         body: Option<&B>,
     ) -> Result<T, Failure> {
         let answer = self.send(method, path, body).await?;
-        answer.json().await.map_err(|error| Failure::new(format!("the server's answer to {path} makes no sense")).because(error))
+        answer
+            .json()
+            .await
+            .map_err(|error| Failure::new(format!("the server's answer to {path} makes no sense")).because(error))
     }
 
     async fn send<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Result<Response, Failure> {

@@ -22,13 +22,19 @@ pub(crate) fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::new("no place for state: HOME is not set").hint("name one with --data-dir"))
 }
 
-/// A folder for what can be computed again; `None` where there is no place for it, which only costs time.
+/// A folder for what can be computed again; `None` where there is no place for it, which only costs time. Root believes
+/// what lies in it, so for root it must be root's own, whatever the environment says.
 pub(crate) fn cache(part: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = if rustix::process::geteuid().is_root() {
-        PathBuf::from("/var/cache")
-    } else {
-        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?
+    let user = rustix::process::geteuid();
+    let own = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|about| about.uid() == user.as_raw() && about.mode() & 0o022 == 0)
+    };
+    let base = match absolute("XDG_CACHE_HOME") {
+        Some(asked) if own(&asked) => asked,
+        _ if user.is_root() => PathBuf::from("/var/cache"),
+        _ => absolute("HOME")?.join(".cache"),
     };
     let folder = base.join("stanch").join(part);
     std::fs::create_dir_all(&folder).ok()?;

@@ -27,7 +27,8 @@ pub(crate) struct Follow<'a> {
 impl<'a> Follow<'a> {
     pub(crate) fn new(api: &'a Api, output: &'a Output) -> Self {
         let spinner = output.interactive().then(|| {
-            let style = ProgressStyle::with_template("  {spinner} {elapsed:>4} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("  {spinner} {elapsed:>4} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             let bar = ProgressBar::new_spinner().with_style(style);
             bar.enable_steady_tick(Duration::from_millis(120));
             bar

@@ -8,11 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use stanch_agent::executor::HostExecutor;
+use stanch_agent::executor::{ExecutorError, HostExecutor};
 use stanch_model::order::{Hello, Progress, Receipt};
-use stanch_model::sign::Signed;
+use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_runner::{Batch, Link, LinkError, Shutdown};
-use stanch_server::api::types::{Asset, Status};
+use stanch_server::api::types::{Accepted, Asset, Scan, Status};
 use stanch_server::gateway::{BlockingGateway, GatewayError};
 use stanch_server::{Config, Running, Server, StartError};
 
@@ -58,18 +58,26 @@ impl Session {
     }
 }
 
+/// How long facts may take to be read and judged; seconds on an idle machine.
+const FACTS: Duration = Duration::from_secs(300);
+
 /// Waits until this host's facts, read after the start, are judged.
 async fn first_facts(api: &Api, started: Timestamp) -> Result<(), Failure> {
     let began = Instant::now();
+    let _: Accepted = api.post("/scan", &Scan { refresh: false }).await?;
     loop {
         let assets: Vec<Asset> = api.get("/assets").await?;
         if assets.iter().any(|asset| asset.judged_at.is_some_and(|at| at >= started)) {
             return Ok(());
         }
-        if began.elapsed() > Duration::from_secs(60) {
+        if began.elapsed() > FACTS {
             let status: Status = api.get("/status").await?;
-            let waiting = status.waiting.first().map_or_else(|| "nothing says why".to_owned(), |one| one.on.clone());
-            return Err(Failure::new(format!("this host's facts did not come within a minute: {waiting}")));
+            let waiting = status
+                .waiting
+                .iter()
+                .find(|one| one.what.starts_with("facts"))
+                .map_or_else(|| "nothing says why".to_owned(), |one| one.on.clone());
+            return Err(Failure::new(format!("this host's facts did not come within five minutes: {waiting}")));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -90,10 +98,16 @@ impl Local {
         let server = Server::open(config).await.map_err(|error| not_started(error))?;
         let mut seed = [0; 32];
         entropy.fill(&mut seed).map_err(|error| Failure::new("no random bytes can be drawn").because(error))?;
-        let executor = open_executor(folder, &server, seed).await?;
-        let hello = executor.hello().map_err(|error| Failure::new("the executor's journal cannot be written").because(error))?;
+        let root = server.root_key();
+        let executor = open_executor(folder.clone(), root, seed).await?;
+        let reopen = move || HostExecutor::open(&folder, root, seed);
+        let hello = executor
+            .hello()
+            .map_err(|error| Failure::new("the executor's journal cannot be written").because(error))?;
         server.gateway().register(&hello).await.map_err(|error| {
-            Failure::new("the executor is not let in").because(error).hint("a person must look: the executor's folder was copied, or put back from a backup")
+            Failure::new("the executor is not let in")
+                .because(error)
+                .hint("look with: stanch executors list; let it back in with: stanch executors trust")
         })?;
         let running = server.start().await.map_err(|error| not_started(error))?;
         let link = InProcess(running.gateway().blocking());
@@ -101,11 +115,7 @@ impl Local {
         let asked = shutdown.clone();
         let thread = std::thread::Builder::new()
             .name("executor".to_owned())
-            .spawn(move || {
-                if let Err(error) = executor.serve(&link, &asked) {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the executor ended; nothing more is changed until the next start");
-                }
-            })
+            .spawn(move || keep_serving(executor, &reopen, &link, &asked))
             .map_err(|error| Failure::new("the executor's thread could not be started").because(error))?;
         Ok(Self { server: running, shutdown, executor: thread })
     }
@@ -124,9 +134,37 @@ impl Local {
     }
 }
 
+/// Between two attempts to open an executor whose journal failed, on a full disk say.
+const REOPEN: Duration = Duration::from_secs(15);
+
+/// Serves until asked to stop. When the journal fails nothing may start any more; it is opened again until that works.
+fn keep_serving(
+    mut executor: HostExecutor,
+    reopen: &dyn Fn() -> Result<HostExecutor, ExecutorError>,
+    link: &InProcess,
+    asked: &Shutdown,
+) {
+    loop {
+        let Err(error) = executor.serve(link, asked) else { return };
+        tracing::error!(error = &error as &dyn std::error::Error, "the executor stopped; it is opened again");
+        // Its lock on the folder goes with it.
+        drop(executor);
+        executor = loop {
+            if asked.wait(REOPEN) {
+                return;
+            }
+            match reopen() {
+                Ok(again) => break again,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the executor cannot be opened yet");
+                }
+            }
+        };
+    }
+}
+
 /// Reading the host blocks.
-async fn open_executor(folder: PathBuf, server: &Server, seed: [u8; 32]) -> Result<HostExecutor, Failure> {
-    let root = server.root_key();
+async fn open_executor(folder: PathBuf, root: VerifyingKey, seed: [u8; 32]) -> Result<HostExecutor, Failure> {
     tokio::task::spawn_blocking(move || HostExecutor::open(&folder, root, seed))
         .await
         .map_err(|error| Failure::new("the executor could not be opened").because(error))?

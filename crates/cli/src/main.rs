@@ -58,9 +58,9 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         Command::Man { dir } => {
-            std::fs::create_dir_all(&dir)
-                .and_then(|()| clap_mangen::generate_to(Arguments::command(), &dir))
-                .map_err(|error| Failure::new(format!("the man pages could not be written to {}", dir.display())).because(error))?;
+            std::fs::create_dir_all(&dir).and_then(|()| clap_mangen::generate_to(Arguments::command(), &dir)).map_err(
+                |error| Failure::new(format!("the man pages could not be written to {}", dir.display())).because(error),
+            )?;
             Ok(Exit::Done)
         }
         Command::Audit(Audit::Verify { file: Some(file), checkpoint, key }) => {
@@ -97,6 +97,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
         Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
+        Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
         Command::Audit(wanted) => commands::audit::run(api, output, wanted).await,
         Command::SignIn => commands::sign_in::run(api, output).await,

@@ -36,7 +36,8 @@ pub(crate) fn verify_file(
     key: Option<&str>,
 ) -> Result<Exit, Failure> {
     let trust = trust(checkpoint, key)?;
-    let opened = File::open(file).map_err(|error| Failure::new(format!("{} cannot be opened", file.display())).because(error))?;
+    let opened = File::open(file)
+        .map_err(|error| Failure::new(format!("{} cannot be opened", file.display())).because(error))?;
     judge(output, BufReader::new(opened), &trust)
 }
 
@@ -92,7 +93,10 @@ fn good(output: &Output, report: &Report) -> Result<(), Failure> {
         }))?;
         return Ok(());
     }
-    output.line(&output.paint(Tone::Good, &format!("The record verifies: {} entries, {} checkpoints.", report.entries, report.checkpoints)))?;
+    output.line(&output.paint(
+        Tone::Good,
+        &format!("The record verifies: {} entries, {} checkpoints.", report.entries, report.checkpoints),
+    ))?;
     output.line(&format!("log   {}", report.origin))?;
     output.line(&format!("key   {}", report.key))?;
     output.line(&format!("root  {}", report.root))?;
@@ -108,7 +112,8 @@ async fn export(api: &Api, output: &Output, file: Option<&Path>) -> Result<Exit,
     let mut answer = api.stream("/ledger/export").await?;
     let mut sink: Box<dyn std::io::Write> = match file {
         Some(path) => Box::new(
-            File::create(path).map_err(|error| Failure::new(format!("{} cannot be written", path.display())).because(error))?,
+            File::create(path)
+                .map_err(|error| Failure::new(format!("{} cannot be written", path.display())).because(error))?,
         ),
         None => Box::new(std::io::stdout().lock()),
     };

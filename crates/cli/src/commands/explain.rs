@@ -1,5 +1,7 @@
 //! `explain`: why something is what it is, in words.
 
+use std::collections::BTreeSet;
+
 use stanch_server::api::types::{Finding, Item, ItemDetail, RemediationDetail};
 
 use super::{findings, fix};
@@ -80,22 +82,38 @@ fn item(output: &Output, detail: &ItemDetail) -> Result<(), Failure> {
     }
     let item: &Item = &detail.item;
     output.line(&output.paint(Tone::Strong, &format!("{}  on {}", plain(&item.name), plain(&item.asset_name))))?;
-    output.line(&format!("priority  {} (coordinator: {}; deadline: {})", word(&item.deployer), word(&item.coordinator), word(&item.bod)))?;
+    output.line(&format!(
+        "priority  {} (coordinator: {}; deadline: {})",
+        word(&item.deployer),
+        word(&item.coordinator),
+        word(&item.bod)
+    ))?;
     output.line(&format!("because   {}", plain(&item.reason)))?;
     output.line(&format!("exposure  {}", plain(detail.exposure.as_deref().unwrap_or("unknown"))))?;
-    output.line(&format!("tier      {}", detail.tier.map_or_else(|| "unknown, counted as 1".to_owned(), |tier| tier.to_string())))?;
+    output.line(&format!(
+        "tier      {}",
+        detail.tier.map_or_else(|| "unknown, counted as 1".to_owned(), |tier| tier.to_string())
+    ))?;
     output.line(&format!("decision  {}: {}", item.mode, plain(&item.decision)))?;
     output.line(&format!("action    {}", item.action.as_deref().unwrap_or("none: a person's work")))?;
     if let Some(suppressed) = &item.suppressed {
-        output.line(&format!("left out  {} (since {})", plain(&suppressed.reason), suppressed.since.strftime("%Y-%m-%d")))?;
+        output.line(&format!(
+            "left out  {} (since {})",
+            plain(&suppressed.reason),
+            suppressed.since.strftime("%Y-%m-%d")
+        ))?;
     }
     let mut table = output.table(&["ID", "PRIORITY", "KEV", "EPSS", "CVSS", "WHY"]);
-    for member in &detail.members {
+    // One id shows up once for each binary package; a person reads it once.
+    let mut seen = BTreeSet::new();
+    for member in detail.members.iter().filter(|member| seen.insert(member.id.as_str())) {
         table.add_row([
             plain(&member.id),
             word(&member.deployer),
             member.kev_added.clone().unwrap_or_else(|| "-".to_owned()),
-            member.epss_e5.map_or_else(|| "unknown".to_owned(), |score| format!("{}.{:05}", score / 100_000, score % 100_000)),
+            member
+                .epss_e5
+                .map_or_else(|| "unknown".to_owned(), |score| format!("{}.{:05}", score / 100_000, score % 100_000)),
             if member.cvss.is_empty() { "unknown".to_owned() } else { plain(&member.cvss.join(", ")) },
             plain(&member.reason),
         ]);

@@ -29,7 +29,9 @@ async fn judge(api: &Api, output: &Output, name: &str, accept: bool) -> Result<E
     let feeds: Vec<Feed> = api.get("/feeds").await?;
     let pending = feeds.iter().find(|feed| feed.name == name).and_then(|feed| feed.pending.as_ref());
     let Some(pending) = pending else {
-        return Err(Failure::refused(format!("no newer {} waits for a person", plain(name))).hint("see: stanch feeds list"));
+        return Err(
+            Failure::refused(format!("no newer {} waits for a person", plain(name))).hint("see: stanch feeds list")
+        );
     };
     let word = JudgeFeed { name: name.to_owned(), digest: pending.digest.clone(), accept };
     let feeds: Vec<Feed> = api.post("/feeds/judge", &word).await?;
@@ -52,7 +54,10 @@ fn list(output: &Output, feeds: &[Feed]) -> Result<Exit, Failure> {
             (false, false) => output.paint(Tone::Good, "fresh"),
         };
         if let Some(pending) = &feed.pending {
-            state.push_str(&format!("; a newer one would change {} of {} verdicts and waits: stanch feeds accept {}", pending.changed, pending.of, feed.name));
+            state.push_str(&format!(
+                "; a newer one would change {} of {} verdicts and waits: stanch feeds accept {}",
+                pending.changed, pending.of, feed.name
+            ));
         }
         if let Some(error) = &feed.error {
             state.push_str(&format!("; last refresh failed: {}", plain(error)));

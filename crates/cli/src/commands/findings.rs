@@ -18,19 +18,37 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: &Findings) -> Result
     if wanted.all || wanted.closed || wanted.detector.is_some() {
         let found = all(api, wanted).await?;
         return print(output, &found, || {
-            findings_table(output, found.iter().map(|one| {
-                (one.detector.as_str(), one.advisory.as_str(), one.binary.as_str(), one.version.as_str(), one.fixed_version.as_deref(), one.verdict.as_str())
-            }))
+            findings_table(
+                output,
+                found.iter().map(|one| {
+                    (
+                        one.detector.as_str(),
+                        one.advisory.as_str(),
+                        one.binary.as_str(),
+                        one.version.as_str(),
+                        one.fixed_version.as_deref(),
+                        one.verdict.as_str(),
+                    )
+                }),
+            )
         });
     }
     let items = items(api).await?;
     let exit = print(output, &items, || items_table(output, items.iter().map(row)))?;
     let suppressed = items.iter().filter(|item| item.suppressed.is_some()).count();
-    output.say(&format!("{} work items{}.", items.len(), if suppressed > 0 { format!(", {suppressed} suppressed after an undo") } else { String::new() }));
+    output.say(&format!(
+        "{} work items{}.",
+        items.len(),
+        if suppressed > 0 { format!(", {suppressed} suppressed after an undo") } else { String::new() }
+    ));
     Ok(exit)
 }
 
-fn print<T: Serialize>(output: &Output, all: &[T], table: impl FnOnce() -> std::io::Result<()>) -> Result<Exit, Failure> {
+fn print<T: Serialize>(
+    output: &Output,
+    all: &[T],
+    table: impl FnOnce() -> std::io::Result<()>,
+) -> Result<Exit, Failure> {
     if output.json {
         for one in all {
             output.object(one)?;
@@ -137,7 +155,8 @@ pub(crate) async fn refresh(api: &Api, output: &Output, indexes: bool) -> Result
     let waited = std::time::Instant::now();
     while newest().await? <= before {
         if waited.elapsed() > Duration::from_secs(600) {
-            return Err(Failure::new("no new facts came within ten minutes").hint("is the executor connected? see: stanch findings"));
+            return Err(Failure::new("no new facts came within ten minutes")
+                .hint("is the executor connected? see: stanch findings"));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

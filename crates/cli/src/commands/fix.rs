@@ -15,7 +15,8 @@ use crate::output::{Output, Tone, plain};
 
 /// States in which a person reads the plan.
 fn is_planned(detail: &RemediationDetail) -> bool {
-    detail.remediation.over || matches!(detail.remediation.state.as_str(), "awaiting_approval" | "needs_operator" | "suggested")
+    detail.remediation.over
+        || matches!(detail.remediation.state.as_str(), "awaiting_approval" | "needs_operator" | "suggested")
 }
 
 /// States in which a fix has ended, well or not.
@@ -42,16 +43,15 @@ pub(crate) async fn fix(api: &Api, output: &Output, fix: &Fix) -> Result<Exit, F
     if fix.refresh {
         findings::refresh(api, output, true).await?;
     }
-    if let Some(hash) = &fix.plan
-        && fix.select.items.is_empty()
-        && !fix.select.all
-    {
-        let remediations: Vec<Remediation> = api.get("/remediations?state=awaiting_approval").await?;
-        let Some(found) = remediations.into_iter().find(|one| one.plan.as_deref().is_some_and(|plan| plan.starts_with(hash.as_str()))) else {
-            return Err(Failure::refused(format!("no plan {hash} waits for approval")).hint("make one with: stanch plan"));
-        };
-        let plan = found.plan.clone().unwrap_or_default();
-        return approve(api, output, &found.id, &plan).await;
+    if let Some(hash) = &fix.plan {
+        let detail = waiting(api, hash).await?;
+        show(output, &detail)?;
+        let whole = waiting_plan(&detail).unwrap_or_default();
+        if !fix.yes && !confirm("Apply this plan?")? {
+            output.say("Nothing was changed; the plan still waits.");
+            return Ok(Exit::Done);
+        }
+        return approve(api, output, &detail.remediation.id, &whole).await;
     }
     let Some(detail) = ask(api, output, &fix.select).await? else { return Ok(Exit::Done) };
     show(output, &detail)?;
@@ -63,18 +63,27 @@ pub(crate) async fn fix(api: &Api, output: &Output, fix: &Fix) -> Result<Exit, F
         output.say("Dry run: nothing was changed.");
         return Ok(Exit::Done);
     }
-    if let Some(expected) = &fix.plan
-        && !hash.starts_with(expected.as_str())
-    {
-        dismiss(api, &id, "another plan was expected").await?;
-        return Err(Failure::refused(format!("the plan is {hash} now, not {expected}")).hint("read the new plan, then approve it"));
-    }
     if !fix.yes && !confirm("Apply this plan?")? {
         dismiss(api, &id, "not confirmed").await?;
         output.say("Nothing was changed.");
         return Ok(Exit::Done);
     }
     approve(api, output, &id, &hash).await
+}
+
+/// The remediation whose plan has this hash and waits to be approved.
+async fn waiting(api: &Api, hash: &str) -> Result<RemediationDetail, Failure> {
+    let waiting: Vec<Remediation> = api.get("/remediations?state=awaiting_approval").await?;
+    let mut matching = waiting.into_iter().filter(|one| one.plan.as_deref().is_some_and(|plan| plan.starts_with(hash)));
+    match (matching.next(), matching.next()) {
+        (Some(one), None) => api.get(&format!("/remediations/{}", one.id)).await,
+        (None, _) => {
+            Err(Failure::refused(format!("no plan {hash} waits for approval")).hint("make one with: stanch plan"))
+        }
+        (Some(_), Some(_)) => {
+            Err(Failure::refused(format!("more than one plan begins with {hash}")).hint("type more of it"))
+        }
+    }
 }
 
 /// Asks the server for a plan; `None` when there is nothing to do.
@@ -105,7 +114,9 @@ async fn ask(api: &Api, output: &Output, select: &Select) -> Result<Option<Remed
 
 /// The hash of the plan that waits to be approved.
 fn waiting_plan(detail: &RemediationDetail) -> Option<String> {
-    (detail.remediation.state == "awaiting_approval").then(|| detail.plan.as_ref().map(|plan| plan.hash.clone())).flatten()
+    (detail.remediation.state == "awaiting_approval")
+        .then(|| detail.plan.as_ref().map(|plan| plan.hash.clone()))
+        .flatten()
 }
 
 async fn dismiss(api: &Api, id: &str, reason: &str) -> Result<(), Failure> {
@@ -118,11 +129,12 @@ async fn approve(api: &Api, output: &Output, id: &str, hash: &str) -> Result<Exi
     let _: Remediation =
         api.post(&format!("/remediations/{id}/approve"), &Approve { plan_hash: hash.to_owned() }).await?;
     let detail = Follow::new(api, output).until(id, is_settled).await?;
-    outcome(output, &detail)
+    outcome(output, &detail, "closed")
 }
 
-/// Tells how it ended, with the proof.
-pub(crate) fn outcome(output: &Output, detail: &RemediationDetail) -> Result<Exit, Failure> {
+/// Tells how it ended, with the proof. `wanted` is the state that counts as done besides the obvious ones: a partial
+/// undo is what was asked for, a partial fix is not.
+pub(crate) fn outcome(output: &Output, detail: &RemediationDetail, wanted: &str) -> Result<Exit, Failure> {
     if output.json {
         output.object(detail)?;
     }
@@ -143,7 +155,11 @@ pub(crate) fn outcome(output: &Output, detail: &RemediationDetail) -> Result<Exi
                 }
             }
             for change in report.changes.iter().filter(|change| change.note.is_some()) {
-                output.say(&format!("       {}: {}", plain(&change.subject), plain(change.note.as_deref().unwrap_or_default())));
+                output.say(&format!(
+                    "       {}: {}",
+                    plain(&change.subject),
+                    plain(change.note.as_deref().unwrap_or_default())
+                ));
             }
         }
     }
@@ -151,8 +167,8 @@ pub(crate) fn outcome(output: &Output, detail: &RemediationDetail) -> Result<Exi
     let one = &detail.remediation;
     let state = one.state.replace('_', " ");
     let (exit, tone) = match one.state.as_str() {
-        "closed" | "awaiting_confirmation" | "rolled_back" | "resolved_elsewhere" => (Exit::Done, Tone::Good),
-        "partially_remediated" => (Exit::Done, Tone::Warn),
+        state if state == wanted => (Exit::Done, Tone::Good),
+        "awaiting_confirmation" | "resolved_elsewhere" => (Exit::Done, Tone::Good),
         "dismissed" | "rejected" | "cancelled" | "expired" | "superseded" => (Exit::Refused, Tone::Warn),
         _ => (Exit::NotProven, Tone::Bad),
     };
@@ -177,7 +193,11 @@ fn show(output: &Output, detail: &RemediationDetail) -> Result<(), Failure> {
     }
     left_out(output, &detail.left_out);
     if detail.remediation.state != "awaiting_approval" {
-        output.say(&format!("{}: {}", detail.remediation.state.replace('_', " "), plain(detail.remediation.waiting_on.as_deref().unwrap_or(&detail.remediation.reason))));
+        output.say(&format!(
+            "{}: {}",
+            detail.remediation.state.replace('_', " "),
+            plain(detail.remediation.waiting_on.as_deref().unwrap_or(&detail.remediation.reason))
+        ));
     }
     Ok(())
 }
@@ -186,7 +206,9 @@ fn show(output: &Output, detail: &RemediationDetail) -> Result<(), Failure> {
 pub(crate) fn difference(output: &Output, plan: &Plan) -> Result<(), Failure> {
     for leaf in &plan.leaves {
         for (number, step) in leaf.steps.iter().enumerate() {
-            output.line(&output.paint(Tone::Strong, &format!("{}. {}  ({})", number + 1, step.action, character(step))))?;
+            output.line(
+                &output.paint(Tone::Strong, &format!("{}. {}  ({})", number + 1, step.action, character(step))),
+            )?;
             let mut table = output.table(&["", "WHAT", "NOW", "THEN", ""]);
             for change in &step.changes {
                 let mark = match (&change.before, &change.after) {
@@ -227,7 +249,8 @@ fn left_out(output: &Output, left_out: &[LeftOut]) {
 pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     use std::io::IsTerminal as _;
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::refused("a person must confirm, and there is no terminal to ask on").hint("pass --yes to go ahead without being asked"));
+        return Err(Failure::refused("a person must confirm, and there is no terminal to ask on")
+            .hint("pass --yes to go ahead without being asked"));
     }
     eprint!("{question} [y/N] ");
     std::io::stderr().flush().map_err(Failure::from)?;

@@ -1,6 +1,7 @@
 //! The commands that talk to a server, a file each.
 
 pub(crate) mod audit;
+pub(crate) mod executors;
 pub(crate) mod explain;
 pub(crate) mod feeds;
 pub(crate) mod findings;

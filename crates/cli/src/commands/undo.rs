@@ -13,7 +13,10 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
     let id = remediation(api, &undo.remediation).await?;
     let detail: RemediationDetail = api.get(&format!("/remediations/{id}")).await?;
     let Some(preview) = detail.undo.as_ref().filter(|preview| !preview.items.is_empty()) else {
-        return Err(Failure::refused(format!("{id} has nothing that can be taken back (it is {})", detail.remediation.state.replace('_', " "))));
+        return Err(Failure::refused(format!(
+            "{id} has nothing that can be taken back (it is {})",
+            detail.remediation.state.replace('_', " ")
+        )));
     };
     if undo.items.is_empty() {
         for line in &preview.lines {
@@ -35,7 +38,10 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
     };
     let _: Remediation = api.post(&format!("/remediations/{id}/undo"), &request).await?;
     let detail = Follow::new(api, output).until(&id, is_settled).await?;
-    outcome(output, &detail)
+    let wanted = if undo.items.is_empty() { "rolled_back" } else { "partially_remediated" };
+    // Undoing the last item that was left takes back the whole.
+    let wanted = if detail.remediation.state == "rolled_back" { "rolled_back" } else { wanted };
+    outcome(output, &detail, wanted)
 }
 
 /// The remediation meant: its id, an unambiguous beginning of it, or the last one that changed something.
@@ -44,14 +50,23 @@ async fn remediation(api: &Api, typed: &str) -> Result<String, Failure> {
     if typed == "last" {
         return all
             .into_iter()
-            .find(|one| matches!(one.state.as_str(), "closed" | "awaiting_confirmation" | "partially_remediated" | "needs_operator" | "verified"))
+            .find(|one| {
+                matches!(
+                    one.state.as_str(),
+                    "closed" | "awaiting_confirmation" | "partially_remediated" | "needs_operator" | "verified"
+                )
+            })
             .map(|one| one.id)
             .ok_or_else(|| Failure::refused("nothing has been done yet that could be taken back"));
     }
     let matching: Vec<&Remediation> = all.iter().filter(|one| one.id.starts_with(typed)).collect();
     match matching.as_slice() {
         [only] => Ok(only.id.clone()),
-        [] => Err(Failure::new(format!("there is no remediation `{}`", plain(typed))).hint("list them with: stanch history")),
-        many => Err(Failure::new(format!("`{}` could be any of {} remediations", plain(typed), many.len())).hint("type more of its id")),
+        [] => {
+            Err(Failure::new(format!("there is no remediation `{}`", plain(typed)))
+                .hint("list them with: stanch history"))
+        }
+        many => Err(Failure::new(format!("`{}` could be any of {} remediations", plain(typed), many.len()))
+            .hint("type more of its id")),
     }
 }

@@ -75,7 +75,8 @@ fn entries(report: &Report, id: &str, findings: &[&Finding]) -> Vec<Value> {
             })
             .into_iter()
             .collect();
-        let references: Vec<Value> = first.aliases.iter().map(|alias| json!({"id": alias, "source": {"name": "alias"}})).collect();
+        let references: Vec<Value> =
+            first.aliases.iter().map(|alias| json!({"id": alias, "source": {"name": "alias"}})).collect();
         entries.push(json!({
             "bom-ref": format!("{id}#{}", verdict.name()),
             "id": id,

@@ -42,7 +42,8 @@ fn host(root: Option<&Path>) -> Result<HostFacts, Failure> {
 }
 
 fn package_list(path: &Path, release: &str) -> Result<HostFacts, Failure> {
-    let os = facts::os::parse_release(release).map_err(|error| Failure::new("--release cannot be used").because(error))?;
+    let os =
+        facts::os::parse_release(release).map_err(|error| Failure::new("--release cannot be used").because(error))?;
     let bytes = file(path)?;
     facts::from_status(&bytes, os, &name(path)).map_err(|error| {
         let remedy = error.remedy();

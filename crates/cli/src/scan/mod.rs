@@ -45,8 +45,9 @@ pub(crate) fn knowledge(global: &Global, feeds: Option<&Path>) -> Result<Knowled
     let bad = |error: stanch_feeds::FeedError| Failure::new("the vulnerability data cannot be used").because(error);
     if let Some(folder) = feeds {
         if !folder.is_dir() {
-            return Err(Failure::new(format!("{} is not a folder", folder.display()))
-                .hint("--feeds wants a folder with osv/ECOSYSTEM/all.zip, and optionally kev/, epss/, vulnrichment/, vex/"));
+            return Err(Failure::new(format!("{} is not a folder", folder.display())).hint(
+                "--feeds wants a folder with osv/ECOSYSTEM/all.zip, and optionally kev/, epss/, vulnrichment/, vex/",
+            ));
         }
         return Knowledge::from_dir(folder, data::cache("feeds").as_deref()).map_err(bad);
     }
@@ -67,7 +68,9 @@ pub(crate) fn judge(inventory: Inventory, knowledge: &Knowledge, now: Timestamp)
     let verdict = match detection.verdict() {
         HostVerdict::Clean => "Clean: nothing known is open, on complete and fresh data.".to_owned(),
         HostVerdict::NotClean => "Not clean.".to_owned(),
-        HostVerdict::CannotSay(_) => "Nothing was found, but it cannot be called clean: see what is unknown.".to_owned(),
+        HostVerdict::CannotSay(_) => {
+            "Nothing was found, but it cannot be called clean: see what is unknown.".to_owned()
+        }
     };
     let feeds: Vec<_> = knowledge.feeds(now).into_iter().map(|feed| feed.meta.reference()).collect();
     let grouping = group(&facts.asset.id, &detection.findings);

@@ -11,8 +11,7 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
     let member = members.get(&finding.fingerprint);
     let cvss = member.and_then(|member| best_cvss(member));
     let class: u16 = finding.class.into();
-    let (status_id, status) =
-        if finding.verdict == Verdict::NotAffected { (3, "Suppressed") } else { (1, "New") };
+    let (status_id, status) = if finding.verdict == Verdict::NotAffected { (3, "Suppressed") } else { (1, "New") };
     let mut vulnerability = json!({
         "title": finding.reason,
         "affected_packages": [{

@@ -32,7 +32,11 @@ pub(crate) struct Report {
 impl Report {
     /// The assessment's reason for each finding that belongs to an item.
     pub(crate) fn members(&self) -> BTreeMap<&FindingId, &MemberReason> {
-        self.items.iter().flat_map(|(_, assessment)| &assessment.members).map(|member| (&member.finding, member)).collect()
+        self.items
+            .iter()
+            .flat_map(|(_, assessment)| &assessment.members)
+            .map(|member| (&member.finding, member))
+            .collect()
     }
 
     /// The package URL of a finding's binary package.

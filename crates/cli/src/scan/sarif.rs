@@ -21,7 +21,8 @@ pub(crate) fn document(report: &Report) -> Value {
                 "shortDescription": {"text": format!("{} in {}", finding.id, finding.package)},
                 "properties": {"tags": ["security", finding.detector.name()], "aliases": finding.aliases},
             });
-            if let (Some(score), Some(properties)) = (score, rule.get_mut("properties").and_then(Value::as_object_mut)) {
+            if let (Some(score), Some(properties)) = (score, rule.get_mut("properties").and_then(Value::as_object_mut))
+            {
                 properties.insert("security-severity".into(), format!("{}.{}", score / 10, score % 10).into());
             }
             rule

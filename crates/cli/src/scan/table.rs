@@ -131,12 +131,13 @@ fn priority(output: &Output, deployer: &str, bod: &str) -> String {
 fn change(item: &WorkItem, findings: &[&Finding]) -> String {
     match &item.subject {
         Subject::Service { .. } => "restart".to_owned(),
-        Subject::Reboot { .. } => findings
-            .first()
-            .map_or_else(|| "reboot".to_owned(), |finding| format!("reboot from {}", finding.version)),
+        Subject::Reboot { .. } => {
+            findings.first().map_or_else(|| "reboot".to_owned(), |finding| format!("reboot from {}", finding.version))
+        }
         Subject::Support { .. } => "a person's work".to_owned(),
         _ => {
-            let newest = findings.iter().filter_map(|finding| finding.fixed_version.as_deref()).max_by(|a, b| newer(a, b));
+            let newest =
+                findings.iter().filter_map(|finding| finding.fixed_version.as_deref()).max_by(|a, b| newer(a, b));
             let from = findings.first().map_or("?", |finding| finding.version.as_str());
             match newest {
                 Some(to) if findings.iter().any(|finding| finding.verdict == Verdict::Held) => {
@@ -207,7 +208,10 @@ pub(crate) fn summary(output: &Output, report: &Report) {
         output.say(&format!("Note: {}", plain(note)));
     }
     if let Some((item, _)) = report.items.first() {
-        output.say(&format!("Next: stanch plan {0}    shows what a fix would change; stanch fix {0} does it.", item.subject.name()));
+        output.say(&format!(
+            "Next: stanch plan {0}    shows what a fix would change; stanch fix {0} does it.",
+            item.subject.name()
+        ));
     }
 }
 

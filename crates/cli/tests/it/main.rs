@@ -1,0 +1,7 @@
+//! The program as people use it.
+
+mod help;
+mod pages;
+mod program;
+mod record;
+mod scan;

@@ -1,0 +1,57 @@
+//! `stanch audit`: the record of a real data folder, checked by the program and broken by hand.
+
+use crate::program::Home;
+
+#[test]
+fn an_export_verifies_and_every_tampering_is_found() {
+    let home = Home::new();
+    let export = home.path().join("record");
+    let path = export.to_str().unwrap();
+    let run = home.run(&["audit", "export", path]);
+    assert_eq!(run.code, 0, "{}", run.err);
+
+    let run = home.run(&["audit", "verify", path, "--json"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let report: serde_json::Value = serde_json::from_str(run.out.trim()).unwrap();
+    assert_eq!(report["good"], true);
+    assert!(report["entries"].as_u64().unwrap() > 0);
+
+    let whole = std::fs::read(&export).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 12) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&export, &flipped).unwrap();
+        assert_eq!(home.run(&["audit", "verify", path]).code, 1, "byte {at}");
+    }
+
+    // Cut after a checkpoint, the export agrees with itself; only what was kept elsewhere tells.
+    let text = String::from_utf8(whole).unwrap();
+    let signed: Vec<&str> = text.lines().filter(|line| line.starts_with(r#"{"checkpoint""#)).collect();
+    let kept = home.path().join("kept");
+    std::fs::write(&kept, note(signed.last().unwrap())).unwrap();
+    let outside = ["audit", "verify", path, "--checkpoint", kept.to_str().unwrap()];
+    std::fs::write(&export, &text).unwrap();
+    assert_eq!(home.run(&outside).code, 0);
+    if let [first, .., _] = signed.as_slice() {
+        let end = text.find(first).unwrap() + first.len() + 1;
+        std::fs::write(&export, &text[..end]).unwrap();
+        assert_eq!(home.run(&["audit", "verify", path]).code, 0);
+        assert_eq!(home.run(&outside).code, 1);
+    }
+}
+
+/// The text of a checkpoint as an export carries it.
+fn note(line: &str) -> String {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["checkpoint"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_person_is_asked_before_anything_is_changed() {
+    let home = Home::new();
+    let run = home.run(&["undo", "last"]);
+    assert_eq!(run.code, 5, "{}", run.err);
+    let run = home.run(&["fix", "no-such-thing-as-this"]);
+    assert_eq!(run.code, 1, "{}", run.err);
+    assert!(run.err.contains("hint:"), "{}", run.err);
+}
