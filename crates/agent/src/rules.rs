@@ -112,6 +112,14 @@ pub enum RulesError {
         /// The file.
         path: PathBuf,
     },
+    /// It is somebody's who is neither root nor who runs this.
+    #[error("the executor's rules {} belong to user {uid} and not to root", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
     /// It is not what it should be.
     #[error("the executor's rules {}, line {line}: {message}", path.display())]
     Content {
@@ -171,9 +179,9 @@ impl Rules {
     /// Reads the rules of this host; without a file the defaults hold.
     ///
     /// # Errors
-    /// When the file cannot be read or understood, or others could write it.
+    /// When the file cannot be read or understood, or others than root and who runs this could write it.
     pub fn load(path: &Path) -> Result<Self, RulesError> {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
         let read = |source| RulesError::Read { path: path.to_owned(), source };
         let about = match fs::metadata(path) {
             Ok(about) => about,
@@ -184,6 +192,9 @@ impl Rules {
         };
         if about.permissions().mode() & 0o022 != 0 {
             return Err(RulesError::Exposed { path: path.to_owned() });
+        }
+        if about.uid() != 0 && about.uid() != rustix::process::geteuid().as_raw() {
+            return Err(RulesError::Foreign { path: path.to_owned(), uid: about.uid() });
         }
         if about.len() > MOST_BYTES {
             return Err(RulesError::Content {
@@ -420,5 +431,20 @@ timeout_seconds = 10
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(rules.current().unwrap_err().to_string().contains("others"));
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_no_rule_of_this_host() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        if !stanch_testkit::root_or_skip().unwrap() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("executor.toml");
+        fs::write(&path, "reboot = true\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Rules::load(&path).unwrap().reboot);
+        chown(&path, Some(65534), None).unwrap();
+        assert!(Rules::load(&path).unwrap_err().to_string().contains("65534"));
     }
 }

@@ -4,6 +4,8 @@
 //! [`stanch_action::Action`].
 
 mod command;
+#[cfg(test)]
+mod doubles;
 pub mod package;
 pub mod reboot;
 pub mod service;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,15 +15,18 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stanch_action::{ActionError, Applied, Checkpoint, Run};
 use stanch_model::plan::{Change, PlannedStep, Reversibility};
+use stanch_model::version::DebVersion;
 
 use super::apt::{self, Leave};
 use super::capture::{self, Captured, Deb, Wanted};
 use super::dpkg::{self, Database};
 use super::params::{Params, Planned};
 use super::projection::{self, Projection};
+use super::simulation::Simulation;
 use super::{Key, NAME, PackageUpgrade, failed, point};
 use crate::actions::command::{Invocation, Output};
 use crate::actions::{log, now, reach, read_params};
+use crate::rules::Rules;
 
 /// Locks that package managers hold while they work.
 const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
@@ -178,7 +182,7 @@ impl PackageUpgrade {
         self.fix_broken(params, &complaint, run)
     }
 
-    /// `apt-get -f install`, unless it would remove something.
+    /// `apt-get -f install`, unless it would remove something or bring what is not of this plan, or not captured yet.
     fn fix_broken(&self, params: &Params, complaint: &str, run: &mut dyn Run) -> Result<(), ActionError> {
         let hint = "repair it by hand: `dpkg --audit`, `apt-get -f install`";
         let native = self.database()?.native;
@@ -199,7 +203,18 @@ impl PackageUpgrade {
                 ))
                 .with_hint(hint));
             }
-            Ok(_) => {}
+            Ok(simulation) => {
+                let captured = reached(run.reached(), point::CAPTURED);
+                let planned: &[Planned] = if captured { &params.packages } else { &[] };
+                let strange = strangers(&simulation, planned, &self.rules.current()?);
+                if !strange.is_empty() {
+                    return Err(ActionError::failed(format!(
+                        "repairing the host's packages would change what this plan does not: {}",
+                        strange.join(", ")
+                    ))
+                    .with_hint(hint));
+                }
+            }
         }
         let fix = apt::change(Leave::Upgrade, params.lock_timeout_seconds, "install", &arguments, log(run)?);
         let output = self.change("apt-get -f install", &fix, run)?;
@@ -257,10 +272,7 @@ impl PackageUpgrade {
             let name = capture::file_name(&deb.package, &deb.version);
             let target = self.cache.join(&name);
             if !target.exists() {
-                let part = self.cache.join(format!("partial/{name}.stanch"));
-                fs::copy(vault.join(&deb.file), &part)
-                    .and_then(|_| fs::set_permissions(&part, Permissions::from_mode(0o644)))
-                    .and_then(|()| fs::rename(&part, &target))
+                lay(&vault.join(&deb.file), &target)
                     .map_err(|e| ActionError::caused("cannot put a package into apt's cache", e))?;
             }
         }
@@ -379,6 +391,36 @@ fn expect(step: &PlannedStep, params: &Params, now: &Projection) -> Result<(), A
     })
 }
 
+/// What apt would bring that is not among these, or that the rules deny.
+fn strangers(simulation: &Simulation, planned: &[Planned], rules: &Rules) -> Vec<String> {
+    let fits = |key: &Key, to: &DebVersion| {
+        planned.iter().any(|package| {
+            package.key() == *key
+                && package.to == *to
+                && !rules.denies_package(&package.name)
+                && !rules.denies_package(&package.source)
+        })
+    };
+    simulation
+        .installs
+        .iter()
+        .filter(|(key, install)| !fits(key, &install.to))
+        .map(|(key, install)| format!("{key} {}", install.to))
+        .take(10)
+        .collect()
+}
+
+/// Lays a file at its place in apt's cache, whole or not at all. Some images come without the cache's folders.
+fn lay(from: &Path, target: &Path) -> io::Result<()> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let part = target.with_extension("stanch");
+    fs::copy(from, &part)?;
+    fs::set_permissions(&part, Permissions::from_mode(0o644))?;
+    fs::rename(&part, target)
+}
+
 fn taken(lock: &Path) -> bool {
     // Opened for writing because a lock for writing asks for that; it is let go at once.
     let Ok(file) = File::options().read(true).write(true).open(lock) else { return false };
@@ -401,4 +443,74 @@ pub(super) fn versions_changed(params: &Params, before: &Projection, now: &Proje
             (was != is).then_some(Change { subject: name, before: was, after: is, note: None })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::actions::doubles::{Notes, Table};
+    use crate::actions::package::params::Conffiles;
+
+    fn planned(name: &str, from: Option<&str>, to: &str) -> Planned {
+        Planned {
+            name: name.to_owned(),
+            arch: "amd64".to_owned(),
+            from: from.map(|version| version.parse().unwrap()),
+            to: to.parse().unwrap(),
+            source: format!("{name}-src"),
+            items: Vec::new(),
+            new: from.is_none(),
+            sha256: None,
+        }
+    }
+
+    fn params(packages: Vec<Planned>) -> Params {
+        Params { packages, conffiles: Conffiles::Keep, lock_timeout_seconds: 1, before: Projection::default() }
+    }
+
+    /// Lets apt's repair bring this line and gives what was changed, or why it was not.
+    fn repair(line: &str, rules: &str, captured: bool) -> Result<Vec<String>, String> {
+        let host =
+            Arc::new(Table::new(&[("print-architecture", "amd64"), ("-s -f install", line), ("install -f", line)]));
+        let rules = Rules::parse(rules).unwrap();
+        let action = PackageUpgrade::new(Arc::clone(&host) as Arc<dyn crate::actions::Programs>, rules);
+        let mut run = Notes::new();
+        if captured {
+            run.checkpoint(point::CAPTURED, json!({})).unwrap();
+        }
+        let done = action.fix_broken(&params(vec![planned("a", Some("1"), "2")]), "", &mut run);
+        let changed = host.changed.lock().unwrap().clone();
+        match done {
+            Ok(()) => Ok(changed),
+            Err(error) => {
+                assert!(changed.is_empty(), "{changed:?}");
+                assert!(matches!(&error, ActionError::Failed { hint: Some(hint), .. } if hint.contains("by hand")));
+                Err(error.to_string())
+            }
+        }
+    }
+
+    #[test]
+    fn a_repair_brings_nothing_that_nobody_approved() {
+        assert_eq!(repair("Conf a (1 x [amd64])\n", "", false).unwrap().len(), 1, "configuring alone is a repair");
+        assert!(repair("Inst b [1] (2 x [amd64])\n", "", true).unwrap_err().contains("b:amd64 2"));
+        assert!(repair("Inst a [1] (3 x [amd64])\n", "", true).unwrap_err().contains("a:amd64 3"), "another version");
+        assert_eq!(repair("Inst a [1] (2 x [amd64])\n", "", true).unwrap().len(), 1);
+        assert!(repair("Inst a [1] (2 x [amd64])\n", "", false).unwrap_err().contains("a:amd64 2"), "not captured yet");
+        let denied = repair("Inst a [1] (2 x [amd64])\n", "[deny]\npackages = [\"a-src\"]\n", true);
+        assert!(denied.unwrap_err().contains("a:amd64 2"));
+    }
+
+    #[test]
+    fn a_package_finds_its_place_in_a_cache_that_was_emptied_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let deb = folder.path().join("new.deb");
+        fs::write(&deb, "deb").unwrap();
+        let target = folder.path().join("apt/archives/x_2%3a1_all.deb");
+        lay(&deb, &target).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "deb");
+        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
 }

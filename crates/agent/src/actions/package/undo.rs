@@ -52,7 +52,8 @@ impl PackageUpgrade {
         if items.is_empty() {
             return Err(ActionError::BadParameters { message: "undo of no items: name those to take back".to_owned() });
         }
-        self.permit(params, false)?;
+        // Going back is allowed whatever `actions` and `hours` say; rules that cannot be read stop it before it begins.
+        self.rules.current()?;
         let captured: Option<Captured> = state(run.applied(), point::CAPTURED)?;
         // Before that point the step had changed nothing of its own.
         let Some(captured) = captured else {
@@ -451,7 +452,18 @@ fn beyond(scope: &Scope, simulation: &Simulation, removable: &[Key], native: &st
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use stanch_model::canonical::Digest;
+
     use super::*;
+    use crate::actions::doubles::{Notes, Table};
+    use crate::actions::package::params::Conffiles;
+    use crate::rules::Rules;
+
+    fn params(packages: Vec<Planned>) -> Params {
+        Params { packages, conffiles: Conffiles::Keep, lock_timeout_seconds: 1, before: Projection::default() }
+    }
 
     fn planned(name: &str, from: Option<&str>) -> Planned {
         Planned {
@@ -464,6 +476,25 @@ mod tests {
             new: from.is_none(),
             sha256: None,
         }
+    }
+
+    #[test]
+    fn a_way_back_is_open_when_the_owner_no_longer_allows_upgrades() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("executor.toml");
+        fs::write(&path, "actions = [\"service.restart\"]\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let rules = Rules::load(&path).unwrap();
+        assert!(rules.permit(super::super::NAME, crate::actions::now(), false).is_err());
+        let params = params(vec![planned("a", Some("1"))]);
+        let undo = |rules| {
+            let action = PackageUpgrade::new(Arc::new(Table::default()), rules);
+            action.undone(&params, &[ItemId::from_digest(&Digest::of_bytes(b"a"))], &mut Notes::new())
+        };
+        assert!(!undo(rules.clone()).unwrap().changed);
+        fs::write(&path, "actions = [\n").unwrap();
+        assert!(undo(rules).is_err(), "rules that cannot be read stop everything");
     }
 
     #[test]
