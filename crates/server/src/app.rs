@@ -49,6 +49,8 @@ pub(crate) struct Parts {
     assessed: Mutex<HashMap<AssetId, Timestamp>>,
     /// Somebody asked for newer feeds.
     feeds_wanted: std::sync::atomic::AtomicBool,
+    /// Items may be there that nobody has decided yet; so it is after a start.
+    decisions_wanted: std::sync::atomic::AtomicBool,
     /// When a folder of feeds was last read.
     feeds_read: Mutex<HashMap<String, Timestamp>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
@@ -90,6 +92,7 @@ impl App {
             progress: Mutex::default(),
             assessed: Mutex::default(),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
+            decisions_wanted: std::sync::atomic::AtomicBool::new(true),
             feeds_read: Mutex::default(),
             sealer: AsyncMutex::new(None),
             closing: OnceLock::new(),
@@ -175,6 +178,16 @@ impl App {
     /// Notes that they were.
     pub(crate) fn set_assessed(&self, asset: &AssetId, run: Timestamp) {
         lock(&self.assessed).insert(asset.clone(), run);
+    }
+
+    /// Items are there that nobody has decided yet.
+    pub(crate) fn want_decisions(&self) {
+        self.decisions_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Whether there may be; asked once.
+    pub(crate) fn decisions_wanted(&self) -> bool {
+        self.decisions_wanted.swap(false, std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Feeds are to be fetched before they are due.

@@ -46,6 +46,7 @@ impl From<TakeError> for Problem {
         match error {
             TakeError::Missing(id) => Self::not_found("remediation", id.as_str()),
             TakeError::NoPlan(_) => Self::conflict("no_plan", error.to_string()).hint("wait until it is planned"),
+            TakeError::Busy { .. } => Self::conflict("busy", error.to_string()).hint("ask again when that is over"),
             TakeError::Illegal(Illegal::OtherPlan { .. }) => Self::conflict("wrong_plan", error.to_string())
                 .hint("read the plan as it is now, and approve that hash"),
             TakeError::Illegal(_) => Self::conflict("wrong_state", error.to_string()),

@@ -1,7 +1,5 @@
 //! Findings to urgency: assesses every open item.
 
-use std::collections::BTreeMap;
-
 use stanch_engine::{AssessInput, Index, assess};
 use stanch_model::assessment::Enrichment;
 use stanch_model::finding::Finding;
@@ -16,29 +14,30 @@ use crate::bus::{Live, Stage};
 use crate::record::Detected;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    let rows = crate::view::open_rows(app).await?;
-    let mut by_asset: BTreeMap<AssetId, Vec<StoredItem>> = BTreeMap::new();
-    for row in rows {
-        by_asset.entry(row.item.asset.clone()).or_default().push(row);
-    }
     let mut changed = false;
-    for (asset, rows) in by_asset {
-        changed |= one(app, &asset, rows).await?;
+    for stored in app.store.assets(None, 1_000).await? {
+        changed |= one(app, &stored.asset.id).await?;
     }
     if changed {
+        app.want_decisions();
         app.bus.nudge(Stage::Decide);
         app.bus.tell(Live::of("items", "", "items were assessed"));
     }
     Ok(())
 }
 
-async fn one(app: &App, asset: &AssetId, rows: Vec<StoredItem>) -> Result<bool, PassError> {
+async fn one(app: &App, asset: &AssetId) -> Result<bool, PassError> {
     let Some(detected) = app.store.setting(&Detected::key(asset)).await? else { return Ok(false) };
     let Ok(detected) = serde_json::from_value::<Detected>(detected) else { return Ok(false) };
+    if app.assessed(asset, detected.at) {
+        return Ok(false);
+    }
     // Assessments older than the last run of the detectors are out of date; all others are not.
+    let rows = crate::view::open_rows(app, Some(asset)).await?;
     let rows: Vec<StoredItem> =
         rows.into_iter().filter(|row| row.assessment.as_ref().is_none_or(|last| last.at < detected.at)).collect();
-    if rows.is_empty() || app.assessed(asset, detected.at) {
+    if rows.is_empty() {
+        app.set_assessed(asset, detected.at);
         return Ok(false);
     }
     let Some(stored) = app.store.asset(asset).await? else { return Ok(false) };

@@ -6,10 +6,22 @@ use stanch_store::{Transition, Write};
 
 use super::PassError;
 use crate::app::App;
+use crate::bus::Live;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    if !app.decisions_wanted() {
+        return Ok(());
+    }
+    let done = decide_all(app).await;
+    if done.is_err() {
+        app.want_decisions();
+    }
+    done
+}
+
+async fn decide_all(app: &App) -> Result<(), PassError> {
     let now = app.now();
-    let writes: Vec<Write> = crate::view::open_rows(app)
+    let writes: Vec<Write> = crate::view::open_rows(app, None)
         .await?
         .iter()
         .filter_map(|row| {
@@ -24,5 +36,6 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         return Ok(());
     }
     app.store.commit(Transition { writes, ..Transition::default() }).await?;
+    app.bus.tell(Live::of("items", "", "items were decided"));
     Ok(())
 }

@@ -23,6 +23,8 @@ use crate::error::chain;
 
 /// Stands for the publishers' own addresses.
 const PUBLISHED: &str = "published";
+/// Under this name a feed's row keeps the digest of the edition that a person refused.
+const THROWN_AWAY: &str = "thrown_away";
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let wanted = app.feeds_wanted();
@@ -173,6 +175,12 @@ async fn admit(app: &App, feed: Compiled, place: &str) -> Result<(), PassError> 
     row.tried_at = Some(now);
     row.at = now;
     row.error = None;
+    let known = row.validators.get(THROWN_AWAY).and_then(serde_json::Value::as_str);
+    if known == Some(feed.meta.source.to_string().as_str()) {
+        // A person said no to this very edition.
+        app.store.put(Write::PutFeed(row)).await?;
+        return Ok(());
+    }
     if change.admission() == Admission::AskPerson && !first {
         let pending = PendingFeed {
             changed: change.changed(),
@@ -289,7 +297,8 @@ pub(crate) async fn judge(app: &App, who: &str, word: &JudgeFeed) -> Result<(), 
     } else {
         let entry = NewEntry::new(app.now(), who, "feed_thrown_away")
             .with(serde_json::json!({ "feed": word.name, "digest": word.digest }));
-        let row = Feed { review: None, status: FeedStatus::Good, at: app.now(), ..row };
+        let validators = serde_json::json!({ THROWN_AWAY: word.digest });
+        let row = Feed { review: None, status: FeedStatus::Good, validators, at: app.now(), ..row };
         app.store.commit(Transition::new(entry).write(Write::PutFeed(row))).await?;
     }
     drop(std::fs::remove_file(&path));

@@ -79,13 +79,16 @@ async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Resu
 
 /// Runs the detectors on an asset when its facts or the feeds are others than last time.
 async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
-    let Some(facts) = app.store.facts(&asset.id).await? else { return Ok(()) };
+    let Some(read_at) = app.store.facts_at(&asset.id).await? else { return Ok(()) };
     let held = app.knowledge.held();
-    let last: Option<Detected> =
-        app.store.setting(&Detected::key(&asset.id)).await?.and_then(|value| serde_json::from_value(value).ok());
-    if last.is_some_and(|last| last.facts == facts.digest && last.knowledge == held.stamp) {
+    let last = app.store.setting(&Detected::key(&asset.id)).await?;
+    let last: Option<Detected> = last.and_then(|value| serde_json::from_value(value).ok());
+    // The store keeps microseconds, facts may be finer.
+    let same = |last: &Detected| last.facts_at.as_microsecond() == read_at.as_microsecond();
+    if last.is_some_and(|last| same(&last) && last.knowledge == held.stamp) {
         return Ok(());
     }
+    let Some(facts) = app.store.facts(&asset.id).await? else { return Ok(()) };
     let now = app.now();
     let (read, feeds) = (Arc::new(facts.facts), Arc::clone(&held.feeds));
     let detection: Detection = {

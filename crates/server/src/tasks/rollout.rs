@@ -37,6 +37,14 @@ pub(crate) enum TakeError {
     /// It has no plan yet.
     #[error("it is {0} and has no plan yet")]
     NoPlan(RemediationState),
+    /// Something else has the lane or the budget now: nothing was written.
+    #[error("{why}{}", by.as_ref().map(|by| format!(": {by} is at work there")).unwrap_or_default())]
+    Busy {
+        /// What is taken.
+        why: String,
+        /// Who has the lane.
+        by: Option<RemediationId>,
+    },
     /// It makes no sense now.
     #[error(transparent)]
     Illegal(#[from] Illegal),
@@ -145,6 +153,10 @@ async fn receipts(app: &App) -> Result<(), PassError> {
             }
             None => Ok(false),
         };
+        if let Err(TakeError::Busy { .. }) = taken {
+            // What follows from the answer cannot begin yet: it is taken up again in the next pass.
+            continue;
+        }
         // Whatever did not take the write along (nothing moved, or it made no sense) is handled all the same.
         if !quietly(taken)? {
             match app.store.put(handled()).await {
@@ -207,16 +219,35 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     transition.writes.extend(with);
     match app.store.commit(transition).await {
         Ok(_) => {}
-        // There is no room now: nothing was written, the task waits, and people see on what.
+        // There is no room now: nothing was written, and whoever asked decides what becomes of it.
         Err(error @ (CommitError::OverBudget { .. } | CommitError::LaneBusy { .. })) => {
-            app.waits(id.as_str(), error.to_string());
-            return Ok(false);
+            let by = match &error {
+                CommitError::LaneBusy { asset, .. } => at_work(app, id, asset).await?,
+                _ => None,
+            };
+            let busy = TakeError::Busy { why: error.to_string(), by };
+            // A person is answered; what goes on by itself waits, and people see on what.
+            if name.is_none() {
+                app.waits(id.as_str(), busy.to_string());
+            }
+            return Err(busy);
         }
         Err(error) => return Err(error.into()),
     }
     app.goes_on(id.as_str());
     change.tell();
     Ok(true)
+}
+
+/// The other remediation that has the lane of an asset.
+async fn at_work(app: &App, but: &RemediationId, asset: &str) -> Result<Option<RemediationId>, TakeError> {
+    let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
+    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let has_it = |row: &StoredRemediation| {
+        let rollout = Record::read(&row.body).rollout;
+        rollout.is_some_and(|it| it.tasks.iter().any(|task| task.asset.as_str() == asset && task.state.holds_lane()))
+    };
+    Ok(rows.into_iter().find(|row| row.id != *but && has_it(row)).map(|row| row.id))
 }
 
 /// Everything that a wait says, in one line.

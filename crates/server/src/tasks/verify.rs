@@ -100,7 +100,10 @@ async fn one(
     tracing::debug!(plan = %rollout.plan, task = %task.id, outcome = ?judgement.outcome, "judged");
     let event = Event::Judged { task: task.id.clone(), round: task.round, judgement: Box::new(judgement) };
     match take(app, remediation, "server", event, vec![kept]).await {
-        Ok(_) | Err(TakeError::Illegal(_) | TakeError::Missing(_) | TakeError::NoPlan(_)) => Ok(()),
+        // Where the lane is taken, the same is judged again in the next pass.
+        Ok(_) | Err(TakeError::Illegal(_) | TakeError::Missing(_) | TakeError::NoPlan(_) | TakeError::Busy { .. }) => {
+            Ok(())
+        }
         Err(TakeError::Pass(error)) => Err(error),
     }
 }

@@ -47,12 +47,12 @@ pub(crate) async fn items(app: &App, filter: &ItemFilter) -> Result<ItemList, Pr
 
 /// The rows of all open items, most urgent first.
 pub(crate) async fn open_items(app: &App) -> Result<Vec<StoredItem>, Problem> {
-    Ok(open_rows(app).await?)
+    Ok(open_rows(app, None).await?)
 }
 
 /// The same for reconcilers.
-pub(crate) async fn open_rows(app: &App) -> Result<Vec<StoredItem>, stanch_store::ReadError> {
-    let filter = Rows { open: Some(true), ..Rows::default() };
+pub(crate) async fn open_rows(app: &App, asset: Option<&AssetId>) -> Result<Vec<StoredItem>, stanch_store::ReadError> {
+    let filter = Rows { open: Some(true), asset: asset.cloned(), ..Rows::default() };
     let mut rows: Vec<StoredItem> = Vec::new();
     loop {
         let page = app.store.items(&filter, rows.last().map(|last| &last.cursor), PAGE).await?;

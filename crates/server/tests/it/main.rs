@@ -5,6 +5,7 @@
 
 mod access;
 mod double;
+mod feeds;
 mod hold;
 mod loop_closed;
 mod pages;

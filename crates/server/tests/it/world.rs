@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) running: Option<Running>,
     serving: Option<JoinHandle<()>>,
     pub(crate) client: Client,
+    /// Where feeds come from.
+    pub(crate) feeds: Vec<String>,
 }
 
 /// Somebody with a browser, signed in.
@@ -50,10 +52,14 @@ pub(crate) struct Client {
 
 impl World {
     pub(crate) async fn new(host: Host) -> Self {
+        Self::with_feeds(host, Vec::new()).await
+    }
+
+    pub(crate) async fn with_feeds(host: Host, feeds: Vec<String>) -> Self {
         let clock = Arc::new(TestClock::default());
         let double = Arc::new(Double::new(host, clock.clone()));
         let folder = tempfile::tempdir().unwrap();
-        let mut world = Self { folder, clock, double, running: None, serving: None, client: Client::default() };
+        let mut world = Self { folder, clock, double, running: None, serving: None, client: Client::default(), feeds };
         world.start().await;
         world
     }
@@ -63,6 +69,7 @@ impl World {
         config.listen = Some("127.0.0.1:0".parse().unwrap());
         config.clock = self.clock.clone();
         config.bake = Duration::ZERO;
+        config.feeds.clone_from(&self.feeds);
         config.intervals = Intervals {
             tick: Duration::from_millis(40),
             park: Duration::from_millis(40),
