@@ -72,8 +72,39 @@ impl Machine {
                 self.task_to(at, T::Granted)
             }
             T::Granted if self.rollout.approved_by.is_some() => self.dispatch(at),
+            T::Running if task.rest && late => {
+                self.leave_rest(at, Blocked::TooOld { since: self.rollout.valid_until }.to_string())
+            }
+            T::Running if task.rest && task.sends >= MAX_SENDS => {
+                self.leave_rest(at, format!("the order for the rest was sent {MAX_SENDS} times and never begun"))
+            }
+            T::Running if task.rest && !waiting => {
+                self.send_rest(at);
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Sends the same order for the rest: what is done answers under its key that it is.
+    fn send_rest(&mut self, at: usize) {
+        let Some(task) = self.rollout.tasks.get_mut(at) else { return };
+        task.rest = false;
+        task.orders += 1;
+        task.sends += 1;
+        task.apply_order = task.orders;
+        task.again_at = None;
+        let (id, order, attempt) = (task.id.clone(), task.apply_order, task.attempt);
+        self.effects.push(Effect::DispatchApply { task: id, order, attempt });
+    }
+
+    /// Gives the rest up. What is done stays until a person decides.
+    pub(super) fn leave_rest(&mut self, at: usize, message: String) -> Result<(), Illegal> {
+        if let Some(task) = self.rollout.tasks.get_mut(at) {
+            task.rest = true;
+            task.message = Some(message);
+        }
+        self.task_to(at, T::Interrupted)
     }
 
     fn give_up(&mut self, at: usize, message: String) -> Result<(), Illegal> {
@@ -247,6 +278,9 @@ impl Machine {
                 }
             };
             match task.state {
+                T::Interrupted if task.rest => {
+                    Some(Halt::HalfDone { asset, message: task.message.clone().unwrap_or_default() })
+                }
                 T::Failed | T::Interrupted => {
                     Some(Halt::Failed { asset, message: task.message.clone().unwrap_or_default() })
                 }

@@ -20,6 +20,9 @@ impl Machine {
     /// Waits until nothing runs any more, then goes back or to a person.
     pub(super) fn halted(&mut self) -> Result<(), Illegal> {
         self.cancel_unbegun()?;
+        for at in self.tasks_where(|task| task.state == T::Running && task.rest) {
+            self.leave_rest(at, "the rest was not begun".to_owned())?;
+        }
         if self.rollout.tasks.iter().any(|task| task.state.holds_lane()) {
             return Ok(());
         }

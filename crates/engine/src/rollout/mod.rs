@@ -88,6 +88,13 @@ pub enum Halt {
         /// Which of the two.
         failure: Failure,
     },
+    /// A part is done, and the rest could not be begun in time.
+    HalfDone {
+        /// Where.
+        asset: AssetId,
+        /// Why.
+        message: String,
+    },
     /// The journal of an executor is gone.
     Lost {
         /// Where.
@@ -121,6 +128,7 @@ impl std::fmt::Display for Halt {
                 write!(f, "the detector still sees the problem on {asset}")
             }
             Self::NotVerified { asset, .. } => write!(f, "a check failed on {asset}"),
+            Self::HalfDone { asset, message } => write!(f, "{asset} is half done: {message}"),
             Self::Lost { asset } => write!(f, "the journal of {asset} is gone"),
             Self::NothingBegun { message } => write!(f, "nothing could be started: {message}"),
             Self::Person { by } => write!(f, "{by} asked to have it taken back"),
@@ -170,6 +178,10 @@ pub struct Task {
     pub again_at: Option<Timestamp>,
     /// Whether anything may have been changed.
     pub changed: bool,
+    /// A part is done and the rest was not begun, because a hold or the end of an order's time came between. While it
+    /// runs, the same order is sent again for the rest; once it is broken off, a person decides.
+    #[serde(default)]
+    pub rest: bool,
     /// When the act (or its undo) ended, on the executor's clock: only newer facts count.
     pub acted_at: Option<Timestamp>,
     /// The verification that is waited for, or the last one.
@@ -506,6 +518,7 @@ impl Rollout {
                     undo_sends: 0,
                     again_at: None,
                     changed: false,
+                    rest: false,
                     acted_at: None,
                     round: 0,
                     judgement: None,

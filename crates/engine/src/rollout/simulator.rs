@@ -383,6 +383,13 @@ impl World {
         let answer = match effect {
             Effect::DispatchApply { order, attempt, .. } => {
                 let word = match host.journal.get(&attempt) {
+                    // The rest of what was begun once.
+                    Some(Some(Word::Partly { .. })) if local_hold => Some(Word::NotStarted),
+                    Some(Some(Word::Partly { .. })) => {
+                        host.journal.insert(attempt, None);
+                        host.running = Some((attempt, order));
+                        Some(Word::Accepted)
+                    }
                     Some(Some(over)) => Some(over.clone()),
                     Some(None) => {
                         host.running = Some((attempt, order));
@@ -431,6 +438,7 @@ impl World {
     /// What runs comes to its end, or breaks off.
     fn run(&mut self, asset: &AssetId) {
         let broken = self.chaos && self.dice.percent(6);
+        let held = self.chaos && self.dice.percent(8);
         let now = self.now;
         let task = self.rollout.tasks.iter().find(|task| task.asset == *asset).unwrap();
         let host = self.hosts.get_mut(asset).unwrap();
@@ -440,6 +448,10 @@ impl World {
             _ if broken => {
                 host.applied.extend(task.items.first().cloned());
                 Word::Interrupted { message: "killed".to_owned(), ended_at: now }
+            }
+            _ if held => {
+                host.applied.extend(task.items.first().cloned());
+                Word::Partly { ended_at: now }
             }
             Fate::Fails { changed } => {
                 if changed {

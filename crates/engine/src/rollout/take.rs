@@ -116,6 +116,17 @@ impl Machine {
             // Said before: receipts may come twice.
             return Ok(());
         }
+        if let Word::Partly { ended_at } = word {
+            task.changed = true;
+            task.acted_at = Some(ended_at);
+        }
+        match word {
+            Word::Partly { .. } => return self.partly(at),
+            // Of a rest that was sent again, "never begun" is true of the rest alone, and so is a refusal.
+            Word::NotStarted if task.changed => return self.partly(at),
+            Word::Refused { message } if task.changed => return self.leave_rest(at, message),
+            _ => {}
+        }
         let (next, message) = match word {
             Word::Accepted if state == T::Dispatched => (T::Accepted, None),
             Word::Running if state != T::Running => (T::Running, None),
@@ -160,6 +171,21 @@ impl Machine {
             self.task_to(at, T::Reconciling)?;
         }
         self.task_to(at, next)
+    }
+
+    /// A part is done, and the rest waits until it may begin.
+    fn partly(&mut self, at: usize) -> Result<(), Illegal> {
+        let Some(task) = self.rollout.tasks.get(at) else { return Ok(()) };
+        let (state, sends) = (task.state, task.sends);
+        let pause = self.after(RESEND_SECONDS << sends.saturating_sub(1).min(6));
+        if let Some(task) = self.rollout.tasks.get_mut(at) {
+            task.rest = true;
+            task.again_at = pause;
+        }
+        if state == T::Unknown {
+            self.task_to(at, T::Reconciling)?;
+        }
+        self.task_to(at, T::Running)
     }
 
     fn undo_word(&mut self, at: usize, word: Word) -> Result<(), Illegal> {
@@ -258,6 +284,8 @@ impl Machine {
         let now: Timestamp = self.now;
         let Some(task) = self.rollout.tasks.get_mut(at) else { return Ok(()) };
         match task.state {
+            // It has spoken: it waits for us.
+            T::Running if task.rest => Ok(()),
             T::Dispatched | T::Accepted | T::Running => {
                 task.again_at = None;
                 self.task_to(at, T::Unknown)

@@ -74,6 +74,10 @@ impl Rollout {
         let asset = || task.asset.clone();
         let current = wave == Some(task.wave);
         match task.state {
+            T::Running if task.rest => {
+                let again = task.again_at.filter(|again_at| machine.now < *again_at);
+                again.map(|until| Blocked::Cooldown { until })
+            }
             T::Dispatched | T::Accepted | T::Running | T::Undoing if task.away => {
                 Some(Blocked::Away { asset: asset() })
             }

@@ -40,6 +40,12 @@ pub enum Word {
         /// Why.
         message: String,
     },
+    /// Some steps are done and the rest was not begun, because a hold or the end of its time came between them. Nothing
+    /// went wrong: the same order goes on with the rest.
+    Partly {
+        /// When the last step that was done ended.
+        ended_at: Timestamp,
+    },
     /// It never began: an answer of the journal, or of a hold that came first.
     NotStarted,
     /// The journal no longer knows.
@@ -96,10 +102,7 @@ fn applied(steps: &[StepReport], at: Timestamp) -> Word {
                 return Word::Failed { changed: true, message: format!("{}: {message}", step.action), ended_at };
             }
             StepOutcome::NotStarted if !done => return Word::NotStarted,
-            StepOutcome::NotStarted => {
-                let message = format!("{} was not begun", step.action);
-                return Word::Interrupted { message, ended_at };
-            }
+            StepOutcome::NotStarted => return Word::Partly { ended_at },
         }
     }
     // No step at all did nothing: the detector will say whether that was enough.
@@ -161,7 +164,7 @@ mod tests {
         assert_eq!(word(vec![StepOutcome::NotStarted, StepOutcome::NotStarted]), Word::NotStarted);
         assert!(matches!(word(vec![refused(), StepOutcome::NotStarted]), Word::Refused { .. }));
         assert!(matches!(word(vec![StepOutcome::Done, refused()]), Word::Failed { changed: true, .. }));
-        assert!(matches!(word(vec![StepOutcome::Done, StepOutcome::NotStarted]), Word::Interrupted { .. }));
+        assert_eq!(word(vec![StepOutcome::Done, StepOutcome::NotStarted]), Word::Partly { ended_at: at });
         let undone = |steps: Vec<StepOutcome>| {
             let steps = steps.into_iter().map(report).collect();
             Word::of(&Answer::Undone { steps }, at).unwrap()

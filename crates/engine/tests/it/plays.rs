@@ -143,6 +143,8 @@ impl Play {
         match words {
             ["accepts"] => receipt(task.apply_order, Word::Accepted),
             ["succeeds"] => receipt(task.apply_order, Word::Succeeded { changed: true, ended_at: now }),
+            ["does", "half"] => receipt(task.apply_order, Word::Partly { ended_at: now }),
+            ["begins", "nothing"] => receipt(task.apply_order, Word::NotStarted),
             ["fails"] => receipt(task.apply_order, Word::Failed { changed: true, message: message(), ended_at: now }),
             ["refuses"] => receipt(task.apply_order, Word::Refused { message: "apt-mark hold".to_owned() }),
             ["journal", "knows", "nothing"] => receipt(task.reconcile_order, Word::NotStarted),
@@ -309,5 +311,39 @@ fn a_host_that_is_away_or_refuses_does_not_keep_the_others() {
          web-2 is back
          wait 5
          web-3 is good"
+    ));
+}
+
+#[test]
+fn a_hold_between_two_steps_pauses_and_the_rest_follows_after_it() {
+    insta::assert_snapshot!(Play::new(1, Vec::new()).run(
+        "approve
+         tick
+         start
+         hold stop-new
+         web-1 does half
+         wait 40
+         release
+         tick
+         web-1 begins nothing
+         wait 70
+         web-1 succeeds
+         wait 5
+         web-1 is good"
+    ));
+}
+
+#[test]
+fn a_rest_that_came_too_late_is_left_to_a_person_and_never_taken_back_unasked() {
+    insta::assert_snapshot!(Play::new(1, Vec::new()).run(
+        "approve
+         tick
+         start
+         web-1 does half
+         wait 90000
+         undo web-1:openssl web-1:bind9
+         web-1 undone
+         wait 5
+         web-1 sends facts"
     ));
 }
