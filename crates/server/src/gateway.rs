@@ -11,9 +11,10 @@ use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::Asset;
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::{Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
+use stanch_model::order::{Held, Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_store::asset::SeenAsset;
+use stanch_store::hold::HoldLevel;
 use stanch_store::order::{DeliverOrder, OrderState, StoredOrder};
 use stanch_store::receipt::NewReceipt;
 use stanch_store::setting::Setting;
@@ -93,6 +94,9 @@ pub enum GatewayError {
     /// The store cannot be written.
     #[error("the store cannot be written")]
     Commit(#[from] CommitError),
+    /// An order could not be made.
+    #[error("an order could not be made")]
+    Order(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server stops.
     #[error("the server stops")]
     Stopping,
@@ -166,6 +170,7 @@ impl Gateway {
     /// When the executor is not known, frozen or not itself, or the store fails: then nothing is handed out.
     pub async fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
         self.meet(&hello).await?;
+        self.hold(&hello).await?;
         let park = tokio::time::sleep(self.app.config.intervals.park);
         tokio::pin!(park);
         let closing = self.app.closing();
@@ -244,6 +249,39 @@ impl Gateway {
         let subject = order.task.map_or_else(|| progress.order.to_string(), |task| task.to_string());
         self.app.keep_progress(Progress { message: text.clone(), ..progress });
         self.app.bus.tell(Live { kind: "progress", subject, remediation, text });
+    }
+
+    /// Has the executor follow the holds in the store. Orders to hold or release may be lost or too old; what it says
+    /// of itself is compared anew with every poll.
+    async fn hold(&self, hello: &Hello) -> Result<(), GatewayError> {
+        let Some(held) = hello.held else { return Ok(()) };
+        let holds = self.app.store.holds().await?;
+        let wanted = holds.iter().max_by_key(|hold| hold.level);
+        let stop_all = wanted.is_some_and(|hold| hold.level == HoldLevel::StopAll);
+        let should = if wanted.is_some() { Held::by(stop_all) } else { Held::No };
+        if held == should {
+            return Ok(());
+        }
+        let now = self.app.now();
+        let on_its_way = self.app.store.unanswered_orders(None, 1_000).await?;
+        let on_its_way =
+            on_its_way.iter().filter(|order| order.executor == hello.executor && now < order.finish_before);
+        let will_be = on_its_way.filter_map(|order| match order.verb {
+            Verb::Hold { stop_all, .. } => Some((order.position, Held::by(stop_all))),
+            Verb::Release => Some((order.position, Held::No)),
+            _ => None,
+        });
+        if will_be.max_by_key(|(position, _)| *position).map(|(_, held)| held) == Some(should) {
+            return Ok(());
+        }
+        let verb = match wanted {
+            Some(hold) => Verb::Hold { stop_all, reason: hold.reason.clone() },
+            None => Verb::Release,
+        };
+        let (_, write) = crate::tasks::orders::order(&self.app, &hello.executor, verb, now)
+            .map_err(|error| GatewayError::Order(Box::new(error)))?;
+        self.app.store.commit(Transition::silent(write)).await?;
+        Ok(())
     }
 
     /// Checks who polls, and remembers where it stands.

@@ -96,8 +96,12 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
         tokio::task::spawn_blocking(move || detect(&read, &feeds, now)).await?
     };
     let before = open(app, &asset.id).await?;
-    let grouping = group(&asset.id, &detection.findings);
-    let counts = counted(&detection.findings);
+    let ran = able(&read);
+    // What a detector could not look at is as it was: neither gone nor fixed.
+    let kept = before.iter().filter(|finding| !ran.contains(&finding.detector));
+    let all: Vec<Finding> = detection.findings.iter().chain(kept).cloned().collect();
+    let grouping = group(&asset.id, &all);
+    let counts = counted(&all);
     let otherwise = ended(&before, &detection.findings, &read);
     let detected = Detected {
         at: now,
@@ -118,7 +122,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
     let transition = Transition::new(entry)
         .write(Write::SyncFindings(SyncFindings {
             asset: asset.id.clone(),
-            detectors: Detector::ALL.to_vec(),
+            detectors: ran,
             findings: detection.findings,
             at: now,
             closed_as: ClosedAs::Fixed,
@@ -132,6 +136,17 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("facts", &asset.id, "the detectors ran on new facts"));
     Ok(())
+}
+
+/// The detectors whose facts could be read.
+fn able(facts: &HostFacts) -> Vec<Detector> {
+    let can = |detector: &Detector| match detector {
+        Detector::Running => facts.stale.known().is_some(),
+        Detector::Kernel => facts.kernel.known().is_some(),
+        Detector::SecurityOrigin => facts.candidates.known().is_some(),
+        Detector::Advisory | Detector::Support => true,
+    };
+    Detector::ALL.into_iter().filter(can).collect()
 }
 
 async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, PassError> {

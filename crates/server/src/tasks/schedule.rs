@@ -49,10 +49,15 @@ async fn ask(app: &App, asset: &AssetId, refresh: bool, enough: Enough) -> Resul
     }
     for order in app.store.unanswered_orders(None, 1_000).await? {
         let same = order.executor == executor && order.task.is_none();
-        if !(same && matches!(order.verb, Verb::Observe { .. })) {
+        let Verb::Observe { refresh: fetches } = order.verb else { continue };
+        if !same {
             continue;
         }
         if order.state == OrderState::Delivered && enough == Enough::Waiting {
+            continue;
+        }
+        // One that does not fetch the indexes does not answer a question for newer ones.
+        if refresh && !fetches {
             continue;
         }
         if now.duration_since(order.created_at) < GIVE_UP {

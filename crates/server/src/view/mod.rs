@@ -15,7 +15,7 @@ pub(crate) use finding::{finding, findings};
 pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
 pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
-pub(crate) use status::{blind_spots, executors, overview, status};
+pub(crate) use status::{blind_spots, executors, overview, status, unknown};
 
 use serde::Serialize;
 use stanch_model::Digest;

@@ -21,12 +21,7 @@ pub(crate) async fn status(app: &App) -> Result<Status, Problem> {
 pub(crate) async fn overview(app: &App) -> Result<(Status, Vec<Item>), Problem> {
     let items = super::items(app, &ItemFilter::default()).await?.items;
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
-    let mut unknown = Vec::new();
-    for stored in app.store.assets(None, PAGE).await? {
-        if let Some(facts) = app.store.facts(&stored.asset.id).await? {
-            unknown.extend(asset::unknown(&facts.facts));
-        }
-    }
+    let unknown = unknown(app).await?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
@@ -40,6 +35,17 @@ pub(crate) async fn overview(app: &App) -> Result<(Status, Vec<Item>), Problem> 
         trend: trend.unwrap_or_else(Vec::<TrendPoint>::new),
     };
     Ok((status, items))
+}
+
+/// What could not be read, by asset.
+pub(crate) async fn unknown(app: &App) -> Result<Vec<UnknownFact>, Problem> {
+    let mut unknown = Vec::new();
+    for stored in app.store.assets(None, PAGE).await? {
+        if let Some(facts) = app.store.facts(&stored.asset.id).await? {
+            unknown.extend(asset::unknown(&facts.facts));
+        }
+    }
+    Ok(unknown)
 }
 
 /// The executors, newest word first.

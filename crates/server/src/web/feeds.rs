@@ -27,14 +27,13 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
-    let status = view::status(&app).await?;
     page(&FeedsPage {
         shell: Shell::new(&app, &visitor, "Feeds", "Feeds and blind spots")
             .await?
             .live("/api/v1/events", "feeds facts"),
         feeds: view::feeds(&app).await?,
         assets: view::assets(&app).await?,
-        unknown: status.unknown,
+        unknown: view::unknown(&app).await?,
         blind: view::blind_spots(&app).await?,
         refreshable: !app.config.feeds.is_empty(),
     })

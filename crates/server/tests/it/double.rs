@@ -11,7 +11,8 @@ use stanch_model::facts::{Candidate, HostFacts, KernelFacts, Known, Origin, OsRe
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Evidence, Hello, Order, Position, Receipt, Reconciled, StepOutcome, StepReport, Verb,
+    Answer, Check, CheckOutcome, Evidence, Held, Hello, Order, Position, Receipt, Reconciled, StepOutcome, StepReport,
+    Verb,
 };
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::{Signed, SigningKey};
@@ -44,6 +45,8 @@ pub(crate) struct Host {
     /// Every order that was taken.
     pub(crate) taken: Vec<&'static str>,
     pub(crate) held: bool,
+    /// What the archives offer cannot be read.
+    pub(crate) blind: bool,
     position: Position,
     counter: u64,
     before: BTreeMap<TaskId, BTreeMap<String, String>>,
@@ -61,6 +64,7 @@ impl Host {
             at_gate: Vec::new(),
             taken: Vec::new(),
             held: false,
+            blind: false,
             position: Position::default(),
             counter: 0,
             before: BTreeMap::new(),
@@ -129,7 +133,11 @@ impl Host {
             architecture: "amd64".to_owned(),
             packages: self.installed.iter().map(package).collect(),
             broken: Vec::new(),
-            candidates: Known::Known(candidates.collect()),
+            candidates: if self.blind {
+                Known::Unknown("the indexes are damaged".to_owned())
+            } else {
+                Known::Known(candidates.collect())
+            },
             indexes_at: None,
             kernel: Known::Known(KernelFacts {
                 running_release: "6.1.0-50-amd64".to_owned(),
@@ -309,6 +317,7 @@ impl Double {
             counter: host.counter,
             journal_head: Digest::of_bytes(b"head"),
             nonce: host.counter * 31,
+            held: Some(if host.held { Held::StopNew } else { Held::No }),
         }
     }
 

@@ -31,3 +31,18 @@ async fn a_hold_stops_what_is_new_and_lets_undo_through() {
     world.state(&id, "closed").await;
     assert!(!world.host().held);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_follows_the_holds_even_when_an_order_was_lost() {
+    let world = World::new(Host::new("host", &[("stapler", "7.88-1", "7.88-2")])).await;
+    world.items(1).await;
+    // Its release got lost, long ago.
+    world.host().held = true;
+    world.until("the release", async || (!world.host().held).then_some(())).await;
+    world.client.post("/api/v1/holds", json!({ "reason": "audit week" })).await;
+    world.until("the hold", async || world.host().held.then_some(())).await;
+    world.host().held = false;
+    world.until("the hold again", async || world.host().held.then_some(())).await;
+    let holds = world.host().taken.iter().filter(|verb| **verb == "hold").count();
+    assert_eq!(holds, 2, "one order for each difference");
+}

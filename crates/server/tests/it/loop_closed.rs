@@ -160,3 +160,42 @@ async fn the_word_of_the_executor_closes_nothing() {
     assert!(over["remediation"]["waiting_on"].as_str().unwrap().contains("still sees"), "{over:#}");
     world.client.post(&format!("/api/v1/remediations/{id}/dismiss"), json!({ "reason": "seen" })).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_that_cannot_begin_is_refused_with_the_reason_and_not_lost() {
+    let world = World::new(two()).await;
+    world.items(2).await;
+    let done = world.fixed(&["stapler"]).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
+    world.host().gate = Some("apply");
+    world.approve(&id, &plan).await;
+    world.at_gate("apply").await;
+    let path = format!("/api/v1/remediations/{done}/undo");
+    let (status, text) = world.client.send(reqwest::Method::POST, &path, Some(json!({ "all": true }))).await;
+    let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status.as_u16(), problem["code"].as_str()), (409, Some("busy")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains(&id), "{problem}");
+    world.host().gate = None;
+    world.state(&id, "closed").await;
+    world.client.post(&path, json!({ "all": true })).await;
+    world.state(&done, "rolled_back").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_looked_at_is_not_called_fixed() {
+    let world = World::new(two()).await;
+    world.items(2).await;
+    world.host().blind = true;
+    let before = world.client.get("/api/v1/assets").await[0]["facts_at"].clone();
+    world.client.post("/api/v1/scan", json!({})).await;
+    world
+        .until("newer facts", async || {
+            let now = world.client.get("/api/v1/assets").await;
+            let blind = now[0]["blind_spots"].as_array()?.iter().any(|spot| spot.to_string().contains("damaged"));
+            (now[0]["facts_at"] != before && blind).then_some(())
+        })
+        .await;
+    world.items(2).await;
+    let closed = world.client.get("/api/v1/findings?closed=true").await;
+    assert!(closed["findings"].as_array().unwrap().iter().all(|one| one["closed"].is_null()), "{closed}");
+}
