@@ -134,21 +134,29 @@ impl Gateway {
     /// vouches for. Known already, it must present the pinned key.
     ///
     /// # Errors
-    /// When another key is pinned, or the store cannot be written.
+    /// When the store cannot be written. One that presents another key than the pinned one is registered and frozen:
+    /// its polls say so, and the server runs on, so that a person can vouch for it.
     pub async fn register(&self, hello: &Hello) -> Result<(), GatewayError> {
         let now = self.app.now();
         let mut callers = self.app.callers.lock().await;
         match callers.get_mut(&hello.executor) {
             Some(caller) if caller.key.is_some_and(|key| key != hello.key) => {
-                caller.frozen = Some("it presented another key than the pinned one".to_owned());
+                let why = "it presented another key than the pinned one: its folder was lost, or it is another one";
+                let anew = caller.frozen.as_deref() != Some(why);
+                caller.frozen = Some(why.to_owned());
                 write(&self.app, &callers).await?;
-                return Err(GatewayError::OtherKey(hello.executor.clone()));
+                drop(callers);
+                if anew {
+                    self.tell_frozen(&hello.executor, why, now).await?;
+                }
+                return Ok(());
             }
-            Some(caller) if caller.key.is_some() => {
+            // One that a person vouched for is pinned by its next poll, which also tells where it stands.
+            Some(caller) => {
                 caller.actions.clone_from(&hello.actions);
                 caller.asset = hello.asset.clone();
             }
-            _ => {
+            None => {
                 callers.insert(hello.executor.clone(), Caller::new(hello, now));
             }
         }
@@ -288,13 +296,24 @@ impl Gateway {
     async fn meet(&self, hello: &Hello) -> Result<(), GatewayError> {
         let now = self.app.now();
         let executor = &hello.executor;
-        let last = self.app.store.last_position(executor).await?;
+        let mut last = self.app.store.last_position(executor).await?;
         let mut callers = self.app.callers.lock().await;
+        let mut pinned = false;
         let caller = callers.get_mut(executor).ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
         if caller.key.is_none() {
+            // A person vouched for it: what it is and where it stands counts from here on.
+            if hello.position > last {
+                // Orders to it rise from where it stands; those it took before are not this server's.
+                let verb = Verb::Observe { refresh: false };
+                let write = crate::tasks::orders::after(&self.app, executor, verb, hello.position, now)
+                    .map_err(|error| GatewayError::Order(Box::new(error)))?;
+                self.app.store.commit(Transition::silent(write)).await?;
+                last = hello.position;
+            }
             *caller = Caller::new(hello, now);
+            pinned = true;
         }
-        if caller.key != Some(hello.key) {
+        if caller.key != Some(hello.key) && caller.frozen.is_none() {
             return Err(GatewayError::OtherKey(executor.clone()));
         }
         if caller.asset.id != hello.asset.id {
@@ -317,13 +336,10 @@ impl Gateway {
             caller.frozen = Some(why.to_owned());
             write(&self.app, &callers).await?;
             drop(callers);
-            let entry =
-                NewEntry::new(now, "server", "executor_frozen").about(executor).with(serde_json::json!({ "why": why }));
-            self.app.store.commit(Transition::new(entry)).await?;
-            self.app.bus.tell(Live::of("executor", executor, why));
+            self.tell_frozen(executor, why, now).await?;
             return Err(GatewayError::Frozen { executor: executor.clone(), why: why.to_owned() });
         }
-        let moved = caller.position != hello.position || caller.actions != hello.actions;
+        let moved = pinned || caller.position != hello.position || caller.actions != hello.actions;
         caller.position = hello.position;
         caller.counter = hello.counter;
         caller.actions.clone_from(&hello.actions);
@@ -342,6 +358,14 @@ impl Gateway {
             // Orders below its position are in its journal now.
             self.app.bus.nudge(Stage::Rollout);
         }
+        Ok(())
+    }
+
+    async fn tell_frozen(&self, executor: &ExecutorId, why: &str, now: Timestamp) -> Result<(), GatewayError> {
+        let entry =
+            NewEntry::new(now, "server", "executor_frozen").about(executor).with(serde_json::json!({ "why": why }));
+        self.app.store.commit(Transition::new(entry)).await?;
+        self.app.bus.tell(Live::of("executor", executor, why));
         Ok(())
     }
 

@@ -145,6 +145,8 @@ fn able(facts: &HostFacts) -> Vec<Detector> {
         Detector::Kernel => facts.kernel.known().is_some(),
         Detector::SecurityOrigin => facts.candidates.known().is_some(),
         Detector::Advisory | Detector::Support => true,
+        // One that is not known here has not looked.
+        _ => false,
     };
     Detector::ALL.into_iter().filter(can).collect()
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{AssetId, ExecutorId, OrderId, TaskId};
-use stanch_model::order::Verb;
+use stanch_model::order::{Position, Verb};
 use stanch_store::Write;
 use stanch_store::order::NewOrder;
 
@@ -41,6 +41,21 @@ pub(crate) fn order(
     Ok((id.clone(), write(app, id, executor, None, verb, now)))
 }
 
+/// The same, and its position is above `position`, whatever was given to this executor before.
+pub(crate) fn after(
+    app: &App,
+    executor: &ExecutorId,
+    verb: Verb,
+    position: Position,
+    now: Timestamp,
+) -> Result<Write, PassError> {
+    let (_, write) = order(app, executor, verb, now)?;
+    Ok(match write {
+        Write::NewOrder(new) => Write::NewOrder(NewOrder { after: Some(position), ..new }),
+        other => other,
+    })
+}
+
 /// A new order for a task.
 pub(crate) fn for_task(
     app: &App,
@@ -62,6 +77,7 @@ fn write(app: &App, id: OrderId, executor: &ExecutorId, task: Option<TaskId>, ve
         epoch: app.epoch,
         task,
         verb,
+        after: None,
         start_within_seconds: start_within,
         finish_before: now.saturating_add(life).unwrap_or(now),
         at: now,
