@@ -369,4 +369,26 @@ pub struct Hello {
     pub journal_head: Digest,
     /// Echoed in the orders that answer this poll.
     pub nonce: u64,
+    /// The hold in force there; absent when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// How far an executor is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// Not at all.
+    No,
+    /// Nothing new starts; undo is allowed.
+    StopNew,
+    /// Not even undo starts.
+    StopAll,
+}
+
+impl Held {
+    /// What a hold of this reach makes of an executor.
+    pub const fn by(stop_all: bool) -> Self {
+        if stop_all { Self::StopAll } else { Self::StopNew }
+    }
 }

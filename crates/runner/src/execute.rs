@@ -197,12 +197,17 @@ fn apply(runner: &Runner, order: &Order, grant: &Grant, tools: &Tools<'_>) -> Re
             kind: StepKind::Apply,
         })
         .collect();
-    // All or nothing: if the rules forbid one step, none begins.
-    let begun = runner.inner().journal.state().has_begun(&order.id);
+    // All or nothing: if the rules forbid one step, none begins. What has begun is not asked for again.
+    let (begun, known): (bool, Vec<bool>) = {
+        let inner = runner.inner();
+        let state = inner.journal.state();
+        (state.has_begun(&order.id), jobs.iter().map(|job| state.steps.contains_key(&job.key)).collect())
+    };
     let forbidden = if begun {
         None
     } else {
-        jobs.iter().find_map(|job| forbids(runner, job, tools).map(|outcome| (job.number, outcome)))
+        let mut open = jobs.iter().zip(known).filter(|(_, known)| !known).map(|(job, _)| job);
+        open.find_map(|job| forbids(runner, job, tools).map(|outcome| (job.number, outcome)))
     };
     let mut reports = Vec::with_capacity(jobs.len());
     let mut go_on = forbidden.is_none();

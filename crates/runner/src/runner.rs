@@ -8,7 +8,7 @@ use std::time::Duration;
 use stanch_model::asset::Asset;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::{Answer, Hello, Order, OrderKeyCertificate, Position, Receipt, Verb};
+use stanch_model::order::{Answer, Held, Hello, Order, OrderKeyCertificate, Position, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, SigningKey, VerifyingKey};
 
 use crate::check::{Known, Refused, check};
@@ -257,6 +257,7 @@ impl Runner {
             counter,
             journal_head: inner.journal.head(),
             nonce,
+            held: Some(inner.journal.state().hold.as_ref().map_or(Held::No, |hold| Held::by(hold.stop_all))),
         })
     }
 

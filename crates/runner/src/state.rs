@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use stanch_action::Checkpoint;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{OrderId, TaskId};
-use stanch_model::order::{Order, Position, Receipt, Reconciled, StepReport, Verb};
+use stanch_model::order::{Answer, Order, Position, Receipt, Reconciled, StepOutcome, StepReport, Verb};
 use stanch_model::sign::Signed;
 
 use crate::record::{Hold, Record, StepKind};
@@ -310,6 +310,14 @@ impl JournalState {
         };
         if self.unfinished().into_iter().any(works_on) {
             return Reconciled::Running;
+        }
+        // An answer that is still on its way also tells which steps were not begun.
+        let answers = self.orders.values().filter(|entry| entry.order.as_ref().is_some_and(works_on));
+        let newest = answers.filter_map(|entry| entry.receipt.as_ref()).max_by_key(|receipt| receipt.body.position);
+        if let Some(Answer::Applied { steps }) = newest.map(|receipt| &receipt.body.answer)
+            && steps.iter().any(|step| step.outcome != StepOutcome::NotStarted)
+        {
+            return Reconciled::Over { steps: steps.clone() };
         }
         let mut steps: Vec<&StepEntry> =
             self.steps.values().filter(|step| step.task == *task && step.kind == StepKind::Apply).collect();

@@ -25,6 +25,8 @@ pub struct NewOrder {
     pub task: Option<TaskId>,
     /// What to do.
     pub verb: Verb,
+    /// Its position is above this one, also when no order of this store ever came so far.
+    pub after: Option<Position>,
     /// Seconds after the poll within which it must start.
     pub start_within_seconds: u32,
     /// It must be over by then.
@@ -123,6 +125,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, Commi
         })?,
         None => Position::default(),
     };
+    let last = new.after.map_or(last, |after| last.max(after));
     if new.epoch < last.epoch {
         let expected = format!("epoch {}", new.epoch);
         return Err(CommitError::Conflict { noun: "order", id: id.to_owned(), expected });

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use stanch_model::order::{Answer, StepOutcome, Verb};
+use stanch_model::Timestamp;
+use stanch_model::order::{Answer, Progress, Reconciled, StepOutcome, Verb};
+use stanch_model::plan::PlannedStep;
+use stanch_runner::{Denied, Guard};
 
 use crate::place::{Doom, Place, accepted, steps};
 
@@ -30,6 +33,57 @@ fn under_a_hold_nothing_new_begins_until_it_is_released() {
         assert_eq!(place.carry_out(&runner, Verb::Release), Answer::Held { held: false });
         assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(grant))), [StepOutcome::Done]);
     }
+}
+
+#[test]
+fn a_hold_between_two_steps_leaves_the_rest_for_the_same_order_after_it() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let grant = place.grant(&[("motd", "strong"), ("new", "here")]);
+    let order = accepted(place.offer(&runner, Verb::Apply(grant.clone())));
+    let stop = accepted(place.offer(&runner, hold(false)));
+    // The first step is at work when the hold comes.
+    let comes = |word: Progress| {
+        if word.step == Some(0) && runner.hold().is_none() {
+            place.run(&runner, &stop).unwrap();
+        }
+    };
+    let answer = place.run_telling(&runner, &order, &comes).unwrap();
+    let half = outcomes(answer);
+    assert_eq!(half, [StepOutcome::Done, StepOutcome::NotStarted]);
+    let key = stanch_model::plan::step_key(&grant.plan, 0, &grant.leaf.asset, 1, 1);
+    let asked = place.carry_out(&runner, Verb::Reconcile { task: grant.task.clone(), key });
+    let Answer::Reconciled { known: Reconciled::Over { steps } } = asked else { panic!("{asked:?}") };
+    assert_eq!(steps.into_iter().map(|step| step.outcome).collect::<Vec<_>>(), half, "the journal tells of both");
+
+    place.carry_out(&runner, Verb::Release);
+    let rest = outcomes(place.carry_out(&runner, Verb::Apply(grant)));
+    assert_eq!(rest, [StepOutcome::Unchanged, StepOutcome::Done]);
+    assert_eq!((place.sets(), place.content("new").as_deref()), (2, Some("here")));
+}
+
+/// Hours that end, say.
+struct NoFirst;
+
+impl Guard for NoFirst {
+    fn may_apply(&self, step: &PlannedStep, _now: Timestamp) -> Result<(), Denied> {
+        let first = step.params["name"] == "motd";
+        if first { Err(Denied { message: "not now".to_owned(), hint: None }) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn rules_are_not_asked_again_about_what_is_done() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let grant = place.grant(&[("motd", "strong"), ("new", "here")]);
+    let order = accepted(place.offer(&runner, Verb::Apply(grant.clone())));
+    let stop = accepted(place.offer(&runner, hold(false)));
+    let comes = |_: Progress| drop(place.run(&runner, &stop));
+    place.run_telling(&runner, &order, &comes).unwrap();
+    place.carry_out(&runner, Verb::Release);
+    place.guard = Box::new(NoFirst);
+    assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(grant))), [StepOutcome::Unchanged, StepOutcome::Done]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::{ItemId, OrderId, TaskId};
-use stanch_model::order::{Answer, Grant, Order, StepReport, StepRequest, Verb};
+use stanch_model::order::{Answer, Grant, Order, Progress, StepReport, StepRequest, Verb};
 use stanch_model::plan::{Leaf, PlannedStep};
 use stanch_runner::{
     Clock, Config, Guard, Journal, JournalState, NoObserver, NoRules, Observer, Record, Refused, RunError, Runner,
@@ -211,6 +211,15 @@ impl Place {
     }
 
     pub fn run(&self, runner: &Runner, order: &OrderId) -> Result<Answer, RunError> {
+        self.run_telling(runner, order, &|_| {})
+    }
+
+    pub fn run_telling(
+        &self,
+        runner: &Runner,
+        order: &OrderId,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Answer, RunError> {
         let catalogue = self.catalogue();
         let facts = |_: bool| -> Result<HostFacts, ActionError> { Err(ActionError::failed("no facts here")) };
         let shutdown = Shutdown::new();
@@ -218,7 +227,7 @@ impl Place {
             catalogue: &catalogue,
             facts: &facts,
             guard: self.guard.as_ref(),
-            progress: &|_| {},
+            progress,
             shutdown: &shutdown,
         };
         runner.run(order, &tools).map(|receipt| receipt.body.answer)

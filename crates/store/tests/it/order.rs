@@ -17,6 +17,7 @@ fn order(name: &str, executor: &str, epoch: u64) -> Write {
         epoch,
         task: None,
         verb: Verb::Observe { refresh: false },
+        after: None,
         start_within_seconds: 60,
         finish_before: at(600),
         at: at(0),
