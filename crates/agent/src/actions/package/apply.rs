@@ -433,7 +433,9 @@ pub(super) fn line(key: &Key, before: Option<String>, after: Option<String>, not
 
 /// The packages of the plan whose version differs between the two.
 pub(super) fn versions_changed(params: &Params, before: &Projection, now: &Projection) -> Vec<Change> {
-    let version = |projection: &Projection, name: &str| projection.packages.get(name).map(|p| p.version.clone());
+    let version = |projection: &Projection, name: &str| {
+        projection.packages.get(name).filter(|state| state.installed()).map(|state| state.version.clone())
+    };
     params
         .packages
         .iter()
@@ -462,6 +464,7 @@ mod tests {
             source: format!("{name}-src"),
             items: Vec::new(),
             new: from.is_none(),
+            config_kept: false,
             sha256: None,
         }
     }

@@ -209,8 +209,8 @@ pub(crate) fn conffiles(database: &Database, keys: &[Key], vault: &Path) -> Resu
     make_folder(&vault.join("conffiles"), 0o700)?;
     let mut kept = Vec::new();
     for key in keys {
-        let Some(installed) = database.packages.get(key) else { continue };
-        for path in installed.conffiles.keys() {
+        let Some(conffiles) = database.conffiles(key) else { continue };
+        for path in conffiles.keys() {
             let cannot = |e| ActionError::caused(format!("cannot put {path} aside"), e);
             let state = state_of(Path::new(path)).map_err(cannot)?;
             let mut file = None;

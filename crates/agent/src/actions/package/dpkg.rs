@@ -46,6 +46,15 @@ impl Installed {
     }
 }
 
+/// What is left of a package that was removed and not purged: its owner kept the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// What its owner wants: `deinstall` as a rule.
+    pub(crate) want: String,
+    /// Its configuration files by path.
+    pub(crate) conffiles: BTreeMap<String, Conffile>,
+}
+
 /// dpkg's view of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Database {
@@ -53,8 +62,18 @@ pub(crate) struct Database {
     pub(crate) native: String,
     /// All packages that are there at least in part.
     pub(crate) packages: BTreeMap<Key, Installed>,
+    /// Those of which only the configuration is there (`config-files`).
+    pub(crate) removed: BTreeMap<Key, Removed>,
     /// Those that others pulled in.
     pub(crate) automatic: BTreeSet<Key>,
+}
+
+impl Database {
+    /// The configuration files dpkg knows of a package, installed or removed.
+    pub(crate) fn conffiles(&self, key: &Key) -> Option<&BTreeMap<String, Conffile>> {
+        let installed = self.packages.get(key).map(|installed| &installed.conffiles);
+        installed.or_else(|| self.removed.get(key).map(|removed| &removed.conffiles))
+    }
 }
 
 /// Why the database could not be read.
@@ -79,7 +98,7 @@ const FORMAT: &str = "\u{1}${Package}\t${Architecture}\t${Version}\t${source:Pac
 pub(crate) fn read(programs: &dyn Programs) -> Result<Database, DatabaseError> {
     let native = text(programs, &Invocation::reading("dpkg", ["--print-architecture"]))?.trim().to_owned();
     let listing = text(programs, &Invocation::reading("dpkg-query", ["--show", "--showformat", FORMAT]))?;
-    let packages = parse(&listing)?;
+    let (packages, removed) = parse(&listing)?;
     let mut automatic = BTreeSet::new();
     for name in text(programs, &Invocation::reading("apt-mark", ["showauto"]))?.lines() {
         let key = Key::read(name, &native);
@@ -90,7 +109,7 @@ pub(crate) fn read(programs: &dyn Programs) -> Result<Database, DatabaseError> {
             automatic.insert(all);
         }
     }
-    Ok(Database { native, packages, automatic })
+    Ok(Database { native, packages, removed, automatic })
 }
 
 fn text(programs: &dyn Programs, invocation: &Invocation) -> Result<String, DatabaseError> {
@@ -102,22 +121,29 @@ fn text(programs: &dyn Programs, invocation: &Invocation) -> Result<String, Data
     }
 }
 
-fn parse(listing: &str) -> Result<BTreeMap<Key, Installed>, DatabaseError> {
-    let mut packages = BTreeMap::new();
+type Found = (BTreeMap<Key, Installed>, BTreeMap<Key, Removed>);
+
+fn parse(listing: &str) -> Result<Found, DatabaseError> {
+    let (mut packages, mut removed) = (BTreeMap::new(), BTreeMap::new());
     for record in listing.split('\u{1}').skip(1) {
         let mut fields = record.splitn(9, '\t').map(str::to_owned);
         let mut next = || fields.next().unwrap_or_default();
         let key = Key { name: next(), arch: next() };
         let version = next();
         let (source, source_version, want, status, flag) = (next(), next(), next(), next(), next());
-        if ["not-installed", "config-files"].contains(&status.as_str()) || version.is_empty() {
+        if status == "config-files" {
+            let conffiles = next().lines().filter_map(conffile).collect();
+            removed.insert(key, Removed { want, conffiles });
+            continue;
+        }
+        if status == "not-installed" || version.is_empty() {
             continue;
         }
         let version = version.parse().map_err(|source| DatabaseError::Version { package: key.to_string(), source })?;
         let conffiles = next().lines().filter_map(conffile).collect();
         packages.insert(key, Installed { version, source, source_version, want, status, flag, conffiles });
     }
-    Ok(packages)
+    Ok((packages, removed))
 }
 
 /// ` PATH MD5 [obsolete]`; a path may hold spaces.
@@ -134,12 +160,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_removed_is_not_there_and_conffiles_are_read() {
+    fn what_was_removed_is_told_apart_and_conffiles_are_read() {
         let listing = "\u{1}cron\tamd64\t3.0pl1-162\tcron\t3.0pl1-162\thold\tinstalled\tok\t\
                        \n /etc/cron.d/.placeholder 00d7 \n /etc/old file 11aa obsolete\
-                       \u{1}gone\tall\t1\tgone\t1\tdeinstall\tconfig-files\tok\t\
+                       \u{1}gone\tall\t1\tgone\t1\tdeinstall\tconfig-files\tok\t\n /etc/gone 22bb\
                        \u{1}half\tall\t1\thalf\t1\tinstall\thalf-installed\treinstreq\t";
-        let packages = parse(listing).unwrap();
+        let (packages, removed) = parse(listing).unwrap();
+        assert_eq!(removed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["gone:all"]);
+        let gone = &removed[&Key::read("gone:all", "amd64")];
+        assert_eq!((gone.want.as_str(), gone.conffiles.keys().next().unwrap().as_str()), ("deinstall", "/etc/gone"));
         assert_eq!(packages.keys().map(ToString::to_string).collect::<Vec<_>>(), ["cron:amd64", "half:all"]);
         let cron = &packages[&Key::read("cron", "amd64")];
         assert!(cron.held() && cron.whole());

@@ -71,6 +71,9 @@ pub(crate) struct Planned {
     pub(crate) items: Vec<ItemId>,
     /// It was not there before.
     pub(crate) new: bool,
+    /// It is new, but its owner had it before, removed it and kept its configuration: undo must not purge that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) config_kept: bool,
     /// Digest of the .deb, as the archive's index states it.
     pub(crate) sha256: Option<Digest>,
 }
@@ -120,6 +123,7 @@ pub(crate) fn params_schema() -> Value {
             "source": {"type": "string"},
             "items": {"type": "array", "items": {"type": "string"}},
             "new": {"type": "boolean"},
+            "config_kept": {"type": "boolean"},
             "sha256": {"type": ["string", "null"]},
         },
     });

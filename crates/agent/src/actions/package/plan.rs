@@ -299,6 +299,16 @@ impl PackageUpgrade {
                         .with_hint("upgrade it by hand once"),
                 ));
             }
+            let twin =
+                Key { arch: if key.arch == "all" { database.native.clone() } else { "all".to_owned() }, ..key.clone() };
+            if installed.is_none() && database.removed.contains_key(&twin) {
+                return Ok(Some(
+                    Objection::new(format!(
+                        "it would bring {key}, of which {twin} was removed and its configuration kept"
+                    ))
+                    .with_hint(format!("install {} by hand, or purge what is left of it", key.name)),
+                ));
+            }
             if install.from.as_ref().is_some_and(|from| install.to < *from) {
                 return Ok(Some(Objection::new(format!("it would take {key} down to {}", install.to))));
             }
@@ -385,6 +395,7 @@ impl PackageUpgrade {
                 source: source.or_else(|| Some(installed?.source.clone())).unwrap_or_else(|| key.name.clone()),
                 items: needs.get(key).into_iter().flatten().cloned().collect(),
                 new: installed.is_none(),
+                config_kept: installed.is_none() && database.removed.contains_key(key),
                 sha256: record.and_then(|record| record.sha256),
             });
         }
@@ -487,6 +498,9 @@ fn change(package: &Planned, roots: &[Root], agreed: &Agreed) -> Change {
     let mut notes = Vec::new();
     if package.new {
         notes.push("new, needed by the others".to_owned());
+        if package.config_kept {
+            notes.push("with the configuration files its owner kept when it was removed".to_owned());
+        }
     } else if !asked {
         notes.push("pulled along".to_owned());
     }

@@ -18,7 +18,7 @@ use crate::actions::command::Programs;
 /// One package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PackageState {
-    /// Its version.
+    /// Its version; empty when only its configuration is there.
     pub(crate) version: String,
     /// What its owner wants, `hold` among it.
     pub(crate) want: String,
@@ -26,6 +26,16 @@ pub(crate) struct PackageState {
     pub(crate) status: String,
     /// Others pulled it in.
     pub(crate) automatic: bool,
+}
+
+/// How dpkg calls a package that was removed and not purged.
+const CONFIG_FILES: &str = "config-files";
+
+impl PackageState {
+    /// Whether it is there, and not its configuration alone.
+    pub(crate) fn installed(&self) -> bool {
+        self.status != CONFIG_FILES
+    }
 }
 
 /// One file.
@@ -75,7 +85,7 @@ impl Projection {
         let mut changes = Vec::new();
         compare(&self.packages, &now.packages, &mut changes, |state| {
             let mark = if state.automatic { ", automatic" } else { "" };
-            format!("{} ({} {}{mark})", state.version, state.want, state.status)
+            format!("{} ({} {}{mark})", state.version, state.want, state.status).trim_start().to_owned()
         });
         compare(&self.conffiles, &now.conffiles, &mut changes, |state| match state {
             FileState::Absent => "absent".to_owned(),
@@ -114,23 +124,34 @@ pub(crate) fn read(host: &dyn Programs, keys: &[Key]) -> Result<Projection, Acti
 pub(crate) fn of(database: &Database, keys: &[Key]) -> Result<Projection, ActionError> {
     let mut projection = Projection::default();
     for key in keys {
-        let Some(installed) = database.packages.get(key) else { continue };
-        let state = PackageState {
-            version: installed.version.to_string(),
-            want: installed.want.clone(),
-            status: if installed.flag == "ok" {
-                installed.status.clone()
-            } else {
-                format!("{} {}", installed.status, installed.flag)
+        let Some(conffiles) = database.conffiles(key) else { continue };
+        let installed = database.packages.get(key);
+        let state = match (installed, database.removed.get(key)) {
+            (Some(installed), _) => PackageState {
+                version: installed.version.to_string(),
+                want: installed.want.clone(),
+                status: if installed.flag == "ok" {
+                    installed.status.clone()
+                } else {
+                    format!("{} {}", installed.status, installed.flag)
+                },
+                automatic: database.automatic.contains(key),
             },
-            automatic: database.automatic.contains(key),
+            // Which version left the configuration says nothing about the host.
+            (None, Some(removed)) => PackageState {
+                version: String::new(),
+                want: removed.want.clone(),
+                status: CONFIG_FILES.to_owned(),
+                automatic: false,
+            },
+            (None, None) => continue,
         };
         projection.packages.insert(key.to_string(), state);
-        for (path, conffile) in &installed.conffiles {
+        for (path, conffile) in conffiles {
             let state = state_of(Path::new(path))
                 .map_err(|e| ActionError::caused(format!("cannot read the configuration file {path}"), e))?;
             // dpkg remembers what an earlier version brought; when it is gone as well it is no part of the host.
-            if !(conffile.obsolete && state == FileState::Absent) {
+            if !((conffile.obsolete || installed.is_none()) && state == FileState::Absent) {
                 projection.conffiles.insert(path.clone(), state);
             }
         }

@@ -18,7 +18,7 @@ use super::apt::{self, Leave};
 use super::capture::{self, Captured, Deb, LEFTOVERS};
 use super::dpkg::{Conffile, Database};
 use super::params::{Params, Planned};
-use super::projection::{self, FileState, Projection, state_of};
+use super::projection::{self, FileState, PackageState, Projection, state_of};
 use super::simulation::Simulation;
 use super::{Key, PackageUpgrade, failed, point};
 use crate::actions::command::Invocation;
@@ -44,6 +44,22 @@ impl Scope {
 
     fn keys(&self) -> Vec<Key> {
         self.all().map(Planned::key).collect()
+    }
+
+    /// Packages that are on the host in some form when all is as before, their configuration alone included.
+    fn remaining(&self) -> BTreeSet<Key> {
+        self.down.iter().chain(self.gone.iter().filter(|planned| planned.config_kept)).map(Planned::key).collect()
+    }
+
+    /// What goes with its configuration: it was not there before at all, and was there in whole when this undo began.
+    fn purged(&self, database: &Database) -> Vec<Key> {
+        let stood = |key: &Key| self.before.packages.get(&key.to_string()).is_some_and(PackageState::installed);
+        self.gone
+            .iter()
+            .filter(|planned| !planned.config_kept)
+            .map(Planned::key)
+            .filter(|key| database.removed.contains_key(key) && stood(key))
+            .collect()
     }
 }
 
@@ -125,6 +141,10 @@ impl PackageUpgrade {
             if !mine || needed {
                 continue;
             }
+            // Somebody has removed it since and kept its configuration: there is nothing left to take back.
+            if planned.new && !planned.config_kept && database.removed.contains_key(&planned.key()) {
+                continue;
+            }
             let now = installed(planned);
             let version = now.map(|found| &found.version);
             if version != planned.from.as_ref() && version != Some(&planned.to) {
@@ -165,9 +185,9 @@ impl PackageUpgrade {
         };
         let mut moved = Vec::new();
         for key in scope.keys() {
-            let Some(installed) = database.packages.get(&key) else { continue };
+            let Some(conffiles) = database.conffiles(&key) else { continue };
             let was_there = captured.conffiles.iter().filter(|kept| kept.package == key).map(|kept| &kept.path);
-            let paths: BTreeSet<&String> = installed.conffiles.keys().chain(was_there).collect();
+            let paths: BTreeSet<&String> = conffiles.keys().chain(was_there).collect();
             for path in paths {
                 let now = state_of(Path::new(path))
                     .map_err(|e| ActionError::caused(format!("cannot read the configuration file {path}"), e))?;
@@ -175,7 +195,7 @@ impl PackageUpgrade {
                 let as_left = match left.as_ref().and_then(|left| left.conffiles.get(path)) {
                     Some(left) => *left == now,
                     // A run that was cut off has left no word: what dpkg shipped is not somebody's change.
-                    None => now == FileState::Absent || self.as_shipped(path, installed.conffiles.get(path))?,
+                    None => now == FileState::Absent || self.as_shipped(path, conffiles.get(path))?,
                 };
                 if !as_left && before != Some(&now) {
                     moved.push(Change {
@@ -298,11 +318,11 @@ impl PackageUpgrade {
         run: &mut dyn Run,
     ) -> Result<(), ActionError> {
         if names.is_empty() {
-            return Ok(());
+            return self.purge(params, scope, run);
         }
         let mut invocation = apt::change(Leave::Downgrade, params.lock_timeout_seconds, "install", names, log(run)?);
-        // What goes was not there before, with its configuration; the comparison has shown that nobody touched it.
-        invocation.args.splice(0..0, ["-o".into(), "APT::Get::Purge=true".into()]);
+        // apt purges all or nothing; a host whose own settings say all must not lose what its owner kept.
+        invocation.args.splice(0..0, ["-o".into(), "APT::Get::Purge=false".into()]);
         let output = self.change("apt-get install (back)", &invocation, run)?;
         let database = self.database()?;
         let stuck: Vec<String> = scope
@@ -315,29 +335,52 @@ impl PackageUpgrade {
             .map(|planned| planned.key().to_string())
             .collect();
         if stuck.is_empty() {
-            return Ok(());
+            return self.purge(params, scope, run);
         }
         Err(ActionError::failed(format!("{} did not go back: {}", stuck.join(", "), output.complaint()))
             .with_hint("the earlier packages are in the vault; `dpkg --audit` shows the state"))
     }
 
+    /// The configuration of what came along new goes too; the comparison has shown that nobody touched it.
+    fn purge(&self, params: &Params, scope: &Scope, run: &mut dyn Run) -> Result<(), ActionError> {
+        let database = self.database()?;
+        let specs: Vec<String> = scope.purged(&database).iter().map(|key| key.spec(&database.native)).collect();
+        if specs.is_empty() {
+            return Ok(());
+        }
+        self.wait_for_others(params.lock_timeout_seconds, run)?;
+        let args = ["--purge".to_owned(), "--".to_owned()].into_iter().chain(specs);
+        let output = self.change("dpkg --purge", &Invocation::changing("dpkg", args, log(run)?), run)?;
+        if output.ok() {
+            return Ok(());
+        }
+        Err(ActionError::failed(format!("what came along new was removed, but not purged: {}", output.complaint()))
+            .with_hint("the kept output says what failed; `dpkg --purge` does it by hand"))
+    }
+
     /// Configuration files as they were, and nothing beside them that was not there.
     fn restore(&self, scope: &Scope, captured: &Captured, run: &mut dyn Run) -> Result<(), ActionError> {
         let vault = run.vault()?;
-        let down: BTreeSet<Key> = scope.down.iter().map(Planned::key).collect();
-        let mine: Vec<_> = captured.conffiles.iter().filter(|kept| down.contains(&kept.package)).collect();
+        let database = self.database()?;
+        // What stays because others need it keeps its files as well.
+        let remaining: BTreeSet<Key> = scope
+            .remaining()
+            .into_iter()
+            .filter(|key| scope.down.iter().any(|p| p.key() == *key) || !database.packages.contains_key(key))
+            .collect();
+        let mine: Vec<_> = captured.conffiles.iter().filter(|kept| remaining.contains(&kept.package)).collect();
         for kept in &mine {
             if capture::restore(kept, &vault)? {
                 run.progress(&format!("{} is as before", kept.path));
             }
         }
         let known: BTreeMap<&String, ()> = mine.iter().map(|kept| (&kept.path, ())).collect();
-        let database = self.database()?;
-        for key in &down {
-            let Some(installed) = database.packages.get(key) else { continue };
+        for key in &remaining {
+            let Some(conffiles) = database.conffiles(key) else { continue };
+            let removed = database.removed.contains_key(key);
             // The upgrade brought it, the version of before does not know it.
-            for (path, conffile) in installed.conffiles.iter().filter(|(path, _)| !known.contains_key(path)) {
-                if conffile.obsolete && scope.before.conffiles.contains_key(path) {
+            for (path, conffile) in conffiles.iter().filter(|(path, _)| !known.contains_key(path)) {
+                if (conffile.obsolete || removed) && scope.before.conffiles.contains_key(path) {
                     remove(path)?;
                 }
             }
@@ -474,6 +517,7 @@ mod tests {
             source: name.to_owned(),
             items: Vec::new(),
             new: from.is_none(),
+            config_kept: false,
             sha256: None,
         }
     }
@@ -495,6 +539,31 @@ mod tests {
         assert!(!undo(rules.clone()).unwrap().changed);
         fs::write(&path, "actions = [\n").unwrap();
         assert!(undo(rules).is_err(), "rules that cannot be read stop everything");
+    }
+
+    #[test]
+    fn what_its_owner_kept_or_removed_himself_is_never_purged() {
+        let listing = "\u{1}kept\tamd64\t2\tx\t2\tdeinstall\tconfig-files\tok\t\n /etc/kept 00\
+                       \u{1}fresh\tamd64\t2\tx\t2\tdeinstall\tconfig-files\tok\t\
+                       \u{1}theirs\tamd64\t2\tx\t2\tdeinstall\tconfig-files\tok\t";
+        let host = Arc::new(Table::new(&[("print-architecture", "amd64"), ("--showformat", listing)]));
+        let action = PackageUpgrade::new(Arc::clone(&host) as Arc<dyn crate::actions::Programs>, Rules::default());
+        let kept = Planned { config_kept: true, ..planned("kept", None) };
+        let state = |status: &str| PackageState {
+            version: "2".to_owned(),
+            want: "install".to_owned(),
+            status: status.to_owned(),
+            automatic: true,
+        };
+        let before = [("kept", "installed"), ("fresh", "installed"), ("theirs", "config-files")];
+        let packages = before.map(|(name, status)| (format!("{name}:amd64"), state(status))).into();
+        let before = Projection { packages, ..Projection::default() };
+        let gone = vec![kept, planned("fresh", None), planned("theirs", None)];
+        let scope = Scope { gone, before, ..Scope::default() };
+        let names = ["kept-".to_owned(), "fresh-".to_owned()];
+        action.downgrade(&params(Vec::new()), &scope, &names, &mut Notes::new()).unwrap();
+        let changed = host.changed.lock().unwrap().clone();
+        assert_eq!(changed, ["apt-get -y install kept- fresh-", "dpkg --purge -- fresh"]);
     }
 
     #[test]
