@@ -134,16 +134,20 @@ impl Live {
     /// Processes that run code which is gone from the disk, seen from outside the world: `name path`.
     pub fn on_deleted_code(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        for process in self.world.processes()? {
+        let first = ("init".to_owned(), self.world.must(["cat", "/proc/1/maps"])?);
+        let others = self.world.processes()?.into_iter().filter_map(|process| {
             // It may end while we look.
-            let Ok(maps) = fs::read_to_string(format!("/proc/{}/maps", process.host_pid)) else { continue };
+            let maps = fs::read_to_string(format!("/proc/{}/maps", process.host_pid)).ok()?;
+            Some((process.name, maps))
+        });
+        for (name, maps) in others.chain([first]) {
             for line in maps.lines().filter(|line| line.ends_with(" (deleted)")) {
                 let executable = line.split_whitespace().nth(1).is_some_and(|mode| mode.contains('x'));
                 let Some(at) = line.find('/') else { continue };
                 let path = line.get(at..).unwrap_or_default().trim_end_matches(" (deleted)");
                 if executable && ["/usr/", "/lib", "/bin/", "/sbin/", "/opt/"].iter().any(|root| path.starts_with(root))
                 {
-                    found.push(format!("{} {path}", process.name));
+                    found.push(format!("{name} {path}"));
                 }
             }
         }

@@ -14,12 +14,22 @@ use stanch_testkit::live::{Live, STANCH, State};
 /// Taken back alone before the rest: a service with a configuration file that its administrator has edited.
 const ONE: &str = "nginx";
 const EDITED: &str = "/etc/nginx/nginx.conf";
+/// What this machine's administrator allows: nothing is left to a person here, and the front page must still come.
+const RULES: &str = r#"
+reexec = true
+[allow]
+services = ["dbus.service", "systemd-logind.service"]
+[[probe]]
+name = "front page"
+command = ["/usr/bin/curl", "-fsS", "--noproxy", "*", "-o", "/dev/null", "http://127.0.0.1/"]
+"#;
 
 fn main() -> Result<()> {
     let binary = std::env::args_os().nth(1).map(PathBuf::from).context("which binary? prove_root TARGET/stanch")?;
     let live = Live::boot(&binary)?;
     let configuration = live.world.text(EDITED)?;
     live.world.write(EDITED, format!("# edited by the administrator\n{configuration}"))?;
+    live.world.write_mode("/etc/stanch/executor.toml", RULES, 0o600)?;
     let mut claims = Claims::new();
     prove(&live, &mut claims)?;
     claims.end()
@@ -43,7 +53,7 @@ fn prove(live: &Live, claims: &mut Claims) -> Result<()> {
     let again = live.stanch(["fix", "--all", "--yes"])?;
     let differs = patched.difference(&live.state()?);
     claims.claim("a second fix changes nothing", again.ok() && differs.is_empty(), json!({}), || {
-        format!("{differs:?} {}", again.all())
+        format!("{differs:?} {}", end_of(&again.all()))
     });
 
     undo_one(live, claims, &before, &patched)?;
@@ -63,8 +73,8 @@ fn fix(live: &Live, claims: &mut Claims, before: &State) -> Result<State> {
     claims.claim(
         "fix --all",
         fix.ok() && changed > 0 && left == 0,
-        json!({"seconds": seconds, "packages_changed": changed, "apt_still_pending": left}),
-        || fix.all(),
+        json!({"seconds": seconds, "exit": fix.status.code(), "packages_changed": changed, "apt_still_pending": left}),
+        || end_of(&fix.all()),
     );
     let after = live.findings()?;
     let open = fixable(&after);
@@ -116,7 +126,7 @@ fn undo_one(live: &Live, claims: &mut Claims, before: &State, patched: &State) -
         "undo of one item brings back its versions and nothing else",
         undo.ok() && moved > 0 && differs.is_empty(),
         json!({"item": ONE, "seconds": seconds, "packages": moved}),
-        || format!("{differs:?} {}", undo.all()),
+        || format!("{differs:?} {}", end_of(&undo.all())),
     );
     Ok(())
 }
@@ -131,7 +141,7 @@ fn undo_all(live: &Live, claims: &mut Claims, before: &State) -> Result<State> {
         "undo of the batch brings back versions, conffiles and marks",
         undo.ok() && differs.is_empty(),
         json!({"seconds": seconds, "packages": restored.versions.len(), "conffiles": restored.conffiles.len()}),
-        || format!("{differs:?} {}", undo.all()),
+        || format!("{differs:?} {}", end_of(&undo.all())),
     );
     healthy(live, claims, "after the undo")?;
     Ok(restored)
@@ -142,7 +152,7 @@ fn stays_undone(live: &Live, claims: &mut Claims, restored: &State) -> Result<()
     let again = live.stanch(["fix", "--all", "--yes"])?;
     let differs = restored.difference(&live.state()?);
     claims.claim("fix --all leaves out what was taken back", again.ok() && differs.is_empty(), json!({}), || {
-        format!("{differs:?} {}", again.all())
+        format!("{differs:?} {}", end_of(&again.all()))
     });
     let port = free_port()?;
     let mut up = live.up(port)?;
@@ -153,7 +163,7 @@ fn stays_undone(live: &Live, claims: &mut Claims, restored: &State) -> Result<()
         "a running server leaves it undone and says so",
         refreshed.ok() && differs.is_empty() && suppressed > 0,
         json!({"items_suppressed": suppressed}),
-        || format!("{differs:?} {}", refreshed.all()),
+        || format!("{differs:?} {}", end_of(&refreshed.all())),
     );
     up.kill();
     Ok(())
@@ -169,6 +179,12 @@ fn audit(live: &Live, claims: &mut Claims) -> Result<()> {
     let figures = json!({"data_folder_kb": kilobytes(&size), "binary_kb": kilobytes(&binary)});
     claims.claim("what it leaves on the disk", true, figures, String::new);
     Ok(())
+}
+
+/// What a long command said last.
+fn end_of(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n")
 }
 
 fn fixable(findings: &[Value]) -> Vec<&Value> {
