@@ -83,6 +83,12 @@ pub trait Run {
     /// The checkpoints of the applied step that is being undone; empty during apply.
     fn applied(&self) -> &[Checkpoint];
 
+    /// Whether an earlier step of the same leaf has changed something: this step finishes what has begun, so rules on
+    /// when something may start no longer bind it.
+    fn follows(&self) -> bool {
+        false
+    }
+
     /// Makes a safe point durable. When this returns, a crash resumes after it. Answers whether to stop here.
     ///
     /// # Errors

@@ -165,6 +165,8 @@ struct Job<'a> {
     step: &'a PlannedStep,
     key: Digest,
     kind: StepKind,
+    /// Keys of the steps before it in the leaf.
+    earlier: Vec<Digest>,
 }
 
 impl Job<'_> {
@@ -185,6 +187,7 @@ impl Job<'_> {
 }
 
 fn apply(runner: &Runner, order: &Order, grant: &Grant, tools: &Tools<'_>) -> Result<Vec<StepReport>, RunError> {
+    let key = |number| step_key(&grant.plan, number, &grant.leaf.asset, grant.epoch, grant.attempt);
     let jobs: Vec<Job<'_>> = (0u32..)
         .zip(&grant.leaf.steps)
         .map(|(number, step)| Job {
@@ -193,8 +196,9 @@ fn apply(runner: &Runner, order: &Order, grant: &Grant, tools: &Tools<'_>) -> Re
             leaf: grant.leaf_hash,
             number,
             step,
-            key: step_key(&grant.plan, number, &grant.leaf.asset, grant.epoch, grant.attempt),
+            key: key(number),
             kind: StepKind::Apply,
+            earlier: (0..number).map(key).collect(),
         })
         .collect();
     // All or nothing: if the rules forbid one step, none begins. What has begun is not asked for again.
@@ -251,6 +255,7 @@ fn undo(
             step,
             key: undo_key(&applied_key, attempt),
             kind: StepKind::Undo { of: applied_key, items: items.to_vec() },
+            earlier: Vec::new(),
         };
         let report =
             if go_on { undo_step(runner, &job, applied.as_ref(), tools)? } else { job.report(StepOutcome::NotStarted) };
@@ -430,7 +435,15 @@ fn work(
             message: message.to_owned(),
         });
     };
-    let reached = runner.inner().journal.state().steps.get(&job.key).map(|entry| entry.checkpoints.clone());
+    let (reached, follows) = {
+        let inner = runner.inner();
+        let steps = &inner.journal.state().steps;
+        let done = |key: &Digest| {
+            let report = steps.get(key).and_then(|entry| entry.report.as_ref());
+            report.is_some_and(|report| report.outcome == StepOutcome::Done)
+        };
+        (steps.get(&job.key).map(|entry| entry.checkpoints.clone()), job.earlier.iter().any(done))
+    };
     let vault = if let StepKind::Undo { of, .. } = &job.kind { *of } else { job.key };
     let mut run = StepRun {
         runner,
@@ -438,6 +451,7 @@ fn work(
         vault,
         reached: reached.unwrap_or_default(),
         applied: applied.to_vec(),
+        follows,
         evidence: Vec::new(),
         say: &say,
     };

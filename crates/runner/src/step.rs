@@ -22,6 +22,8 @@ pub(crate) struct StepRun<'a> {
     pub(crate) vault: Digest,
     pub(crate) reached: Vec<Checkpoint>,
     pub(crate) applied: Vec<Checkpoint>,
+    /// An earlier step of the leaf has changed something.
+    pub(crate) follows: bool,
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) say: &'a dyn Fn(&str),
 }
@@ -37,6 +39,10 @@ impl Run for StepRun<'_> {
 
     fn applied(&self) -> &[Checkpoint] {
         &self.applied
+    }
+
+    fn follows(&self) -> bool {
+        self.follows
     }
 
     fn checkpoint(&mut self, point: &str, state: Value) -> Result<Option<StopRequested>, ActionError> {
