@@ -296,6 +296,17 @@ impl Rules {
         named(&self.denied_services, name)
     }
 
+    /// Whether a unit file or init script is of a service that is never to be restarted; a template is when one of its
+    /// instances is.
+    pub fn denies_unit(&self, unit: &str) -> bool {
+        let template = unit.strip_suffix(".service").unwrap_or(unit).strip_suffix('@');
+        let instance = |stem: &str| {
+            let start = format!("{stem}@");
+            self.denied_services.iter().any(|pattern| pattern.starts_with(&start))
+        };
+        self.denies_service(unit) || template.is_some_and(instance)
+    }
+
     /// Whether a service of this name may be restarted although Stanch leaves it to a person by itself.
     pub fn allows_service(&self, name: &str) -> bool {
         named(&self.allowed_services, name)
@@ -378,6 +389,14 @@ timeout_seconds = 10
         let noon = datetime(2026, 11, 27, 12, 0, 0, 0);
         assert!(rules.permit("package.upgrade", noon, true).unwrap_err().to_string().contains("Fri 12:00"));
         rules.permit("package.upgrade", noon, false).unwrap();
+    }
+
+    #[test]
+    fn a_template_is_denied_with_any_of_its_instances() {
+        let rules = Rules::parse("[deny]\nservices = [\"postgresql@15-main\", \"nginx\"]\n").unwrap();
+        for (unit, denied) in [("postgresql@.service", true), ("nginx.service", true), ("postgresql.service", false)] {
+            assert_eq!(rules.denies_unit(unit), denied, "{unit}");
+        }
     }
 
     #[test]

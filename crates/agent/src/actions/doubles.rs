@@ -43,12 +43,13 @@ impl Programs for Table {
 pub(crate) struct Notes {
     pub(crate) reached: Vec<Checkpoint>,
     pub(crate) applied: Vec<Checkpoint>,
+    pub(crate) follows: bool,
     pub(crate) folder: tempfile::TempDir,
 }
 
 impl Notes {
     pub(crate) fn new() -> Self {
-        Self { reached: Vec::new(), applied: Vec::new(), folder: tempfile::tempdir().unwrap() }
+        Self { reached: Vec::new(), applied: Vec::new(), follows: false, folder: tempfile::tempdir().unwrap() }
     }
 }
 
@@ -63,6 +64,10 @@ impl Run for Notes {
 
     fn applied(&self) -> &[Checkpoint] {
         &self.applied
+    }
+
+    fn follows(&self) -> bool {
+        self.follows
     }
 
     fn checkpoint(&mut self, point: &str, state: Value) -> Result<Option<StopRequested>, ActionError> {

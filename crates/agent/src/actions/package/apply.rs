@@ -47,7 +47,7 @@ pub(super) fn value(state: &impl serde::Serialize) -> Result<Value, ActionError>
 impl PackageUpgrade {
     pub(super) fn applied(&self, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
         let params: Params = read_params(&step.params)?;
-        self.permit(&params, run.reached().is_empty())?;
+        self.permit(&params, run)?;
         if run.reached().is_empty() && self.settled(&params)? {
             return self.answer(&params, None);
         }
@@ -89,10 +89,17 @@ impl PackageUpgrade {
     }
 
     /// The executor's own rules, looked at again whatever the order says.
-    pub(super) fn permit(&self, params: &Params, first: bool) -> Result<(), ActionError> {
+    fn permit(&self, params: &Params, run: &dyn Run) -> Result<(), ActionError> {
         let rules = self.rules.current()?;
-        rules.permit(NAME, now(), first)?;
+        let first = run.reached().is_empty();
+        rules.permit(NAME, now(), first && !run.follows())?;
         for package in params.packages.iter().filter(|_| first) {
+            if let Some(unit) = self.units(&package.key()).iter().find(|unit| rules.denies_unit(unit)) {
+                return Err(ActionError::refused(format!(
+                    "the executor's rules deny a restart of {unit}, which the scripts of {} may do",
+                    package.name
+                )));
+            }
             if rules.denies_package(&package.name) || rules.denies_package(&package.source) {
                 return Err(ActionError::refused(format!("the executor's rules deny changes to {}", package.name)));
             }
@@ -504,6 +511,20 @@ mod tests {
         assert!(repair("Inst a [1] (2 x [amd64])\n", "", false).unwrap_err().contains("a:amd64 2"), "not captured yet");
         let denied = repair("Inst a [1] (2 x [amd64])\n", "[deny]\npackages = [\"a-src\"]\n", true);
         assert!(denied.unwrap_err().contains("a:amd64 2"));
+    }
+
+    #[test]
+    fn what_finishes_a_leaf_is_not_bound_by_hours_but_by_all_else() {
+        let hours = "[[hours]]\nfrom = \"00:00\"\nuntil = \"00:00\"\n";
+        let permit = |rules: &str, follows: bool| {
+            let action = PackageUpgrade::new(Arc::new(Table::default()), Rules::parse(rules).unwrap());
+            let run = Notes { follows, ..Notes::new() };
+            action.permit(&params(vec![planned("a", Some("1"), "2")]), &run).map_err(|error| error.to_string())
+        };
+        assert!(permit(hours, false).unwrap_err().contains("hours"));
+        permit(hours, true).unwrap();
+        assert!(permit("[deny]\npackages = [\"a\"]\n", true).unwrap_err().contains("deny"));
+        assert!(permit("actions = []\n", true).is_err());
     }
 
     #[test]

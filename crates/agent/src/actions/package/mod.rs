@@ -11,6 +11,7 @@ mod plan;
 mod projection;
 mod simulation;
 mod undo;
+mod units;
 mod verify;
 
 use std::fmt;
@@ -92,6 +93,8 @@ pub struct PackageUpgrade {
     host: Arc<dyn Programs>,
     rules: Rules,
     cache: PathBuf,
+    /// Where dpkg lists the files of packages.
+    info: PathBuf,
 }
 
 impl PackageUpgrade {
@@ -110,7 +113,7 @@ impl PackageUpgrade {
             safe_points: &point::ALL,
             place: Place::Host,
         };
-        Self { definition, host, rules, cache: PathBuf::from("/var/cache/apt/archives") }
+        Self { definition, host, rules, cache: "/var/cache/apt/archives".into(), info: "/var/lib/dpkg/info".into() }
     }
 
     fn host(&self) -> &dyn Programs {

@@ -15,7 +15,7 @@ use super::apt::{self, Leave, Policy};
 use super::dpkg::{self, Database};
 use super::params::{Conffiles, Params, Planned, To, Want};
 use super::simulation::Simulation;
-use super::{Key, NAME, PackageUpgrade, capture, failed, formats, projection};
+use super::{Key, NAME, PackageUpgrade, capture, failed, formats, projection, units};
 use crate::actions::{now, read_request};
 
 /// The package this program comes in.
@@ -287,6 +287,17 @@ impl PackageUpgrade {
                         .with_hint("deny.packages in the executor's rules file"),
                 ));
             }
+            if let Some(unit) = self.units(key).iter().find(|unit| rules.denies_unit(unit)) {
+                return Ok(Some(
+                    Objection::new(format!(
+                        "the executor's rules deny a restart of {unit}, which the package scripts of {key} may do"
+                    ))
+                    .with_hint(format!(
+                        "lift deny.services in the executor's rules file for it, or hold the package (`apt-mark hold {}`)",
+                        key.spec(&database.native)
+                    )),
+                ));
+            }
             if installed.is_some_and(|installed| installed.held()) {
                 return Ok(Some(
                     Objection::new(format!("it would change {key}, which is held by its owner"))
@@ -411,7 +422,9 @@ impl PackageUpgrade {
             lost.push(reason);
             lost_items.extend(needs.get(key).into_iter().flatten().cloned());
         }
-        let changes = packages.iter().map(|package| change(package, roots, &agreed)).collect();
+        let rules = self.rules.current()?;
+        let delicate = |package: &Planned| units::delicate(&self.units(&package.key()), &rules);
+        let changes = packages.iter().map(|package| change(package, roots, &agreed, delicate(package))).collect();
         let keys: Vec<Key> = packages.iter().map(Planned::key).collect();
         let before = projection::of(database, &keys)?;
         let digest = before.observation()?.digest().map_err(|e| failed(e, "the projection has no digest"))?;
@@ -421,8 +434,8 @@ impl PackageUpgrade {
         } else {
             (Reversibility::OneWay, lost.join("; "))
         };
-        let lock = self.rules.current()?.lock_timeout_seconds;
-        let params = Params { packages, conffiles: Conffiles::Keep, lock_timeout_seconds: lock, before };
+        let lock_timeout_seconds = rules.lock_timeout_seconds;
+        let params = Params { packages, conffiles: Conffiles::Keep, lock_timeout_seconds, before };
         let step = PlannedStep {
             action: NAME.to_owned(),
             params: serde_json::to_value(params).map_err(|e| failed(e, "cannot write the parameters"))?,
@@ -486,7 +499,7 @@ fn refuse(answer: &mut PlanAnswer, items: &BTreeSet<ItemId>, source: &str, objec
     });
 }
 
-fn change(package: &Planned, roots: &[Root], agreed: &Agreed) -> Change {
+fn change(package: &Planned, roots: &[Root], agreed: &Agreed, delicate: Option<String>) -> Change {
     let key = package.key();
     let asked = roots.iter().any(|root| root.packages.contains_key(&key));
     let origins = agreed.simulation.installs.get(&key).map_or("", |install| install.origins.as_str());
@@ -509,6 +522,7 @@ fn change(package: &Planned, roots: &[Root], agreed: &Agreed) -> Change {
     } else if security {
         notes.push("from a security archive".to_owned());
     }
+    notes.extend(delicate);
     Change {
         subject: key.to_string(),
         before: package.from.as_ref().map(ToString::to_string),

@@ -1,6 +1,6 @@
 //! `service.restart`: what still runs replaced code is started anew, so that a fix on disk is a fix in memory.
 
-mod excluded;
+pub(crate) mod excluded;
 pub(crate) mod restart;
 pub(crate) mod running;
 
@@ -315,7 +315,7 @@ impl Action for ServiceRestart {
     fn apply(&self, _target: &Asset, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
         let params: Params = read_params(&step.params)?;
         let rules = self.rules.current()?;
-        rules.permit(NAME, super::now(), run.reached().is_empty())?;
+        rules.permit(NAME, super::now(), run.reached().is_empty() && !run.follows())?;
         let mut progress = match run.reached().last() {
             Some(checkpoint) => Progress::deserialize(&checkpoint.state)
                 .map_err(|e| ActionError::caused("the journal's state cannot be read", e))?,
@@ -462,7 +462,32 @@ pub(crate) fn probes(host: &dyn Programs, rules: &Rules) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
+    use stanch_model::asset::AssetKind;
+
     use super::*;
+    use crate::actions::doubles::{Notes, Table};
+
+    #[test]
+    fn hours_that_ended_during_the_upgrade_do_not_keep_its_restart_back() {
+        let never = Rules::parse("[[hours]]\nfrom = \"00:00\"\nuntil = \"00:00\"\n").unwrap();
+        let action = ServiceRestart::new(Arc::new(Table::default()), never);
+        let target = Asset::unlabelled(AssetKind::Host, "x", "x");
+        let params = json!({"affected": false, "sources": [], "services": [], "foreseen": []});
+        let step = PlannedStep {
+            action: NAME.to_owned(),
+            before: action.observe(&target, &params).unwrap().digest().unwrap(),
+            params,
+            changes: Vec::new(),
+            reversibility: Reversibility::Transient,
+            undo: String::new(),
+            disruption: Disruption::Restart,
+        };
+        let mut run = Notes::new();
+        let alone = action.apply(&target, &step, &mut run).unwrap_err();
+        assert!(matches!(&alone, ActionError::Refused { message, .. } if message.contains("hours")), "{alone}");
+        run.follows = true;
+        action.apply(&target, &step, &mut run).unwrap();
+    }
 
     #[test]
     fn a_name_that_could_be_an_option_or_a_path_is_none() {
