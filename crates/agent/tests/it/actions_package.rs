@@ -91,6 +91,41 @@ fn an_upgrade_is_planned_exactly_applied_verified_and_taken_back() {
     assert_eq!(world.must(["dpkg", "--audit"]).unwrap(), "");
 }
 
+#[test]
+fn what_its_owner_removed_but_kept_the_configuration_of_is_that_again() {
+    if !root_or_skip().unwrap() {
+        return;
+    }
+    let (archive, main, security) = tool_archive();
+    let purged = "test \"$1\" != purge || rm -rf /var/lib/helper";
+    let helper = |version: &str| Package::new("helper", version).conffile("/etc/helper.conf", "1\n").postrm(purged);
+    archive.publish(&main, &helper("6")).unwrap();
+    archive.publish(&main, &Package::new("assistant", "1").conffile("/etc/assistant.conf", "1\n")).unwrap();
+    let world = world(&archive, &["tool", "helper"]);
+    world.write("/etc/helper.conf", "mine\n").unwrap();
+    world.write("/var/lib/helper/data", "dear\n").unwrap();
+    world.must(["apt-get", "remove", "-y", "helper"]).unwrap();
+    let state = |name| world.run(["dpkg-query", "-W", "-f=${db:Status-Abbrev}", name]).unwrap().text();
+    assert_eq!(state("helper"), "rc ");
+    let newer = helper("7").conffile("/etc/helper-new.conf", "new\n");
+    archive.publish(&security, &newer).unwrap();
+    let tool = Package::new("tool", "1.0-2").source("tool").depends("libtool1, helper, assistant");
+    archive.publish(&security, &tool).unwrap();
+    refresh(&world, &archive);
+    let executor = Executor { world: &world };
+
+    let step = executor.step(&["tool"]);
+    executor.apply(&step, "a").changes();
+    assert_eq!((state("helper").as_str(), state("assistant").as_str()), ("ii ", "ii "));
+    executor.undo(&step, &["tool"], "a").changes();
+    assert_eq!(executor.observe(&step), step.before);
+    assert_eq!(state("helper"), "rc ");
+    assert_eq!(world.text("/etc/helper.conf").unwrap(), "mine\n");
+    assert_eq!(world.text("/var/lib/helper/data").unwrap(), "dear\n");
+    assert!(!state("assistant").starts_with('r'), "what was not there before leaves nothing behind");
+    assert!(!world.exists("/etc/assistant.conf") && !world.exists("/etc/helper-new.conf"));
+}
+
 /// A world with both sources of [`tool_archive`] behind, and the executor's view of it.
 fn behind() -> Option<(Archive, World)> {
     if !root_or_skip().unwrap() {
