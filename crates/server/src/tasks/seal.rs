@@ -8,11 +8,13 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::bus::Stage;
-use crate::clock::ten;
 use crate::error::chain;
 
 /// Between two looks: a checkpoint must follow an entry within a second.
 const LOOK: Duration = Duration::from_millis(250);
+/// Who holds the sealer's lease. The same after every start: the lock on the data folder lets one server in, so that
+/// it need not wait until the lease of the one before it has run out.
+const HOLDER: &str = "the server of this folder";
 
 pub(super) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     let name = Stage::Seal.name();
@@ -55,10 +57,9 @@ pub(crate) async fn now(app: &App) -> Result<(), SealError> {
 }
 
 async fn open(app: &App) -> Option<Sealer> {
-    let holder = ten(app.config.entropy.as_ref()).map(hex::encode).unwrap_or_else(|_| std::process::id().to_string());
     let signer = app.keys.signer().ok()?;
     let outside = app.config.checkpoints.as_deref();
-    match Sealer::open(app.store.clone(), signer, holder, outside).await {
+    match Sealer::open(app.store.clone(), signer, HOLDER, outside).await {
         Ok(sealer) => Some(sealer),
         Err(error) => {
             app.waits(Stage::Seal.name(), chain(&error));

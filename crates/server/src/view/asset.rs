@@ -44,9 +44,8 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
     let items = ItemFilter { asset: Some(asset.id.clone()), open: Some(true), ..ItemFilter::default() };
     let items = app.store.items(&items, None, PAGE).await?;
     let detected = detected(app, &asset.id).await?;
-    let judged = detected.as_ref().filter(|said| {
-        items.iter().all(|row| row.assessment.as_ref().is_some_and(|assessment| assessment.at >= said.at))
-    });
+    // An assessment that says nothing new is not kept again, so that its time tells nothing of this run.
+    let judged = detected.as_ref().filter(|said| app.assessed(&asset.id, said.at));
     Ok(Asset {
         id: asset.id.to_string(),
         kind: name(&asset.kind),
