@@ -30,6 +30,23 @@ fn a_leaf_is_carried_out_and_its_receipt_tells_what_changed() {
     assert_eq!((place.content("motd").as_deref(), place.content("new").as_deref()), (Some("strong"), Some("here")));
 }
 
+#[test]
+fn a_step_is_told_that_it_finishes_what_an_earlier_one_began() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let follows = |reports: &[stanch_model::order::StepReport]| -> Vec<bool> {
+        reports.iter().map(|step| step.evidence.iter().any(|piece| piece.name == "follows")).collect()
+    };
+    let grant = place.grant(&[("a", "1"), ("b", "2")]);
+    assert_eq!(follows(&steps(place.carry_out(&runner, Verb::Apply(grant)))), [false, true]);
+    // A step that found all as wanted has begun nothing.
+    std::fs::write(place.target().join("c"), "1").unwrap();
+    let grant = place.grant(&[("c", "0"), ("d", "2")]);
+    std::fs::write(place.target().join("c"), "0").unwrap();
+    let reports = steps(place.carry_out(&runner, Verb::Apply(grant)));
+    assert_eq!((&reports[0].outcome, follows(&reports)), (&StepOutcome::Unchanged, vec![false, false]));
+}
+
 /// Invariant 3: a new order for the same step is answered from the journal.
 #[test]
 fn the_same_step_begins_at_most_once() {

@@ -174,6 +174,9 @@ impl Action for FileSet {
         }
         run.progress(&format!("set {name}"));
         run.evidence("set", format!("{name} password={content}").as_bytes());
+        if run.follows() {
+            run.evidence("follows", b"");
+        }
         if run.checkpoint("set", Value::Null)?.is_some() {
             return Err(ActionError::Stopped { at: "set".to_owned() });
         }
