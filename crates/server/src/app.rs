@@ -55,6 +55,8 @@ pub(crate) struct Parts {
     feeds_read: Mutex<HashMap<String, Timestamp>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
     pub(crate) sealer: AsyncMutex<Option<stanch_store::Sealer>>,
+    /// Remediations are made one after the other: whoever asks twice at once gets one.
+    pub(crate) making: AsyncMutex<()>,
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
 }
@@ -95,6 +97,7 @@ impl App {
             decisions_wanted: std::sync::atomic::AtomicBool::new(true),
             feeds_read: Mutex::default(),
             sealer: AsyncMutex::new(None),
+            making: AsyncMutex::new(()),
             closing: OnceLock::new(),
             address: OnceLock::new(),
         })))

@@ -67,6 +67,7 @@ pub(crate) async fn create(
         return Err(Problem::bad_request("no item is named: nothing is fixed").hint("name items, or say `all`"));
     }
     let key = key.map(|key| key.chars().take(KEY).collect::<String>());
+    let _making = app.making.lock().await;
     if let Some(row) = made_before(app, key.as_deref()).await? {
         let remediation = Some(view::remediation_row(app, &row).await?);
         return Ok((false, CreatedRemediation { remediation, left_out: Vec::new() }));

@@ -20,6 +20,14 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The data folder is not this user's alone.
+    #[error("the data folder {} {why}", path.display())]
+    StrangeFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The data folder is not to be had.
     #[error("cannot lock the data folder")]
     Lock(#[source] LockError),
@@ -66,6 +74,9 @@ impl StartError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::DataFolder { .. } => Some("name a folder you can write with --data-dir"),
+            Self::StrangeFolder { .. } | Self::Keys(KeyError::Folder { .. }) => {
+                Some("look who put it there; then `chown` it to the user that runs the server and `chmod go-w` it")
+            }
             Self::Lock(LockError::Held { .. }) => {
                 Some("stop that process, or talk to it: every command uses its control socket by itself")
             }

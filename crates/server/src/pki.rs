@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -38,6 +38,14 @@ pub enum KeyError {
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// The folder of the keys is not this user's alone.
+    #[error("the folder of the keys {} {why}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// A key's file does not hold a key.
     #[error("the key file {} does not hold a 32-byte seed", path.display())]
@@ -85,6 +93,10 @@ impl Keys {
                 .recursive(true)
                 .create(&folder)
                 .map_err(|source| KeyError::File { path: folder.clone(), source })?;
+        }
+        let file = |source| KeyError::File { path: folder.clone(), source };
+        if let Some(why) = strange(&folder).map_err(file)? {
+            return Err(KeyError::Folder { path: folder, why });
         }
         let root = load(&folder.join("root"), entropy)?;
         let root = SigningKey::from_seed(&root).map_err(KeyError::Refused)?;
@@ -139,6 +151,20 @@ impl OrderKey {
     }
 }
 
+/// What is wrong with a folder that must be this user's and that nobody else may write to.
+pub(crate) fn strange(folder: &Path) -> std::io::Result<Option<String>> {
+    let about = fs::metadata(folder)?;
+    let (owner, own) = (about.uid(), rustix::process::geteuid().as_raw());
+    let mode = about.mode() & 0o777;
+    Ok(if owner != own {
+        Some(format!("belongs to user {owner}, and this runs as user {own}"))
+    } else if mode & 0o022 != 0 {
+        Some(format!("can be written to by others (mode {mode:o})"))
+    } else {
+        None
+    })
+}
+
 fn load(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], KeyError> {
     let file = |source| KeyError::File { path: path.to_owned(), source };
     match fs::read(path) {
@@ -177,6 +203,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Keys::open(folder.path(), &SystemEntropy), Err(KeyError::Exposed { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn keys_in_a_folder_that_others_can_write_to_are_not_used() {
+        let data = tempfile::tempdir().unwrap();
+        Keys::open(data.path(), &SystemEntropy).unwrap();
+        fs::set_permissions(data.path().join("keys"), fs::Permissions::from_mode(0o730)).unwrap();
+        let refused = Keys::open(data.path(), &SystemEntropy).map(drop).unwrap_err();
+        assert!(matches!(&refused, KeyError::Folder { why, .. } if why.contains("mode 730")), "{refused}");
     }
 
     #[test]

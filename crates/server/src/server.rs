@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::gateway::Gateway;
 use crate::lock::DataLock;
-use crate::pki::Keys;
+use crate::pki::{Keys, strange};
 use crate::{api, tasks, web};
 
 /// A server that has its data folder, its keys and its store, and does nothing yet.
@@ -169,7 +169,10 @@ impl Running {
 
 fn make_folder(path: &Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::DataFolder { path: path.to_owned(), source })
+    let failed = |source| StartError::DataFolder { path: path.to_owned(), source };
+    made.map_err(failed)?;
+    let why = strange(path).map_err(failed)?;
+    why.map_or(Ok(()), |why| Err(StartError::StrangeFolder { path: path.to_owned(), why }))
 }
 
 fn bind_socket(path: &Path) -> Result<UnixListener, StartError> {

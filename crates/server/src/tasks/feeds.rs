@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use stanch_connect::feeds::{Client, ClientOptions, Location, Outcome, Source, State, known_sources, next_due};
+use stanch_connect::feeds::{
+    Client, ClientOptions, FetchError, Incoming, Location, Outcome, Source, State, known_sources, next_due,
+};
 use stanch_feeds::compiled::file_name;
 use stanch_feeds::guard::{Admission, Change, compare};
 use stanch_feeds::{Compiled, Knowledge};
@@ -90,11 +92,15 @@ async fn fetch(app: &App, source: &Source) -> Result<(), PassError> {
         }
         Ok(Outcome::Incoming(incoming)) => match read(app, incoming.path(), source).await? {
             Ok(compiled) => {
-                incoming.accept(now).map_err(|error| PassError::Feeds(chain(&error)))?;
+                let mut in_force = true;
                 for feed in compiled {
-                    admit(app, feed, &place).await?;
+                    in_force &= admit(app, feed, &place).await?;
                 }
-                Ok(())
+                // What the source is asked by next time belongs to the edition in force: only so does "nothing newer"
+                // speak of that one.
+                let kept =
+                    if in_force { incoming.accept(now).map(drop) } else { set_aside(*incoming, &folder, source, now) };
+                kept.map_err(|error| PassError::Feeds(chain(&error)))
             }
             Err(why) => {
                 incoming.refuse(now, &why).map_err(|error| PassError::Feeds(chain(&error)))?;
@@ -103,6 +109,15 @@ async fn fetch(app: &App, source: &Source) -> Result<(), PassError> {
         },
         Err(error) => note(app, &source.name, &place, Some(chain(&error))).await,
     }
+}
+
+/// Forgets a download that is not in force, without calling it a failure.
+fn set_aside(incoming: Incoming, folder: &Path, source: &Source, now: Timestamp) -> Result<(), FetchError> {
+    incoming.refuse(now, "it is not in force")?;
+    let mut state = State::load(folder, &source.name);
+    state.failures = 0;
+    state.failure = None;
+    state.save(folder, &source.name)
 }
 
 /// Reads a download as the feed it should be, in a folder of its own under its proper name.
@@ -157,10 +172,16 @@ async fn folder(app: &App, path: &Path) -> Result<(), PassError> {
     Ok(())
 }
 
-/// Puts a feed in force, unless it would turn too many verdicts.
-async fn admit(app: &App, feed: Compiled, place: &str) -> Result<(), PassError> {
+/// Puts a feed in force, unless it would turn too many verdicts. Answers whether it is in force.
+async fn admit(app: &App, feed: Compiled, place: &str) -> Result<bool, PassError> {
     let now = app.now();
     let held = app.knowledge.held();
+    let is_this = |known: &Compiled| known.meta.name == feed.meta.name && known.meta.source == feed.meta.source;
+    if held.feeds.compiled().any(is_this) {
+        confirm(app, &feed.meta.name, now)?;
+        note(app, &feed.meta.name, place, None).await?;
+        return Ok(true);
+    }
     let hosts = hosts(app).await?;
     let old = Arc::clone(&held.feeds);
     let candidate = feed.clone();
@@ -179,7 +200,7 @@ async fn admit(app: &App, feed: Compiled, place: &str) -> Result<(), PassError> 
     if known == Some(feed.meta.source.to_string().as_str()) {
         // A person said no to this very edition.
         app.store.put(Write::PutFeed(row)).await?;
-        return Ok(());
+        return Ok(false);
     }
     if change.admission() == Admission::AskPerson && !first {
         let pending = PendingFeed {
@@ -188,6 +209,12 @@ async fn admit(app: &App, feed: Compiled, place: &str) -> Result<(), PassError> 
             fetched_at: now,
             digest: feed.meta.source.to_string(),
         };
+        let asked: Option<PendingFeed> = row.review.clone().and_then(|review| serde_json::from_value(review).ok());
+        if asked.is_some_and(|asked| asked.digest == pending.digest) {
+            // The question stands already.
+            app.store.put(Write::PutFeed(row)).await?;
+            return Ok(false);
+        }
         let folder = pending_folder(app);
         std::fs::create_dir_all(&folder).map_err(|error| PassError::Feeds(error.to_string()))?;
         feed.write(&folder).map_err(|error| PassError::Feeds(chain(&error)))?;
@@ -198,9 +225,10 @@ async fn admit(app: &App, feed: Compiled, place: &str) -> Result<(), PassError> 
             .resting_on("feed", feed.meta.source);
         app.store.commit(Transition::new(entry).write(Write::PutFeed(row))).await?;
         app.bus.tell(Live::of("feeds", &feed.meta.name, "a newer one waits for a person"));
-        return Ok(());
+        return Ok(false);
     }
-    put_in_force(app, &feed, row, "server").await
+    put_in_force(app, &feed, row, "server").await?;
+    Ok(true)
 }
 
 async fn put_in_force(app: &App, feed: &Compiled, row: Feed, who: &str) -> Result<(), PassError> {
@@ -294,6 +322,8 @@ pub(crate) async fn judge(app: &App, who: &str, word: &JudgeFeed) -> Result<(), 
             return Err(Problem::conflict("changed_meanwhile", "another edition waits now").hint("look again"));
         }
         put_in_force(app, &feed, row, who).await.map_err(|error| failed(&error))?;
+        // The source is asked anew, not by what belonged to the edition before.
+        State::default().save(&downloads(app), &word.name).map_err(|error| failed(&error))?;
     } else {
         let entry = NewEntry::new(app.now(), who, "feed_thrown_away")
             .with(serde_json::json!({ "feed": word.name, "digest": word.digest }));

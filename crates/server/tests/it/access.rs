@@ -169,3 +169,13 @@ fn the_description_of_the_api_is_the_one_that_was_looked_at() {
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(kept == now, "the API changed: look at the difference after STANCH_UPDATE_SNAPSHOTS=1 cargo test");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_others_can_write_to_is_refused_with_a_hint() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = stanch_server::Server::open(stanch_server::Config::new(folder.path())).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("can be written to by others"), "{error}");
+    assert!(error.hint().unwrap().contains("chmod go-w"));
+}

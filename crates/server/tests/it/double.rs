@@ -90,6 +90,12 @@ impl Host {
         self.counter = 0;
     }
 
+    /// It took orders of a server that is no more.
+    pub(crate) fn jump(&mut self) {
+        self.position.epoch = self.position.epoch.max(1);
+        self.position.generation += 500;
+    }
+
     fn facts(&self, clock: &dyn Clock) -> HostFacts {
         let origin = Origin {
             origin: "Debian".to_owned(),
@@ -283,7 +289,7 @@ pub(crate) struct Double {
     pub(crate) host: Arc<Mutex<Host>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) id: ExecutorId,
-    seed: [u8; 32],
+    seed: Mutex<[u8; 32]>,
     waiting: Mutex<Vec<(OrderId, Order)>>,
     unsent: Mutex<Vec<Signed<Receipt>>>,
 }
@@ -294,14 +300,20 @@ impl Double {
             host: Arc::new(Mutex::new(host)),
             clock,
             id: ExecutorId::from_entropy([7; 10]),
-            seed: [9; 32],
+            seed: Mutex::new([9; 32]),
             waiting: Mutex::default(),
             unsent: Mutex::default(),
         }
     }
 
     pub(crate) fn key(&self) -> SigningKey {
-        SigningKey::from_seed(&self.seed).unwrap()
+        SigningKey::from_seed(&self.seed.lock().unwrap()).unwrap()
+    }
+
+    /// Its folder is gone: another key, no journal.
+    pub(crate) fn lose_folder(&self) {
+        *self.seed.lock().unwrap() = [10; 32];
+        self.host.lock().unwrap().rewind();
     }
 
     pub(crate) fn hello(&self) -> Hello {

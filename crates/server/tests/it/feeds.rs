@@ -2,8 +2,10 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::double::Host;
 use crate::world::World;
@@ -21,13 +23,73 @@ fn advisory(id: &str, fixed: &str) -> Value {
 fn publish(folder: &Path, advisories: &[Value]) {
     let place = folder.join("osv/Debian-12");
     std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("all.zip"), packed(advisories)).unwrap();
+}
+
+fn packed(advisories: &[Value]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for advisory in advisories {
         let name = format!("{}.json", advisory["id"].as_str().unwrap());
         zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(advisory.to_string().as_bytes()).unwrap();
     }
-    std::fs::write(place.join("all.zip"), zip.finish().unwrap().into_inner()).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// A publisher that answers a question for what is newer than the edition it has with "nothing".
+#[derive(Clone, Default)]
+struct Publisher {
+    edition: Arc<Mutex<(u32, Vec<u8>)>>,
+    /// The editions that it was asked about, and the one it had then.
+    asked: Arc<Mutex<Vec<(Option<u32>, u32)>>>,
+}
+
+impl Publisher {
+    async fn open() -> (Self, String) {
+        let publisher = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let answers = publisher.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let answers = answers.clone();
+                tokio::spawn(async move {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"\r\n\r\n") {
+                        match stream.read_u8().await {
+                            Ok(byte) => request.push(byte),
+                            Err(_) => return,
+                        }
+                    }
+                    let request = String::from_utf8(request).unwrap().to_lowercase();
+                    drop(stream.write_all(&answers.answer(&request)).await);
+                });
+            }
+        });
+        (publisher, address)
+    }
+
+    fn publish(&self, advisories: &[Value]) {
+        let mut edition = self.edition.lock().unwrap();
+        *edition = (edition.0 + 1, packed(advisories));
+    }
+
+    fn answer(&self, request: &str) -> Vec<u8> {
+        if !request.contains("/osv/debian-12/all.zip ") {
+            return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec();
+        }
+        let (edition, body) = self.edition.lock().unwrap().clone();
+        let asked = request.lines().find_map(|line| line.strip_prefix("if-none-match: \"")?.strip_suffix('"'));
+        let asked = asked.map(|asked| asked.parse().unwrap());
+        self.asked.lock().unwrap().push((asked, edition));
+        if asked == Some(edition) {
+            return b"HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n".to_vec();
+        }
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\netag: \"{edition}\"\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        [head.into_bytes(), body].concat()
+    }
 }
 
 async fn feed(world: &World, name: &str) -> Option<Value> {
@@ -98,4 +160,59 @@ async fn a_feed_that_would_turn_many_verdicts_waits_for_a_person_and_a_broken_on
     assert!(!refused["error"].as_str().unwrap().is_empty(), "{refused}");
     seen(&both).await.unwrap();
     assert!(world.client.page("/feeds").await.contains(refused["error"].as_str().unwrap().split(':').next().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_newer_is_said_of_the_edition_in_force_and_never_of_one_that_waits() {
+    let (publisher, address) = Publisher::open().await;
+    publisher.publish(&[advisory("DEBIAN-CVE-2026-0001", "3.0.17-1"), advisory("DEBIAN-CVE-2026-0002", "3.0.16-1")]);
+    let host = Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1")]);
+    let world = World::with_feeds(host, vec![address]).await;
+    world.items(1).await;
+    let asked = || publisher.asked.lock().unwrap().len();
+    let look = async || {
+        let before = asked();
+        world.client.post("/api/v1/feeds/refresh", json!({})).await;
+        world.until("a question to the publisher", async || (asked() > before).then_some(())).await;
+    };
+    let in_force = async |count: usize| {
+        world.until("the edition", async || (advisories(&world).await.len() == count).then_some(())).await;
+    };
+    let pending = async || {
+        let of = async || feed(&world, "osv/Debian-12").await?["pending"]["digest"].as_str().map(str::to_owned);
+        world.until("the question to people", of).await
+    };
+    let accept = async |digest: String| {
+        let word = json!({ "name": "osv/Debian-12", "digest": digest, "accept": true });
+        world.client.post("/api/v1/feeds/judge", word).await;
+    };
+    look().await;
+    let digest = world
+        .until("the first edition", async || {
+            let feed = feed(&world, "osv/Debian-12").await?;
+            let pending = feed["pending"]["digest"].as_str().map(str::to_owned);
+            (pending.is_some() || feed["snapshot"] == false).then_some(pending)
+        })
+        .await;
+    if let Some(digest) = digest {
+        accept(digest).await;
+    }
+    in_force(2).await;
+    look().await;
+
+    // This one would turn too much: it waits, and what is in force is not called newer than it is.
+    publisher.publish(&[advisory("DEBIAN-CVE-2026-0003", "2.0-1")]);
+    look().await;
+    let waits = pending().await;
+    let checked = feed(&world, "osv/Debian-12").await.unwrap()["fetched_at"].clone();
+    for _ in 0..2 {
+        world.clock.forward(3_600);
+        look().await;
+    }
+    let about = publisher.asked.lock().unwrap().clone();
+    assert!(!about.contains(&(Some(2), 2)), "nobody asks by an edition that waits: {about:?}");
+    assert_eq!(feed(&world, "osv/Debian-12").await.unwrap()["fetched_at"], checked);
+    assert_eq!(pending().await, waits, "it is one question");
+    accept(waits).await;
+    in_force(0).await;
 }

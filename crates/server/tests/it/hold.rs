@@ -44,5 +44,6 @@ async fn an_executor_follows_the_holds_even_when_an_order_was_lost() {
     world.host().held = false;
     world.until("the hold again", async || world.host().held.then_some(())).await;
     let holds = world.host().taken.iter().filter(|verb| **verb == "hold").count();
-    assert_eq!(holds, 2, "one order for each difference");
+    // One for each difference, and one more when the poll was faster than the order that came with the hold.
+    assert!((2..=3).contains(&holds), "{holds}");
 }

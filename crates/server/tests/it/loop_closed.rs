@@ -199,3 +199,20 @@ async fn what_could_not_be_looked_at_is_not_called_fixed() {
     let closed = world.client.get("/api/v1/findings?closed=true").await;
     assert!(closed["findings"].as_array().unwrap().iter().all(|one| one["closed"].is_null()), "{closed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_many_times_at_once_makes_one() {
+    let world = World::new(two()).await;
+    world.items(2).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let request = world.client.http.post(format!("{}/api/v1/remediations", world.client.base));
+        let request = request.header("cookie", &world.client.cookie).header("x-csrf-token", &world.client.csrf);
+        let request = request.header("idempotency-key", "ticket-8").header("content-type", "application/json");
+        let request = request.body(json!({ "items": ["stapler"] }).to_string());
+        asking.spawn(async move { request.send().await.unwrap().status().as_u16() });
+    }
+    let answers = asking.join_all().await;
+    assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
+    assert_eq!(world.client.get("/api/v1/remediations").await.as_array().unwrap().len(), 1);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::double::{Host, Mood};
+use crate::double::{Double, Host, Mood};
 use crate::world::World;
 
 fn one() -> Host {
@@ -123,4 +123,34 @@ async fn a_server_that_stops_in_good_order_leaves_a_ledger_that_verifies_elsewhe
         })
         .await;
     assert!(export.entries > 10 && export.outside > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_runs_with_an_executor_it_does_not_trust_and_a_person_heals_it() {
+    for (why, change) in [
+        ("another key", (|double: &Double| double.lose_folder()) as fn(&Double)),
+        ("never gave", |double: &Double| double.host.lock().unwrap().jump()),
+    ] {
+        let mut world = World::new(one()).await;
+        world.items(1).await;
+        world.stop().await;
+        change(&world.double);
+        world.start().await;
+        let id = world
+            .until("the freeze", async || {
+                let all = world.client.get("/api/v1/executors").await;
+                let frozen = all[0]["frozen"].as_str().is_some_and(|said| said.contains(why));
+                frozen.then(|| all[0]["id"].as_str().unwrap().to_owned())
+            })
+            .await;
+        // Frozen it stays, also over a restart.
+        world.stop().await;
+        world.start().await;
+        assert!(!world.client.get("/api/v1/executors").await[0]["frozen"].is_null(), "{why}");
+        world.client.post(&format!("/api/v1/executors/{id}/trust"), json!({})).await;
+        world.stop().await;
+        world.start().await;
+        world.fixed(&["paperclip"]).await;
+        assert_eq!(world.client.get("/api/v1/executors").await[0]["frozen"], json!(null), "{why}");
+    }
 }
