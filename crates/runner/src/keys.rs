@@ -40,9 +40,21 @@ pub enum KeyError {
     },
 }
 
-/// Makes a folder that only its owner enters, if it is not there.
+/// Makes a folder that only its owner enters, if it is not there. One that is there must be this user's, and nobody
+/// else may write to it: whoever can could put a key or a journal of their own in place.
 pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let about = fs::metadata(path)?;
+    let (owner, own) = (about.uid(), rustix::process::geteuid().as_raw());
+    let why = if owner != own {
+        format!("the folder {} belongs to user {owner}, and this runs as user {own}", path.display())
+    } else if about.mode() & 0o022 != 0 {
+        let mode = about.mode() & 0o777;
+        format!("others can write to the folder {} (mode {mode:o}): `chmod go-w` it", path.display())
+    } else {
+        return Ok(());
+    };
+    Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why))
 }
 
 /// The seed in `folder/receipt.key`; the first time it is `fresh`, written durably.
@@ -100,6 +112,22 @@ mod tests {
         assert_eq!(first.verifying_key(), second.verifying_key());
         assert_eq!(fs::metadata(folder.join("receipt.key")).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("keys");
+        private_folder(&folder).unwrap();
+        for mode in [0o770, 0o702] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = receipt_key(&folder, &[7; 32]).unwrap_err();
+            assert!(matches!(refused, KeyError::File { .. }), "{refused}");
+            let why = private_folder(&folder).unwrap_err().to_string();
+            assert!(why.contains("chmod go-w"), "{why}");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        private_folder(&folder).unwrap();
     }
 
     #[test]
