@@ -242,7 +242,12 @@ fn a_record_that_contradicts_the_journal_is_not_written() {
     journal.append(&accept(1)).unwrap();
     journal.append(&start(1, order(1).id)).unwrap();
     let len = fs::metadata(dir.path().join("journal")).unwrap().len();
-    for record in [accept(1), start(1, order(1).id), end(2), Record::Delivered { order: order(9).id }] {
+    let mut same_place = order(2);
+    same_place.position = order(1).position;
+    let same_place =
+        Record::Accepted { order: Box::new(same_place), at: NOW, boot_id: "boot".to_owned(), start_by_ms: 5 };
+    let strange = Record::Delivered { order: order(9).id };
+    for record in [accept(1), same_place, start(1, order(1).id), end(2), strange] {
         assert!(matches!(journal.append(&record), Err(JournalError::Inconsistent(_))), "{record:?}");
     }
     assert_eq!(fs::metadata(dir.path().join("journal")).unwrap().len(), len);

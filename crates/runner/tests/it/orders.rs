@@ -250,7 +250,7 @@ fn a_repeated_order_gets_its_answer_again_and_runs_no_second_time() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Invariant 4: whatever comes in whatever order, positions only rise.
     #[test]
@@ -280,14 +280,14 @@ proptest! {
         let verb = apply(&mut place);
         let order = place.desk.order(verb);
         let hello = runner.hello(Vec::new()).unwrap();
-        let mut json = serde_json::to_vec(&place.desk.sign(order, &hello).unwrap()).unwrap();
+        let sent = place.desk.sign(order, &hello).unwrap();
+        let mut json = serde_json::to_vec(&sent).unwrap();
         let at = at.index(json.len());
-        let same = json[at] == with;
         json[at] = with;
         if let Ok(signed) = decode_order(&json) {
             let taken = runner.accept(&place.desk.certificate().unwrap(), &signed);
-            // Hexadecimal digits of either case are the same signature.
-            prop_assert!(same || taken.is_err() || json[at].is_ascii_hexdigit());
+            // What reads as the same order (`t` in a time, `A` in a digest) is the same order.
+            prop_assert!(signed == sent || taken.is_err());
         }
     }
 }
