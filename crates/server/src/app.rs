@@ -57,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) sealer: AsyncMutex<Option<stanch_store::Sealer>>,
     /// Remediations are made one after the other: whoever asks twice at once gets one.
     pub(crate) making: AsyncMutex<()>,
+    /// Taken while the row of a feed is read and written, so that a person's word and a fetch do not undo each other.
+    pub(crate) feeding: AsyncMutex<()>,
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
 }
@@ -98,6 +100,7 @@ impl App {
             feeds_read: Mutex::default(),
             sealer: AsyncMutex::new(None),
             making: AsyncMutex::new(()),
+            feeding: AsyncMutex::new(()),
             closing: OnceLock::new(),
             address: OnceLock::new(),
         })))

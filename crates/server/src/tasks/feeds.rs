@@ -175,11 +175,12 @@ async fn folder(app: &App, path: &Path) -> Result<(), PassError> {
 /// Puts a feed in force, unless it would turn too many verdicts. Answers whether it is in force.
 async fn admit(app: &App, feed: Compiled, place: &str) -> Result<bool, PassError> {
     let now = app.now();
+    let _feeding = app.feeding.lock().await;
     let held = app.knowledge.held();
     let is_this = |known: &Compiled| known.meta.name == feed.meta.name && known.meta.source == feed.meta.source;
     if held.feeds.compiled().any(is_this) {
         confirm(app, &feed.meta.name, now)?;
-        note(app, &feed.meta.name, place, None).await?;
+        tried(app, &feed.meta.name, place, None).await?;
         return Ok(true);
     }
     let hosts = hosts(app).await?;
@@ -288,6 +289,11 @@ async fn row(app: &App, name: &str) -> Result<Feed, PassError> {
 
 /// Keeps how an attempt ended.
 async fn note(app: &App, name: &str, place: &str, error: Option<String>) -> Result<(), PassError> {
+    let _feeding = app.feeding.lock().await;
+    tried(app, name, place, error).await
+}
+
+async fn tried(app: &App, name: &str, place: &str, error: Option<String>) -> Result<(), PassError> {
     let now = app.now();
     let mut row = row(app, name).await?;
     row.source = Some(place.to_owned());
@@ -308,6 +314,7 @@ async fn note(app: &App, name: &str, place: &str, error: Option<String>) -> Resu
 /// A person's word on a feed that waits.
 pub(crate) async fn judge(app: &App, who: &str, word: &JudgeFeed) -> Result<(), Problem> {
     let missing = || Problem::not_found("feed that waits", &word.name);
+    let _feeding = app.feeding.lock().await;
     let row = app.store.feed(&word.name).await?.ok_or_else(missing)?;
     let review = row.review.clone().ok_or_else(missing)?;
     let pending: PendingFeed = serde_json::from_value(review).map_err(|_| missing())?;

@@ -45,6 +45,8 @@ pub(crate) struct Host {
     /// Every order that was taken.
     pub(crate) taken: Vec<&'static str>,
     pub(crate) held: bool,
+    /// How often the indexes were fetched.
+    pub(crate) fetched: u32,
     /// What the archives offer cannot be read.
     pub(crate) blind: bool,
     position: Position,
@@ -64,6 +66,7 @@ impl Host {
             at_gate: Vec::new(),
             taken: Vec::new(),
             held: false,
+            fetched: 0,
             blind: false,
             position: Position::default(),
             counter: 0,
@@ -159,7 +162,10 @@ impl Host {
 
     fn answer(&mut self, order: &Order, clock: &dyn Clock) -> Option<Answer> {
         Some(match &order.verb {
-            Verb::Observe { .. } => Answer::Facts { facts: Box::new(self.facts(clock)) },
+            Verb::Observe { refresh } => {
+                self.fetched += u32::from(*refresh);
+                Answer::Facts { facts: Box::new(self.facts(clock)) }
+            }
             Verb::Plan { requests, .. } => self.plan(requests),
             Verb::Apply(grant) => {
                 if self.mood == Mood::Deaf {

@@ -216,3 +216,15 @@ async fn a_request_that_comes_many_times_at_once_makes_one() {
     assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
     assert_eq!(world.client.get("/api/v1/remediations").await.as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_for_newer_indexes_is_not_answered_by_an_order_that_fetches_none() {
+    let mut world = World::new(two()).await;
+    world.items(2).await;
+    world.unplug().await;
+    world.client.post("/api/v1/scan", json!({})).await;
+    world.client.post("/api/v1/scan", json!({ "refresh": true })).await;
+    assert_eq!(world.host().fetched, 0);
+    world.plug();
+    world.until("the fetch", async || (world.host().fetched == 1).then_some(())).await;
+}

@@ -97,6 +97,19 @@ impl World {
         self.running = Some(running);
     }
 
+    /// Nobody polls any more.
+    pub(crate) async fn unplug(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = serving.await;
+        }
+    }
+
+    pub(crate) fn plug(&mut self) {
+        let gateway = self.running.as_ref().unwrap().gateway();
+        self.serving = Some(tokio::spawn(self.double.clone().serve(gateway)));
+    }
+
     /// Ends the server without a word, as a crash does.
     pub(crate) async fn kill(&mut self) {
         if let Some(serving) = self.serving.take() {
