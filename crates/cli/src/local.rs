@@ -95,7 +95,7 @@ impl Local {
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         let folder = config.data_dir.join("executor");
         let entropy = Arc::clone(&config.entropy);
-        let server = Server::open(config).await.map_err(|error| not_started(error))?;
+        let server = Server::open(config).await.map_err(not_started)?;
         let mut seed = [0; 32];
         entropy.fill(&mut seed).map_err(|error| Failure::new("no random bytes can be drawn").because(error))?;
         let root = server.root_key();
@@ -109,7 +109,7 @@ impl Local {
                 .because(error)
                 .hint("look with: stanch executors list; let it back in with: stanch executors trust")
         })?;
-        let running = server.start().await.map_err(|error| not_started(error))?;
+        let running = server.start().await.map_err(not_started)?;
         let link = InProcess(running.gateway().blocking());
         let shutdown = Shutdown::new();
         let asked = shutdown.clone();

@@ -32,7 +32,9 @@ pub(crate) fn run(output: &Output, global: &Global, wanted: &Scan) -> Result<Exi
     clock.lap("facts");
     let knowledge = knowledge(global, wanted.feeds.as_deref())?;
     clock.lap("feeds");
-    let report = judge(inventory, &knowledge, Timestamp::now());
+    // Lines of findings carry no order, so nobody has to work it out.
+    let ordered = format(output, wanted) != Format::Json || wanted.fail_on.is_some();
+    let report = judge(inventory, &knowledge, Timestamp::now(), ordered);
     clock.lap("judge");
     print(output, wanted, &report)?;
     clock.lap("print");
@@ -61,8 +63,8 @@ pub(crate) fn knowledge(global: &Global, feeds: Option<&Path>) -> Result<Knowled
     Ok(snapshot)
 }
 
-/// Runs the detectors, groups what they find and puts it in order.
-pub(crate) fn judge(inventory: Inventory, knowledge: &Knowledge, now: Timestamp) -> Report {
+/// Runs the detectors and, if asked, groups what they find and puts it in order.
+fn judge(inventory: Inventory, knowledge: &Knowledge, now: Timestamp, ordered: bool) -> Report {
     let facts = inventory.facts;
     let detection = stanch_feeds::detect(&facts, knowledge, now);
     let verdict = match detection.verdict() {
@@ -73,8 +75,9 @@ pub(crate) fn judge(inventory: Inventory, knowledge: &Knowledge, now: Timestamp)
         }
     };
     let feeds: Vec<_> = knowledge.feeds(now).into_iter().map(|feed| feed.meta.reference()).collect();
-    let grouping = group(&facts.asset.id, &detection.findings);
-    let members = Index::new(&detection.findings);
+    let findings: &[Finding] = if ordered { &detection.findings } else { &[] };
+    let grouping = group(&facts.asset.id, findings);
+    let members = Index::new(findings);
     let enrich = |id: &str| Some(knowledge.enrich(id));
     let mut items: Vec<(WorkItem, Assessment)> = grouping
         .items
@@ -112,13 +115,16 @@ pub(crate) fn judge(inventory: Inventory, knowledge: &Knowledge, now: Timestamp)
     }
 }
 
-fn print(output: &Output, wanted: &Scan, report: &Report) -> Result<(), Failure> {
-    let format = match (wanted.format, output.json) {
+fn format(output: &Output, wanted: &Scan) -> Format {
+    match (wanted.format, output.json) {
         (Some(format), _) => format,
         (None, true) => Format::Json,
         (None, false) => Format::Table,
-    };
-    match format {
+    }
+}
+
+fn print(output: &Output, wanted: &Scan, report: &Report) -> Result<(), Failure> {
+    match format(output, wanted) {
         Format::Table => table::print(output, report, wanted.all)?,
         Format::Json => {
             let mut lines = String::new();

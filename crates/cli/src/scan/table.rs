@@ -175,13 +175,17 @@ pub(crate) fn summary(output: &Output, report: &Report) {
     ids.dedup();
     output.say("");
     output.say(&format!(
-        "{}: {} to do, closing {} ids ({} findings).",
+        "{}: {}{} ids ({} findings).",
         output.paint(Tone::Strong, &plain(&report.asset.name)),
-        count(report.items.len(), "thing"),
+        if report.items.is_empty() {
+            String::new()
+        } else {
+            format!("{} to do, closing ", count(report.items.len(), "thing"))
+        },
         ids.len(),
         report.findings.len()
     ));
-    output.say(&format!("{}", plain(&report.verdict)));
+    output.say(&plain(&report.verdict));
     output.say(&format!(
         "Coverage: {} of {} packages have vulnerability data{}.",
         report.coverage.with_data,

@@ -36,12 +36,14 @@ fn packed(advisories: &[Value]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
+/// The edition that a question was about, and the one the publisher had then.
+type Question = (Option<u32>, u32);
+
 /// A publisher that answers a question for what is newer than the edition it has with "nothing".
 #[derive(Clone, Default)]
 struct Publisher {
     edition: Arc<Mutex<(u32, Vec<u8>)>>,
-    /// The editions that it was asked about, and the one it had then.
-    asked: Arc<Mutex<Vec<(Option<u32>, u32)>>>,
+    asked: Arc<Mutex<Vec<Question>>>,
 }
 
 impl Publisher {
