@@ -19,8 +19,8 @@ const FLIPS: usize = 500;
 const ENTRIES: usize = 40;
 
 pub(crate) fn prove(results: &mut Results) -> Result<()> {
-    properties(results)?;
-    attack(results)
+    attack(results)?;
+    properties(results)
 }
 
 fn properties(results: &mut Results) -> Result<()> {
