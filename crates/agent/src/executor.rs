@@ -130,12 +130,14 @@ fn fetch_indexes(host: &dyn Programs, folder: &Path, lock_seconds: u32) -> Resul
     let log = folder.join("apt-get-update.log");
     let wait = format!("DPkg::Lock::Timeout={lock_seconds}");
     let invocation = Invocation::changing("apt-get", ["update", "-q", "-o", &wait], log);
-    let output = host.run(&invocation).map_err(|error| ActionError::caused("apt-get update could not be run", error))?;
+    let output =
+        host.run(&invocation).map_err(|error| ActionError::caused("apt-get update could not be run", error))?;
     if output.ok() {
         return Ok(());
     }
     let text = output.text();
-    let said = text.lines().rev().find(|line| line.starts_with("E:") || line.starts_with("W:")).unwrap_or("no reason given");
+    let said =
+        text.lines().rev().find(|line| line.starts_with("E:") || line.starts_with("W:")).unwrap_or("no reason given");
     Err(ActionError::failed(format!("the archive indexes could not be fetched and are as old as before: {said}")))
 }
 
