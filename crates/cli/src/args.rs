@@ -198,7 +198,6 @@ pub(crate) struct Explain {
 #[derive(Debug, Args)]
 pub(crate) struct Select {
     /// Work items: ids, source packages, services or CVE ids
-    #[arg(required_unless_present_any = ["all", "plan"])]
     pub(crate) items: Vec<String>,
     /// Everything that can be fixed and is not suppressed
     #[arg(long, conflicts_with = "items")]

@@ -7,6 +7,7 @@ use std::fmt;
 pub(crate) enum Exit {
     Done = 0,
     Failed = 1,
+    Usage = 2,
     Findings = 3,
     NotProven = 4,
     Refused = 5,
@@ -29,6 +30,11 @@ impl Failure {
     /// Something was not allowed, or is held.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self { exit: Exit::Refused, ..Self::new(message) }
+    }
+
+    /// The command line asks for nothing that could be done.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, ..Self::new(message) }
     }
 
     pub(crate) fn because(mut self, source: impl Into<anyhow::Error>) -> Self {

@@ -88,6 +88,10 @@ async fn waiting(api: &Api, hash: &str) -> Result<RemediationDetail, Failure> {
 
 /// Asks the server for a plan; `None` when there is nothing to do.
 async fn ask(api: &Api, output: &Output, select: &Select) -> Result<Option<RemediationDetail>, Failure> {
+    // Empty means nothing: all of it must be spelled.
+    if select.items.is_empty() && !select.all {
+        return Err(Failure::usage("nothing is named").hint("name items, packages, services or CVE ids, or pass --all"));
+    }
     let mut items = Vec::new();
     for wanted in &select.items {
         items.extend(findings::resolve(api, wanted).await?);

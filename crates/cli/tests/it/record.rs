@@ -51,6 +51,8 @@ fn a_person_is_asked_before_anything_is_changed() {
     let home = Home::new();
     let run = home.run(&["undo", "last"]);
     assert_eq!(run.code, 5, "{}", run.err);
+    assert_eq!(home.run(&["fix"]).code, 2);
+    assert_eq!(home.run(&["fix", "--plan", "short"]).code, 2);
     let run = home.run(&["fix", "no-such-thing-as-this"]);
     assert_eq!(run.code, 1, "{}", run.err);
     assert!(run.err.contains("hint:"), "{}", run.err);
