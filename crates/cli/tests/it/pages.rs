@@ -64,9 +64,11 @@ fn pages_can_be_read_and_used_by_everybody() {
 
     let mut pages: Vec<String> = PAGES.iter().map(|path| (*path).to_owned()).collect();
     // A machine without findings has no item to look at.
-    for (of, kind) in [("/items", "/items/"), ("/items", "/findings/")] {
-        browser.open(&format!("{}{of}", up.address())).unwrap();
-        pages.extend(browser.links().unwrap().into_iter().find(|link| link.starts_with(kind)));
+    browser.open(&format!("{}/items", up.address())).unwrap();
+    pages.extend(browser.links().unwrap().into_iter().filter(|link| link.starts_with("/items/")).take(3));
+    if let Some(item) = pages.get(PAGES.len()) {
+        browser.open(&format!("{}{item}", up.address())).unwrap();
+        pages.extend(browser.links().unwrap().into_iter().find(|link| link.starts_with("/findings/")));
     }
     browser.complaints().unwrap();
     for page in pages {
