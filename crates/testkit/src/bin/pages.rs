@@ -207,7 +207,7 @@ fn crawl(browser: &Browser, site: &Site) -> Result<BTreeMap<String, String>> {
 
 fn link(answer: &[u8]) -> Result<String> {
     let answer: Value = serde_json::from_slice(answer).context("`stanch sign-in --json` printed no JSON")?;
-    Ok(answer["url"].as_str().context("`stanch sign-in --json` printed no link")?.to_owned())
+    Ok(answer.get("url").and_then(Value::as_str).context("`stanch sign-in --json` printed no link")?.to_owned())
 }
 
 fn free_port() -> Result<u16> {
