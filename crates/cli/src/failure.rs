@@ -47,6 +47,14 @@ impl Failure {
         self
     }
 
+    /// Whether the reader of the output went away, as `head` does: nobody is left to tell.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.source
+            .as_ref()
+            .and_then(|source| source.downcast_ref::<std::io::Error>())
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// What to do about it.
     pub(crate) fn remedy(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     log_to_stderr(arguments.global.verbose, matches!(arguments.command, Command::Up(_)));
     match run(arguments, &output) {
         Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) if failure.is_unheard() => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{} {failure}", output.paint(Tone::Bad, "error:"));
             if let Some(remedy) = failure.remedy() {
