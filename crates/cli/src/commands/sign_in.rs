@@ -17,7 +17,7 @@ pub(crate) async fn run(api: &Api, output: &Output) -> Result<Exit, Failure> {
         output.object(&link)?;
     } else {
         output.line(&link.url)?;
-        output.say("The link works once, within ten minutes, on this machine.");
+        output.say("The link works once, within an hour, on this machine.");
     }
     Ok(Exit::Done)
 }

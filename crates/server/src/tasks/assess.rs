@@ -2,13 +2,12 @@
 
 use stanch_engine::{AssessInput, Index, assess};
 use stanch_model::assessment::Enrichment;
-use stanch_model::finding::Finding;
 use stanch_model::id::AssetId;
-use stanch_store::finding::FindingFilter;
 use stanch_store::item::StoredItem;
 use stanch_store::{CommitError, Transition, Write};
 
 use super::PassError;
+use super::ingest::open;
 use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::Detected;
@@ -42,7 +41,7 @@ async fn one(app: &App, asset: &AssetId) -> Result<bool, PassError> {
     }
     let Some(stored) = app.store.asset(asset).await? else { return Ok(false) };
     let facts = app.store.facts(asset).await?.map(|facts| facts.facts);
-    let findings = findings(app, asset).await?;
+    let findings = open(app, asset).await?;
     let held = app.knowledge.held();
     let now = app.now();
     let assessments = tokio::task::spawn_blocking(move || {
@@ -75,17 +74,4 @@ async fn one(app: &App, asset: &AssetId) -> Result<bool, PassError> {
     }
     app.set_assessed(asset, detected.at);
     Ok(true)
-}
-
-async fn findings(app: &App, asset: &AssetId) -> Result<Vec<Finding>, PassError> {
-    let filter = FindingFilter { asset: Some(asset.clone()), open: Some(true), ..FindingFilter::default() };
-    let mut all: Vec<Finding> = Vec::new();
-    loop {
-        let after = all.last().map(|last| last.fingerprint.clone());
-        let page = app.store.findings(&filter, after.as_ref(), 10_000).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page.into_iter().map(|stored| stored.finding));
-    }
 }

@@ -153,7 +153,8 @@ fn able(facts: &HostFacts) -> Vec<Detector> {
     Detector::ALL.into_iter().filter(can).collect()
 }
 
-async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, PassError> {
+/// Every open finding of an asset.
+pub(super) async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, PassError> {
     let filter = FindingFilter { asset: Some(asset.clone()), open: Some(true), ..FindingFilter::default() };
     let mut all: Vec<Finding> = Vec::new();
     loop {
