@@ -16,6 +16,7 @@ pub mod order;
 pub mod plan;
 pub mod remediation;
 pub mod sign;
+pub mod terms;
 pub mod version;
 
 pub use canonical::Digest;

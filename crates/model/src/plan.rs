@@ -104,15 +104,33 @@ pub struct Wave {
 pub struct Limits {
     /// Targets being changed at once.
     pub concurrent: u32,
+    /// Targets begun in any one clock hour.
+    pub per_hour: u32,
+    /// Of the environment's targets, how many percent may be disrupted at once; never less than one target.
+    pub disrupted_percent: u8,
     /// Attempts per asset, action and item.
     pub max_attempts: u32,
     /// Seconds between two attempts.
     pub cooldown_seconds: u32,
 }
 
+impl Limits {
+    /// The stricter of both, field by field.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            concurrent: self.concurrent.min(other.concurrent),
+            per_hour: self.per_hour.min(other.per_hour),
+            disrupted_percent: self.disrupted_percent.min(other.disrupted_percent),
+            max_attempts: self.max_attempts.min(other.max_attempts),
+            cooldown_seconds: self.cooldown_seconds.max(other.cooldown_seconds),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrent: 1, max_attempts: 2, cooldown_seconds: 6 * 3600 }
+        Self { concurrent: 1, per_hour: 20, disrupted_percent: 5, max_attempts: 2, cooldown_seconds: 6 * 3600 }
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn plan(hosts: usize, waves: usize, concurrent: u32, bake_seconds: u3
         .chunks(size)
         .map(|part| Wave { assets: part.iter().map(|leaf| leaf.asset.clone()).collect(), bake_seconds })
         .collect();
-    let limits = Limits { concurrent, max_attempts: 2, cooldown_seconds: 600 };
+    let limits = Limits { concurrent, max_attempts: 2, cooldown_seconds: 600, ..Limits::default() };
     let valid_until = start().checked_add(SignedDuration::from_hours(8)).unwrap();
     Plan { leaves, waves, limits, valid_until }
 }
