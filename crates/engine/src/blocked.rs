@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_model::asset::AssetKind;
+use stanch_model::calendar::{Closed, Gate};
 use stanch_model::id::{AssetId, ItemId};
 
 /// What something waits for, or why it was left out.
@@ -102,6 +103,14 @@ pub enum Blocked {
         /// Since when.
         since: Timestamp,
     },
+    /// A window is shut, or a freeze is in force.
+    Calendar {
+        /// Which, and how.
+        why: Closed,
+        /// When it may start, all windows and freezes taken together; unknown when there is no such time within what is
+        /// worked out.
+        starts_at: Option<Timestamp>,
+    },
     /// Only a person leads on.
     Person {
         /// What happened.
@@ -110,6 +119,14 @@ pub enum Blocked {
 }
 
 impl Blocked {
+    /// What a closed gate says; nothing when it is open.
+    pub fn by(gate: &Gate) -> Option<Self> {
+        match gate {
+            Gate::Open { .. } => None,
+            Gate::Closed { why, opens_at } => Some(Self::Calendar { why: why.clone(), starts_at: *opens_at }),
+        }
+    }
+
     /// What a person can do about it, where there is anything.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -128,6 +145,10 @@ impl Blocked {
             Self::Unsupported { .. } => "move to a supported version or release, or remove it".to_owned(),
             Self::NoMachine { .. } => "run Stanch on the machine itself".to_owned(),
             Self::TooOld { .. } => "plan again".to_owned(),
+            Self::Calendar { why, starts_at: None } => {
+                return why.hint().or_else(|| Some("widen the window, or end the freeze".to_owned()));
+            }
+            Self::Calendar { why, .. } => return why.hint(),
             _ => return None,
         })
     }
@@ -159,6 +180,8 @@ impl fmt::Display for Blocked {
             },
             Self::Compliant => f.write_str("is as wanted already"),
             Self::TooOld { since } => write!(f, "the plan may start nothing new since {since}"),
+            Self::Calendar { why, starts_at: Some(at) } => write!(f, "waits until {at}: {why}"),
+            Self::Calendar { why, starts_at: None } => write!(f, "has no time to start: {why}"),
             Self::Person { reason } => write!(f, "needs a person: {reason}"),
         }
     }

@@ -5,15 +5,18 @@
 
 pub mod assess;
 pub mod blocked;
+pub mod conflict;
 mod decide;
 mod evidence;
 pub mod exposure;
+pub mod forecast;
 pub mod group;
 pub mod plan;
 pub mod propose;
 pub mod rank;
 mod reach;
 pub mod rollout;
+pub mod schedule;
 pub mod tables;
 pub mod verify;
 

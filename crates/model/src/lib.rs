@@ -5,8 +5,10 @@
 
 pub mod assessment;
 pub mod asset;
+pub mod calendar;
 pub mod canonical;
 pub mod decision;
+pub mod edge;
 pub mod facts;
 pub mod finding;
 pub mod id;

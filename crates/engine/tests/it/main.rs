@@ -10,4 +10,5 @@ mod planning;
 mod plays;
 mod proposing;
 mod published_tables;
+mod scheduling;
 mod world;
