@@ -72,7 +72,7 @@ impl Site {
             Ok(items.ok() && !items.text().trim().is_empty())
         })?;
         done(&["fix", "nginx", "--yes"])?;
-        done(&["fix", "curl", "rsync", "--yes"])?;
+        done(&["fix", "rsync", "--yes"])?;
         done(&["undo", "last", "--yes"])?;
         done(&["plan", "openssl"])?;
         let link = link(&live.stanch(["sign-in", "--json", "--quiet"])?.stdout)?;
@@ -121,7 +121,7 @@ fn look_at(site: &Site, folder: &Path, claims: &mut Claims) -> Result<()> {
     let pages = crawl(&browser, site)?;
     for (name, path) in &pages {
         let page = Seen::of(&browser, &format!("{}{path}", site.address), folder, name)?;
-        let holds = page.flaws.is_empty() && page.missed.is_empty() && page.slowest < SLOWEST;
+        let holds = page.complaints().is_empty();
         claims.claim(
             name,
             holds,
@@ -132,7 +132,7 @@ fn look_at(site: &Site, folder: &Path, claims: &mut Claims) -> Result<()> {
                 "not_by_keyboard": page.missed.len(),
                 "slowest_load_ms": u64::try_from(page.slowest).unwrap_or(u64::MAX),
             }),
-            || [page.flaws.join("; "), page.missed.join("; ")].join("; "),
+            || page.complaints().join("; "),
         );
     }
     let kinds: BTreeSet<&str> = pages.values().map(|path| path.split('/').nth(1).unwrap_or_default()).collect();
@@ -152,6 +152,12 @@ struct Seen {
 }
 
 impl Seen {
+    /// What does not hold, in words.
+    fn complaints(&self) -> Vec<String> {
+        let slow = (self.slowest >= SLOWEST).then(|| format!("took {} ms to load", self.slowest));
+        self.flaws.iter().chain(&self.missed).cloned().chain(slow).collect()
+    }
+
     fn of(browser: &Browser, address: &str, folder: &Path, name: &str) -> Result<Self> {
         let mut seen = Self { flaws: Vec::new(), controls: 0, missed: Vec::new(), slowest: 0 };
         for look in [Look::LIGHT, Look::DARK, Look::NARROW] {
