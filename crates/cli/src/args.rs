@@ -88,6 +88,9 @@ pub(crate) enum Command {
     /// Check and export the record of everything done
     #[command(subcommand)]
     Audit(Audit),
+    /// Check, test, explain and sign policies; needs no server
+    #[command(subcommand)]
+    Policy(Policy),
     /// Print a link to sign in to the web pages
     SignIn,
     /// Print completions for a shell
@@ -326,4 +329,61 @@ pub(crate) enum Audit {
         /// The file; standard output when left out
         file: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Say everything that is wrong with policies: file, line, remedy
+    Check {
+        /// The bundle's folder, or one file
+        #[arg(default_value = "policies", value_name = "PATH")]
+        path: PathBuf,
+        /// Warnings count as errors
+        #[arg(long)]
+        strict: bool,
+        /// The public key that must have signed exactly these files
+        #[arg(long, value_name = "KEY")]
+        signed_by: Option<String>,
+    },
+    /// Run the tests of policies, and say what they do not test
+    Test {
+        /// The bundle's folder, or one file
+        #[arg(default_value = "policies", value_name = "PATH")]
+        path: PathBuf,
+    },
+    /// Say what would be decided of given facts, and which rule said what
+    Explain(PolicyExplain),
+    /// Print the JSON Schema of policy files for editors
+    Schema {
+        /// The table of facts that conditions may ask for instead
+        #[arg(long)]
+        facts: bool,
+    },
+    /// Sign a bundle: writes bundle.sig into its folder
+    Sign {
+        /// The bundle's folder
+        path: PathBuf,
+        /// A file with the signing key as 64 hexadecimal digits, readable by its owner alone
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyExplain {
+    /// The bundle's folder, or one file
+    #[arg(default_value = "policies", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Named facts of the bundle
+    #[arg(long, value_name = "NAME")]
+    pub(crate) given: String,
+    /// A fact that is different, such as item.epss=0.7; several times for several
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A fact that is not known
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unset: Vec<String>,
+    /// Also policies that are about something else
+    #[arg(long)]
+    pub(crate) all: bool,
 }

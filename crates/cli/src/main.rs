@@ -67,6 +67,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         Command::Audit(Audit::Verify { file: Some(file), checkpoint, key }) => {
             commands::audit::verify_file(output, &file, checkpoint.as_deref(), key.as_deref())
         }
+        Command::Policy(wanted) => commands::policy::run(output, wanted, jiff::Timestamp::now()),
         Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
         command => {
             let folder = data::folder(global.data_dir.as_deref())?;
@@ -102,6 +103,8 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
         Command::Audit(wanted) => commands::audit::run(api, output, wanted).await,
         Command::SignIn => commands::sign_in::run(api, output).await,
-        Command::Up(_) | Command::Scan(_) | Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
+        Command::Up(_) | Command::Scan(_) | Command::Policy(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Ok(Exit::Done)
+        }
     }
 }

@@ -6,7 +6,6 @@
 pub mod assess;
 pub mod blocked;
 pub mod conflict;
-mod decide;
 mod evidence;
 pub mod exposure;
 pub mod forecast;
@@ -22,7 +21,6 @@ pub mod verify;
 
 pub use assess::{AssessInput, assess};
 pub use blocked::{Blocked, LeftOut};
-pub use decide::{PolicyVerdict, decide};
 pub use evidence::cve_ids;
 pub use exposure::exposure;
 pub use group::{Grouping, Index, group};

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::Digest;
 use crate::id::ItemId;
+use crate::terms::Terms;
 
 /// How far Stanch may go by itself. The lowest among the rules that fired wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All of them, the most careful first.
+    pub const ALL: [Self; 4] = [Self::Alert, Self::Suggest, Self::Approve, Self::Auto];
+
     /// The name users see.
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,7 +36,54 @@ impl Mode {
     }
 }
 
-/// What was decided of one item.
+/// What a rule's word does to the mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// The rule fired: it grants its mode, and nothing above it.
+    Grants,
+    /// The rule grants nothing and lets nothing rise above its mode.
+    Caps,
+    /// The rule could not be decided; it caps at the lower of its own mode and `on_error`.
+    Undecided,
+}
+
+/// What one rule said of one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleWord {
+    /// The rule, `policy/rule`.
+    pub rule: String,
+    /// What its word does.
+    pub effect: Effect,
+    /// The mode it counts with.
+    pub mode: Mode,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// Why one policy, or one rule of it, said nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abstained {
+    /// The rule, `policy/rule`.
+    pub rule: String,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// A risk that somebody accepted until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The exception's name.
+    pub exception: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends; the item is decided again then.
+    pub until: Timestamp,
+}
+
+/// What was decided of one item and one candidate action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// The item.
@@ -40,8 +92,56 @@ pub struct Decision {
     pub at: Timestamp,
     /// The mode.
     pub mode: Mode,
-    /// Rules that fired, `policy/rule`; none when the bundle-wide default decided.
-    pub rules: Vec<String>,
+    /// The action that was asked about; none when the catalogue offers none.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// The bundle that decided; none when there is none.
+    #[serde(default)]
+    pub bundle: Option<Digest>,
+    /// Rules whose word counts, in the order of the bundle; none when the bundle-wide default decided.
+    #[serde(default)]
+    pub fired: Vec<RuleWord>,
+    /// Rules of policies that match and yet said nothing, at most [`Decision::MAX_ABSTAINED`] of them.
+    #[serde(default)]
+    pub abstained: Vec<Abstained>,
+    /// Facts that a rule asked for and nobody knows, such as `item.epss`.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// The risk was accepted: nothing is done until that ends.
+    #[serde(default)]
+    pub accepted: Option<Accepted>,
+    /// What the decision binds a remediation to.
+    #[serde(default)]
+    pub terms: Terms,
     /// Why, in a sentence.
     pub reason: String,
+}
+
+impl Decision {
+    /// A decision keeps the reasons of so many silent rules; `explain` shows all.
+    pub const MAX_ABSTAINED: usize = 32;
+
+    /// What holds when no rule fired: the item is shown, and nothing is changed until a person asks.
+    pub fn by_default(item: ItemId, at: Timestamp) -> Self {
+        Self {
+            item,
+            at,
+            mode: Mode::Alert,
+            action: None,
+            bundle: None,
+            fired: Vec::new(),
+            abstained: Vec::new(),
+            missing: Vec::new(),
+            accepted: None,
+            terms: Terms::default(),
+            reason: "no policy grants more; nothing is changed until a person asks".to_owned(),
+        }
+    }
+
+    /// Whether both say the same of the same item, whenever they were made.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let mut other = other.clone();
+        other.at = self.at;
+        *self == other
+    }
 }

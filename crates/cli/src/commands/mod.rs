@@ -8,5 +8,6 @@ pub(crate) mod findings;
 pub(crate) mod fix;
 pub(crate) mod history;
 pub(crate) mod hold;
+pub(crate) mod policy;
 pub(crate) mod sign_in;
 pub(crate) mod undo;

@@ -20,6 +20,7 @@ fn every_command_has_a_line_of_help() {
         "executors",
         "feeds",
         "audit",
+        "policy",
         "sign-in",
     ] {
         assert!(run.out.contains(&format!("\n  {command} ")), "{command}");

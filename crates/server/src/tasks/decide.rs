@@ -1,7 +1,6 @@
 //! Items to decisions. There is no policy yet, so every item is observed and its reason says so.
 
-use stanch_engine::decide;
-use stanch_model::decision::Mode;
+use stanch_model::decision::Decision;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
@@ -25,10 +24,8 @@ async fn decide_all(app: &App) -> Result<(), PassError> {
         .await?
         .iter()
         .filter_map(|row| {
-            let decision = decide(&row.item.id, None, Mode::Alert, now);
-            let same = row.decision.as_ref().is_some_and(|last| {
-                (last.mode, &last.rules, &last.reason) == (decision.mode, &decision.rules, &decision.reason)
-            });
+            let decision = Decision::by_default(row.item.id.clone(), now);
+            let same = row.decision.as_ref().is_some_and(|last| last.says_the_same(&decision));
             (!same).then_some(Write::PutDecision(decision))
         })
         .collect();

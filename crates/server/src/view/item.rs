@@ -109,7 +109,11 @@ pub(crate) async fn item(app: &App, id: &str) -> Result<ItemDetail, Problem> {
                 a.feeds.iter().map(feed).collect()
             })
             .unwrap_or_default(),
-        rules: row.decision.as_ref().map(|decision| decision.rules.clone()).unwrap_or_default(),
+        rules: row
+            .decision
+            .as_ref()
+            .map(|decision| decision.fired.iter().map(|word| word.rule.clone()).collect())
+            .unwrap_or_default(),
         remediations: remediations.iter().map(|one| one.id.to_string()).collect(),
     })
 }

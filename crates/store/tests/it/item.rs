@@ -40,7 +40,7 @@ async fn items_come_most_urgent_first_with_their_latest_word() {
         world.store.put(Write::PutAssessment(assessment(&item.id, 1, rank))).await.unwrap();
     }
     let mode =
-        Decision { item: items[1].id.clone(), at: at(2), mode: Mode::Alert, rules: Vec::new(), reason: "why".into() };
+        Decision { reason: "why".into(), ..Decision::by_default(items[1].id.clone(), at(2)) };
     world.store.put(Write::PutDecision(mode.clone())).await.unwrap();
 
     let (mut seen, mut after) = (Vec::new(), None);
@@ -74,7 +74,7 @@ async fn an_assessment_or_decision_that_says_nothing_new_is_not_kept() {
     for (seconds, mode, effect) in
         [(1, Mode::Alert, Effect::Done), (2, Mode::Alert, Effect::Unchanged), (3, Mode::Auto, Effect::Done)]
     {
-        let decision = Decision { item: item.id.clone(), at: at(seconds), mode, rules: Vec::new(), reason: "r".into() };
+        let decision = Decision { mode, reason: "r".into(), ..Decision::by_default(item.id.clone(), at(seconds)) };
         assert_eq!(world.store.put(Write::PutDecision(decision)).await.unwrap().effects, [effect]);
     }
     assert_eq!(world.store.decisions(&item.id, 10).await.unwrap().len(), 2);

@@ -14,6 +14,7 @@ use stanch_testkit::workspace_root;
 /// Who may use whom, without the prefix `stanch-`.
 const DRAWN: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("policy", &["model"]),
     ("action", &["model"]),
     ("engine", &["model", "action"]),
     ("ledger", &["model"]),
@@ -22,9 +23,15 @@ const DRAWN: &[(&str, &[&str])] = &[
     ("store", &["model", "ledger"]),
     ("connect", &["model", "action"]),
     ("agent", &["model", "action", "runner"]),
-    ("server", &["model", "action", "engine", "ledger", "feeds", "store", "connect"]),
-    ("cli", &["model", "action", "engine", "ledger", "feeds", "runner", "store", "connect", "agent", "server"]),
-    ("testkit", &["model", "action", "engine", "ledger", "feeds", "runner", "store", "connect", "agent", "server"]),
+    ("server", &["model", "policy", "action", "engine", "ledger", "feeds", "store", "connect"]),
+    (
+        "cli",
+        &["model", "policy", "action", "engine", "ledger", "feeds", "runner", "store", "connect", "agent", "server"],
+    ),
+    (
+        "testkit",
+        &["model", "policy", "action", "engine", "ledger", "feeds", "runner", "store", "connect", "agent", "server"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,283 @@
+//! `policy`: check, test, explain and sign policy files. It needs no server: the same evaluator decides there.
+
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::json;
+use stanch_model::decision::Effect;
+use stanch_model::id::ItemId;
+use stanch_model::sign::{SigningKey, VerifyingKey};
+use stanch_policy::{
+    Bundle, Explanation, Facts, Grade, Loaded, MAX_BYTES, MAX_FILE, MAX_FILES, Problem, SIGNATURE_FILE, Source, is_part,
+};
+
+use crate::args::{Policy, PolicyExplain};
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Tone, plain};
+
+/// Folders inside each other.
+const MAX_DEPTH: usize = 8;
+
+pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Exit, Failure> {
+    match command {
+        Policy::Check { path, strict, signed_by } => check(output, &path, strict, signed_by.as_deref(), now),
+        Policy::Test { path } => test(output, &path, now),
+        Policy::Explain(wanted) => explain(output, &wanted, now),
+        Policy::Schema { facts: true } => Ok(output.text(&stanch_policy::facts_table()).map(|()| Exit::Done)?),
+        Policy::Schema { facts: false } => {
+            let schema = serde_json::to_string_pretty(&stanch_policy::schema())
+                .map_err(|error| Failure::new("the schema could not be written").because(error))?;
+            Ok(output.line(&schema).map(|()| Exit::Done)?)
+        }
+        Policy::Sign { path, key } => sign(output, &path, &key, now),
+    }
+}
+
+/// The policy files of a folder, or one file; names are relative to the folder.
+fn sources(path: &Path) -> Result<Vec<Source>, Failure> {
+    let unreadable = |path: &Path, error: std::io::Error| {
+        Failure::new(format!("{} cannot be read", path.display()))
+            .because(error)
+            .hint("name a folder or a file with policies")
+    };
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
+    if meta.is_file() {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("policy.yaml").to_owned();
+        if !is_part(&name) {
+            return Err(Failure::usage(format!("{} is no policy file", path.display()))
+                .hint("policy files end with .yaml, .yml or .ics"));
+        }
+        return Ok(vec![Source { name, text: text(path)? }]);
+    }
+    let mut found = Vec::new();
+    let mut folders: Vec<(PathBuf, String, usize)> = vec![(path.to_owned(), String::new(), 0)];
+    while let Some((folder, prefix, depth)) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(&folder, error))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // Links could lead out of the folder, and hidden files are no policies.
+            let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), error))?;
+            if name.starts_with('.') || kind.is_symlink() {
+                continue;
+            }
+            if kind.is_dir() && depth < MAX_DEPTH {
+                folders.push((entry.path(), format!("{prefix}{name}/"), depth + 1));
+            } else if kind.is_file() && is_part(&name) {
+                found.push(Source { name: format!("{prefix}{name}"), text: text(&entry.path())? });
+                let bytes: usize = found.iter().map(|source| source.text.len()).sum();
+                if found.len() > MAX_FILES || bytes > MAX_BYTES {
+                    return Err(Failure::new(format!(
+                        "{} is no bundle: it has too many or too large files",
+                        path.display()
+                    ))
+                    .hint(format!("a bundle has at most {MAX_FILES} files and {MAX_BYTES} bytes")));
+                }
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    if found.is_empty() {
+        return Err(Failure::new(format!("{} holds no policy files", path.display()))
+            .hint("policy files end with .yaml, .yml or .ics"));
+    }
+    Ok(found)
+}
+
+/// A file's text. What is too long is read no further; the bundle then tells so.
+fn text(path: &Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("{} cannot be read", path.display())).because(error);
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE as u64 + 1).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+/// The files and what came of them; tells what is wrong where nothing came of them.
+fn load(output: &Output, path: &Path) -> Result<(Vec<Source>, Loaded), Failure> {
+    let sources = sources(path)?;
+    let loaded = Bundle::load(&sources);
+    if loaded.bundle.is_none() {
+        tell(output, &sources, &loaded.problems)?;
+    }
+    Ok((sources, loaded))
+}
+
+/// Prints problems: a line of JSON each, or with the line of the file they are about.
+fn tell(output: &Output, sources: &[Source], problems: &[Problem]) -> Result<(), Failure> {
+    for problem in problems {
+        if output.json {
+            output.object(problem)?;
+            continue;
+        }
+        let source =
+            sources.iter().find(|source| *source.name == *problem.file).map_or("", |source| source.text.as_str());
+        output.text(&plain(&problem.render(source)))?;
+    }
+    Ok(())
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+fn check(output: &Output, path: &Path, strict: bool, signed_by: Option<&str>, now: Timestamp) -> Result<Exit, Failure> {
+    let (sources, Loaded { bundle, mut problems }) = load(output, path)?;
+    if let Some(key) = signed_by {
+        signed(output, path, &sources, key)?;
+    }
+    if let Some(bundle) = &bundle {
+        problems.extend(stanch_policy::check(bundle, None, now));
+        tell(output, &sources, &problems)?;
+        let policies = count(bundle.policies().len(), "policy", "policies");
+        output.say(&format!("{policies}, digest {}", bundle.digest().short()));
+    }
+    let errors = problems.iter().filter(|problem| problem.grade == Grade::Error).count();
+    let warnings = problems.len() - errors;
+    let verdict = format!("{}, {}", count(errors, "error", "errors"), count(warnings, "warning", "warnings"));
+    let tone = if errors > 0 { Tone::Bad } else { Tone::Good };
+    output.say(&output.paint(tone, &verdict));
+    let wrong = errors > 0 || (strict && warnings > 0);
+    Ok(if wrong { Exit::Failed } else { Exit::Done })
+}
+
+fn signed(output: &Output, path: &Path, sources: &[Source], key: &str) -> Result<(), Failure> {
+    let key = VerifyingKey::try_from(key.to_owned())
+        .map_err(|error| Failure::usage("--signed-by is not a public key").because(error))?;
+    let file = path.join(SIGNATURE_FILE);
+    let signed = serde_json::from_str(&text(&file)?)
+        .map_err(|error| Failure::new(format!("{} holds no signature", file.display())).because(error))?;
+    let manifest = stanch_policy::verify(sources, &signed, &key).map_err(|error| {
+        Failure::refused("the bundle is not the signed one")
+            .because(error)
+            .hint("take the bundle again from where it was signed")
+    })?;
+    output.say(&format!("signed at {}", manifest.signed_at));
+    Ok(())
+}
+
+fn test(output: &Output, path: &Path, now: Timestamp) -> Result<Exit, Failure> {
+    let (sources, loaded) = load(output, path)?;
+    let Some(bundle) = loaded.bundle else { return Ok(Exit::Failed) };
+    let report = stanch_policy::test(&bundle, now);
+    if output.json {
+        output.object(&report)?;
+        return Ok(if report.passed() { Exit::Done } else { Exit::Failed });
+    }
+    for result in report.results.iter().filter(|result| !result.misses.is_empty()) {
+        let place = format!("{}:{}:{}", result.file, result.at.line, result.at.column);
+        output.line(&plain(&format!("{place}: {} / {}", result.of, result.name)))?;
+        for miss in &result.misses {
+            output.line(&plain(&format!("  {miss}")))?;
+        }
+    }
+    tell(output, &sources, &report.unproven)?;
+    tell(output, &sources, &report.unnoticed)?;
+    let (all, failed) = (report.results.len(), report.failed());
+    let verdict = format!(
+        "{}, {failed} failed; {} unproven, {} no test notices",
+        count(all, "test", "tests"),
+        count(report.unproven.len(), "rule", "rules"),
+        count(report.unnoticed.len(), "limit", "limits")
+    );
+    output.say(&output.paint(if report.passed() { Tone::Good } else { Tone::Bad }, &verdict));
+    Ok(if report.passed() { Exit::Done } else { Exit::Failed })
+}
+
+fn explain(output: &Output, wanted: &PolicyExplain, now: Timestamp) -> Result<Exit, Failure> {
+    let (_, loaded) = load(output, &wanted.path)?;
+    let Some(bundle) = loaded.bundle else { return Ok(Exit::Failed) };
+    let facts = facts(&bundle, wanted)?;
+    let explanation = stanch_policy::explain(&bundle, &ItemId::from_entropy([0; 10]), &facts, now);
+    if output.json {
+        output.object(&explanation)?;
+        return Ok(Exit::Done);
+    }
+    output.text(&plain(&told(output, &explanation, wanted.all)))?;
+    Ok(Exit::Done)
+}
+
+/// The named facts, changed as the command line says.
+fn facts(bundle: &Bundle, wanted: &PolicyExplain) -> Result<Facts, Failure> {
+    let mut facts = bundle.named_facts(&wanted.given).cloned().ok_or_else(|| {
+        let known: Vec<&str> = bundle.facts_names().collect();
+        Failure::usage(format!("the bundle has no facts `{}`", wanted.given))
+            .hint(format!("it has: {}", known.join(", ")))
+    })?;
+    for change in &wanted.set {
+        let (path, value) = change.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("`{change}` sets nothing")).hint("write PATH=VALUE, such as item.epss=0.7")
+        })?;
+        facts.set_written(path, value).map_err(|error| {
+            let remedy = error.remedy();
+            Failure::usage(error.to_string()).hint(remedy)
+        })?;
+    }
+    for path in &wanted.unset {
+        facts.unset(path);
+    }
+    Ok(facts)
+}
+
+fn told(output: &Output, explanation: &Explanation, all: bool) -> String {
+    let decision = &explanation.decision;
+    let mut text = format!("{}  {}\n", output.paint(Tone::Strong, decision.mode.name()), decision.reason);
+    if !decision.missing.is_empty() {
+        text.push_str(&format!("unknown  {}\n", decision.missing.join(", ")));
+    }
+    for rule in &explanation.rules {
+        let word = match rule.effect {
+            Some(Effect::Grants) => format!("grants {}", rule.mode.name()),
+            Some(Effect::Caps) => format!("caps at {}", rule.mode.name()),
+            Some(Effect::Undecided) => format!("undecided, caps at {}", rule.mode.name()),
+            None if all || !rule.reason.starts_with("the policy is about") => "silent".to_owned(),
+            None => continue,
+        };
+        text.push_str(&format!("\n{}  {word}\n  {}\n", output.paint(Tone::Strong, &rule.rule), rule.reason));
+        if let Some(when) = &rule.when {
+            text.push_str(&format!("  when {}\n", when.split_whitespace().collect::<Vec<_>>().join(" ")));
+        }
+        for asked in &rule.asked {
+            text.push_str(&format!("    {} = {}\n", asked.path, asked.value));
+        }
+    }
+    text
+}
+
+fn sign(output: &Output, path: &Path, key: &Path, now: Timestamp) -> Result<Exit, Failure> {
+    let (sources, loaded) = load(output, path)?;
+    let Some(bundle) = loaded.bundle else {
+        return Err(Failure::refused("a bundle with errors is not signed"));
+    };
+    let key = signing_key(key)?;
+    let signed = stanch_policy::sign(&sources, &key, now)
+        .map_err(|error| Failure::new("the bundle could not be signed").because(error))?;
+    let file = path.join(SIGNATURE_FILE);
+    let text = serde_json::to_string_pretty(&signed)
+        .map_err(|error| Failure::new("the signature could not be written").because(error))?;
+    std::fs::write(&file, format!("{text}\n"))
+        .map_err(|error| Failure::new(format!("{} cannot be written", file.display())).because(error))?;
+    if output.json {
+        output.object(&json!({"bundle": bundle.digest(), "key": signed.key, "file": file}))?;
+    } else {
+        output.say(&format!("signed {} with {}: {}", bundle.digest().short(), signed.key, file.display()));
+    }
+    Ok(Exit::Done)
+}
+
+/// The seed in a file that nobody else may read.
+fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("{} cannot be read", path.display())).because(error);
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::refused(format!("{} can be read by others", path.display()))
+            .hint(format!("chmod 600 {}", path.display())));
+    }
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text(path)?.trim(), &mut seed).map_err(|_| {
+        Failure::usage(format!("{} holds no key", path.display())).hint("it must hold 64 hexadecimal digits")
+    })?;
+    SigningKey::from_seed(&seed).map_err(|error| Failure::new("the key cannot be used").because(error))
+}

@@ -1,0 +1,310 @@
+//! From facts to a decision. The lowest mode among the rules that fired wins; a rule that holds others back never
+//! vanishes because something is unknown; what nobody granted is not done.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use stanch_model::decision::{Abstained, Accepted, Decision, Effect, Mode, RuleWord};
+use stanch_model::id::ItemId;
+use stanch_model::terms::{Quorum, Terms};
+
+use crate::bundle::Bundle;
+use crate::exception::{Acceptance, acceptance};
+use crate::expr::{Answer, Inputs, names};
+use crate::facts::{Facts, Value};
+use crate::policy::{Grant, Policy, Rule};
+use crate::selector::Selected;
+
+/// What one rule says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Word {
+    Grants(Mode),
+    Caps(Mode),
+    Undecided { mode: Mode, missing: Option<&'static str>, why: String },
+    Silent(String),
+}
+
+/// Everything that was found out about an item; a decision keeps a bounded part of it.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) words: Vec<RuleWord>,
+    pub(crate) abstained: Vec<Abstained>,
+    pub(crate) missing: BTreeSet<&'static str>,
+    granted: Option<Mode>,
+    cap: Option<Mode>,
+    terms: Option<Terms>,
+    /// Keep the reasons of all silent rules.
+    all: bool,
+}
+
+impl Bundle {
+    /// Decides for one item and its candidate action.
+    pub fn decide(&self, item: &ItemId, facts: &Facts, now: Timestamp) -> Decision {
+        let findings = self.weigh(facts, &self.index.candidates(facts), false);
+        self.conclude(item, facts, now, findings)
+    }
+
+    /// The same decision, made by asking every policy: for measuring the index, and for holding it to its word.
+    pub fn decide_without_index(&self, item: &ItemId, facts: &Facts, now: Timestamp) -> Decision {
+        let all: Vec<usize> = (0..self.policies().len()).collect();
+        let findings = self.weigh(facts, &all, false);
+        self.conclude(item, facts, now, findings)
+    }
+
+    /// What every rule of these policies says. With `all`, also what policies say that are about something else.
+    pub(crate) fn weigh(&self, facts: &Facts, candidates: &[usize], all: bool) -> Findings {
+        let inputs = Inputs::new(facts);
+        let mut findings = Findings { all, ..Findings::default() };
+        for policy in candidates.iter().filter_map(|at| self.policies().get(*at)) {
+            let selected = policy.select.selects(facts);
+            if let Selected::No(why) = selected {
+                if all {
+                    let told = policy.rules.iter().map(|rule| Abstained {
+                        rule: rule.path.clone(),
+                        reason: format!("the policy is about something else: {why}"),
+                    });
+                    findings.abstained.extend(told);
+                }
+                continue;
+            }
+            for rule in &policy.rules {
+                findings.hear(policy, rule, word(policy, rule, &selected, &inputs));
+            }
+        }
+        findings
+    }
+
+    pub(crate) fn conclude(&self, item: &ItemId, facts: &Facts, now: Timestamp, mut findings: Findings) -> Decision {
+        findings.built_in(facts);
+        let accepted = match acceptance(self.exceptions(), facts, now) {
+            Acceptance::None => None,
+            Acceptance::Accepted(accepted) => Some(accepted),
+            Acceptance::Unknown { exception, missing } => {
+                // Where somebody may have accepted the risk, nothing is done without them.
+                findings.missing.insert(missing);
+                findings.cap = Some(Mode::Alert);
+                findings.words.push(RuleWord {
+                    rule: format!("exception/{exception}"),
+                    effect: Effect::Undecided,
+                    mode: Mode::Alert,
+                    reason: format!("the risk may be accepted, but `{missing}` is not known"),
+                });
+                None
+            }
+        };
+        let default = Decision::by_default(item.clone(), now);
+        let base = findings.granted.unwrap_or(default.mode);
+        let mode = if accepted.is_some() { Mode::Alert } else { findings.cap.map_or(base, |cap| cap.min(base)) };
+        let reason = reason(&findings, mode, accepted.as_ref(), &default.reason);
+        let terms = match (findings.granted, findings.terms) {
+            (Some(_), Some(terms)) => terms,
+            _ => Terms::default(),
+        };
+        Decision {
+            mode,
+            action: facts.text("action.kind").map(str::to_owned),
+            bundle: Some(self.digest()),
+            fired: findings.words,
+            abstained: findings.abstained,
+            missing: findings.missing.into_iter().map(str::to_owned).collect(),
+            accepted,
+            terms: approvals_of(terms, mode),
+            reason,
+            ..default
+        }
+    }
+}
+
+/// What starts by itself waits for nobody; what waits for approval waits for somebody, also where only a cap made it
+/// wait and no rule said for whom.
+fn approvals_of(mut terms: Terms, mode: Mode) -> Terms {
+    if mode == Mode::Auto {
+        terms.approvals.clear();
+    }
+    if mode == Mode::Approve && terms.approvals.is_empty() {
+        terms.approvals.insert(Quorum::default());
+    }
+    terms
+}
+
+/// What a rule says, given whether its policy is about the item at all.
+fn word(policy: &Policy, rule: &Rule, selected: &Selected, inputs: &Inputs<'_>) -> Word {
+    let grant = match rule.grant {
+        Grant::Mode(mode) => mode.min(reach(policy, inputs.facts())),
+        Grant::AtMost(mode) => mode,
+    };
+    let lowered = grant.min(policy.on_error);
+    // Only what nothing stands above can vanish without raising another.
+    let careful = grant < Mode::Auto;
+    let answer = match rule.requires.iter().find(|index| inputs.facts().at(**index).is_none()) {
+        Some(index) => {
+            let missing = names(&[*index]).next();
+            Answer::Unknown { missing, why: format!("`{}` is not known", missing.unwrap_or("a fact")) }
+        }
+        None => rule.when.as_ref().map_or(Answer::Yes, |when| when.answer(inputs, careful)),
+    };
+    match (selected, answer) {
+        (_, Answer::No) => Word::Silent("its condition does not hold".to_owned()),
+        (Selected::No(why), _) => Word::Silent((*why).to_owned()),
+        (Selected::Unknown(path), _) => Word::Undecided {
+            mode: lowered,
+            missing: Some(path),
+            why: format!("whether the policy is about this cannot be told: `{path}` is not known"),
+        },
+        (Selected::Yes, Answer::Unknown { missing, why }) => Word::Undecided { mode: lowered, missing, why },
+        (Selected::Yes, Answer::Yes) => match rule.grant {
+            Grant::Mode(_) => Word::Grants(grant),
+            Grant::AtMost(_) => Word::Caps(grant),
+        },
+    }
+}
+
+/// How far a policy can grant at all: what cannot be taken back runs by itself only where a policy names the action.
+fn reach(policy: &Policy, facts: &Facts) -> Mode {
+    let one_way = facts.text("action.reversibility").is_none_or(|class| class == "one_way");
+    let named =
+        facts.text("action.kind").is_some_and(|kind| policy.select.actions.iter().flatten().any(|one| one == kind));
+    if one_way && !named { Mode::Approve } else { Mode::Auto }
+}
+
+impl Findings {
+    fn hear(&mut self, policy: &Policy, rule: &Rule, word: Word) {
+        let told = |effect, mode, reason: String| RuleWord { rule: rule.path.clone(), effect, mode, reason };
+        let holds = match (&rule.description, &rule.when) {
+            (Some(description), _) => description.clone(),
+            (None, Some(_)) => "its condition holds".to_owned(),
+            (None, None) => "it holds for all that the policy is about".to_owned(),
+        };
+        match word {
+            Word::Silent(reason) => {
+                if self.all || self.abstained.len() < Decision::MAX_ABSTAINED {
+                    self.abstained.push(Abstained { rule: rule.path.clone(), reason });
+                }
+            }
+            Word::Grants(mode) => {
+                self.granted = Some(self.granted.map_or(mode, |granted| granted.min(mode)));
+                let lowered = if mode < rule.grant.mode() {
+                    "; what cannot be taken back is granted no more by a policy that does not name it"
+                } else {
+                    ""
+                };
+                self.words.push(told(Effect::Grants, mode, format!("{holds}{lowered}")));
+                let mut terms = policy.granting.clone();
+                terms.approvals.extend(rule.approvals.clone());
+                self.bind(terms);
+            }
+            Word::Caps(mode) => {
+                self.lower(mode);
+                self.words.push(told(Effect::Caps, mode, holds));
+                self.bind(policy.capping.clone());
+            }
+            Word::Undecided { mode, missing, why } => {
+                self.lower(mode);
+                self.missing.extend(missing);
+                self.words.push(told(Effect::Undecided, mode, why));
+                let mut terms = policy.capping.clone();
+                // Whoever might have to agree does have to agree.
+                terms.approvals.extend(rule.approvals.clone());
+                self.bind(terms);
+            }
+        }
+    }
+
+    fn lower(&mut self, mode: Mode) {
+        self.cap = Some(self.cap.map_or(mode, |cap| cap.min(mode)));
+    }
+
+    fn bind(&mut self, terms: Terms) {
+        self.terms = Some(match self.terms.take() {
+            Some(bound) => bound.and(terms),
+            None => terms,
+        });
+    }
+
+    /// Caps that hold in every bundle and that no rule can lift. They are told only where they lower something.
+    fn built_in(&mut self, facts: &Facts) {
+        let known = |path, yes: &'static str, unknown: &'static str, bad: bool| match facts.flag(path) {
+            Some(value) if value == bad => Some(yes),
+            Some(_) => None,
+            None => Some(unknown),
+        };
+        let caps: [(&str, &'static str, Mode, Option<&str>); 3] = [
+            (
+                "built-in/stale-data",
+                "item.stale",
+                Mode::Suggest,
+                known("item.stale", "the data it rests on are too old", "how old the data are is not known", true),
+            ),
+            (
+                "built-in/own-parts",
+                "asset.own",
+                Mode::Approve,
+                known("asset.own", "Stanch itself runs here", "whether Stanch itself runs here is not known", true),
+            ),
+            (
+                "built-in/unproven",
+                "action.proven",
+                Mode::Approve,
+                known(
+                    "action.proven",
+                    "the action is not proven on this system",
+                    "whether the action is proven on this system is not known",
+                    false,
+                ),
+            ),
+        ];
+        for (rule, path, mode, reason) in caps {
+            let Some(reason) = reason else { continue };
+            let effective = self.granted.map(|granted| self.cap.map_or(granted, |cap| cap.min(granted)));
+            if effective.is_none_or(|effective| effective <= mode) {
+                continue;
+            }
+            self.lower(mode);
+            let undecided = facts.get(path).is_none();
+            if undecided {
+                self.missing.insert(path);
+            }
+            let effect = if undecided { Effect::Undecided } else { Effect::Caps };
+            self.words.push(RuleWord { rule: rule.to_owned(), effect, mode, reason: reason.to_owned() });
+        }
+    }
+}
+
+/// Why, in a sentence: the word that decided.
+fn reason(findings: &Findings, mode: Mode, accepted: Option<&Accepted>, default: &str) -> String {
+    if let Some(accepted) = accepted {
+        return format!("{} accepted the risk until {}: {}", accepted.owner, accepted.until, accepted.reason);
+    }
+    let undecided = findings.words.iter().filter(|word| word.effect == Effect::Undecided).count();
+    if findings.granted.is_none() {
+        return match findings.words.iter().find(|word| word.effect == Effect::Undecided) {
+            Some(first) if undecided == 1 => format!("{default}; {} cannot be decided: {}", first.rule, first.reason),
+            Some(first) => {
+                format!("{default}; {undecided} rules cannot be decided, the first is {}: {}", first.rule, first.reason)
+            }
+            None => default.to_owned(),
+        };
+    }
+    let mut decisive = findings.words.iter().filter(|word| word.mode == mode);
+    let Some(word) = decisive.clone().find(|word| word.effect != Effect::Grants).or_else(|| decisive.next()) else {
+        return default.to_owned();
+    };
+    let others = findings.words.iter().filter(|other| other.mode == mode).count().saturating_sub(1);
+    let also = match others {
+        0 => String::new(),
+        1 => " (and one more)".to_owned(),
+        more => format!(" (and {more} more)"),
+    };
+    match word.effect {
+        Effect::Grants => format!("{} grants {}: {}{also}", word.rule, mode.name(), word.reason),
+        Effect::Caps => format!("{} allows no more than {}: {}{also}", word.rule, mode.name(), word.reason),
+        Effect::Undecided => {
+            format!("{} cannot be decided and allows no more than {}: {}{also}", word.rule, mode.name(), word.reason)
+        }
+    }
+}
+
+/// The value of a fact in words, for explanations.
+pub(crate) fn shown(facts: &Facts, path: &str) -> String {
+    facts.get(path).map_or_else(|| "unknown".to_owned(), Value::to_string)
+}

@@ -1,0 +1,239 @@
+//! Decisions: who wins, what unknown inputs do, what never happens by itself.
+
+use stanch_model::decision::{Effect, Mode};
+use stanch_policy::facts::Value;
+
+use crate::world::{bundle, decide, facts, policy, rule};
+
+const DESIGN: &str = r#"
+apiVersion: stanch/v1
+kind: Policy
+name: prod-critical-packages
+match: {classes: [vulnerability], environments: [prod], min_severity: critical}
+rules:
+  - id: auto-hot
+    requires: [item.confidence, item.epss, action.verified_runs]
+    when: >-
+      item.confidence >= 80 && (item.kev || item.epss >= 0.5)
+      && action.kind == "package.upgrade" && action.verified_runs >= 50 && action.success_rate >= 0.98
+    mode: auto
+  - id: crown-jewels
+    when: asset.classification == "restricted" && asset.tier == 1
+    mode: approve
+    approvals: {quorum: 2, roles: [owner, approver], exclude_author: true, expires: 24h}
+actions:
+  - first_of:
+      - package.upgrade: {to: fixed}
+      - shield.apply: {until: patched}
+      - host.isolate: {lease: 4h}
+  - service.restart: {scope: affected}
+on_error: suggest
+limits: {concurrent: 20, per_hour: 200, disrupted_percent: 5, cooldown: 6h, max_attempts: 2}
+rollout: {waves: [{percent: 1, min: 2, bake: 1h}, {percent: 10, bake: 4h}, {percent: 100}], halt_if: {failed: 3, failed_percent: 2, failed_in_first_wave: 1, inconclusive_for: 30m}}
+promote_from: {environment: staging, verified_for: 24h}
+confirm: {by: owner, within: 8h, unanswered: escalate}
+"#;
+
+#[test]
+fn the_policy_of_the_design_page_decides_as_it_says() {
+    let bundle = bundle(DESIGN);
+    let mut known = facts();
+    let auto = decide(&bundle, &known);
+    assert_eq!((auto.mode, auto.fired[0].rule.as_str()), (Mode::Auto, "prod-critical-packages/auto-hot"));
+    assert!(auto.terms.approvals.is_empty());
+    assert_eq!((auto.terms.limits.concurrent, auto.terms.rings.len()), (20, 3));
+    assert_eq!(auto.bundle, Some(bundle.digest()));
+    insta::assert_snapshot!(auto.reason, @"prod-critical-packages/auto-hot grants auto: its condition holds");
+
+    known.set("asset.classification", Value::Text("restricted".into())).unwrap();
+    known.set("asset.tier", Value::Int(1)).unwrap();
+    let approve = decide(&bundle, &known);
+    assert_eq!(approve.mode, Mode::Approve);
+    let quorum = approve.terms.approvals.first().unwrap();
+    assert_eq!((quorum.count, quorum.exclude_author, quorum.expires_seconds), (2, true, 86_400));
+
+    known.unset("item.epss");
+    let suggest = decide(&bundle, &known);
+    assert_eq!((suggest.mode, suggest.missing.as_slice()), (Mode::Suggest, ["item.epss".to_owned()].as_slice()));
+    insta::assert_snapshot!(suggest.reason, @"prod-critical-packages/auto-hot cannot be decided and allows no more than suggest: `item.epss` is not known");
+}
+
+#[test]
+fn a_policy_whose_rules_do_not_fire_abstains() {
+    let two = bundle(&format!(
+        "{}{}",
+        policy("a", "  - {id: r, mode: auto}"),
+        policy("b", "  - {id: r, when: asset.tier == 1, mode: alert}")
+    ));
+    let decision = decide(&two, &facts());
+    assert_eq!(decision.mode, Mode::Auto);
+    assert_eq!(decision.abstained[0].rule, "b/r");
+}
+
+#[test]
+fn the_lowest_of_the_rules_that_fired_wins() {
+    let two = bundle(&format!(
+        "{}{}",
+        policy("a", "  - {id: r, mode: auto}"),
+        policy("b", "  - {id: r, when: asset.tier == 3, mode: suggest}")
+    ));
+    assert_eq!(decide(&two, &facts()).mode, Mode::Suggest);
+}
+
+#[test]
+fn a_cap_limits_what_others_grant_and_grants_nothing() {
+    let cap = policy("cap", "  - {id: r, when: action.disruption == \"restart\", at_most: approve}");
+    let alone = decide(&bundle(&cap), &facts());
+    assert_eq!((alone.mode, alone.fired[0].effect), (Mode::Alert, Effect::Caps));
+    let both = decide(&bundle(&format!("{}{cap}", policy("a", "  - {id: r, mode: auto}"))), &facts());
+    assert_eq!(both.mode, Mode::Approve);
+    assert_eq!(both.terms.approvals.len(), 1, "what a cap made wait waits for somebody");
+}
+
+#[test]
+fn labels_that_nobody_knows_are_not_labels_that_are_not_there() {
+    let both = bundle(&format!(
+        "{}{}",
+        policy("a", "  - {id: r, mode: auto}"),
+        policy("b", "  - {id: r, when: has(asset.labels.ring) && asset.labels.ring == \"z\", mode: approve}")
+    ));
+    let mut known = facts();
+    assert_eq!(decide(&both, &known).mode, Mode::Auto);
+    known.unset("asset.labels");
+    assert_eq!(decide(&both, &known).mode, Mode::Suggest);
+}
+
+#[test]
+fn without_a_rule_that_fired_the_default_holds_and_says_what_was_not_known() {
+    let mut unknown = facts();
+    unknown.unset("item.epss");
+    let decision = decide(&bundle(&rule("item.epss > 0.1", "auto")), &unknown);
+    assert_eq!(decision.mode, Mode::Alert);
+    insta::assert_snapshot!(decision.reason, @"no policy grants more; nothing is changed until a person asks; p/r cannot be decided: `item.epss` is not known");
+}
+
+#[test]
+fn a_match_whose_input_is_missing_still_restricts() {
+    let restricting = "---\napiVersion: stanch/v1\nkind: Policy\nname: lab\nmatch: {environments: [lab]}\nrules: [{id: r, mode: approve}]\n";
+    let both = bundle(&format!("{}{restricting}", policy("a", "  - {id: r, mode: auto}")));
+    let mut unknown = facts();
+    assert_eq!(decide(&both, &unknown).mode, Mode::Auto);
+    unknown.unset("asset.environment");
+    let decision = decide(&both, &unknown);
+    assert_eq!(
+        (decision.mode, decision.missing.as_slice()),
+        (Mode::Suggest, ["asset.environment".to_owned()].as_slice())
+    );
+}
+
+#[test]
+fn a_match_whose_input_is_missing_grants_nothing() {
+    let granting =
+        "apiVersion: stanch/v1\nkind: Policy\nname: lab\nmatch: {environments: [lab]}\nrules: [{id: r, mode: auto}]\n";
+    let mut unknown = facts();
+    unknown.unset("asset.environment");
+    assert_eq!(decide(&bundle(granting), &unknown).mode, Mode::Alert);
+}
+
+#[test]
+fn a_guard_does_not_hide_that_a_restricting_rule_may_apply() {
+    let both = bundle(&format!(
+        "{}{}",
+        policy("a", "  - {id: r, mode: auto}"),
+        policy("b", "  - {id: r, when: has(item.epss) && item.epss > 0.5, mode: approve}")
+    ));
+    let mut known = facts();
+    assert_eq!(decide(&both, &known).mode, Mode::Approve);
+    known.set("item.epss", Value::Decimal(1)).unwrap();
+    assert_eq!(decide(&both, &known).mode, Mode::Auto);
+    known.unset("item.epss");
+    assert_eq!(decide(&both, &known).mode, Mode::Suggest);
+}
+
+#[test]
+fn what_cannot_be_taken_back_runs_by_itself_only_where_a_policy_names_it() {
+    let mut known = facts();
+    known.set("action.reversibility", Value::Text("one_way".into())).unwrap();
+    let any = policy("any", "  - {id: r, mode: auto}");
+    assert_eq!(decide(&bundle(&any), &known).mode, Mode::Approve);
+    let named = any.replace("{all: true}", "{actions: [package.upgrade]}");
+    assert_eq!(decide(&bundle(&named), &known).mode, Mode::Auto);
+    let second = named.replace("name: any", "name: named");
+    assert_eq!(decide(&bundle(&format!("{any}{second}")), &known).mode, Mode::Approve);
+}
+
+#[test]
+fn caps_that_are_built_in_hold_in_every_bundle() {
+    let auto = bundle(&policy("a", "  - {id: r, mode: auto}"));
+    let with = |path: &str, value: Option<bool>| {
+        let mut known = facts();
+        known.unset(path);
+        if let Some(value) = value {
+            known.set(path, Value::Bool(value)).unwrap();
+        }
+        decide(&auto, &known).mode
+    };
+    for (path, bad, cap) in [
+        ("item.stale", true, Mode::Suggest),
+        ("asset.own", true, Mode::Approve),
+        ("action.proven", false, Mode::Approve),
+    ] {
+        assert_eq!(with(path, Some(bad)), cap, "{path}");
+        assert_eq!(with(path, None), cap, "{path} unknown");
+        assert_eq!(with(path, Some(!bad)), Mode::Auto, "{path}");
+    }
+}
+
+#[test]
+fn an_accepted_risk_wins_until_its_day() {
+    let text = format!(
+        "{}---\napiVersion: stanch/v1\nkind: Exception\nname: legacy-ssl\nowner: kim\nreason: replaced in May\nexpires: 2026-12-31\nmatch: {{ids: [CVE-2026-1]}}\n",
+        policy("a", "  - {id: r, mode: auto}")
+    );
+    let bundle = bundle(&text);
+    let mut known = facts();
+    let excepted = decide(&bundle, &known);
+    assert_eq!((excepted.mode, excepted.accepted.as_ref().unwrap().owner.as_str()), (Mode::Alert, "kim"));
+    insta::assert_snapshot!(excepted.reason, @"kim accepted the risk until 2026-12-31T00:00:00Z: replaced in May");
+    let later = bundle.decide(&excepted.item, &known, "2026-12-31T00:00:00Z".parse().unwrap());
+    assert_eq!((later.mode, later.accepted), (Mode::Auto, None));
+
+    known.set("item.ids", Value::Texts(vec!["CVE-2026-1".into(), "CVE-2026-2".into()])).unwrap();
+    assert_eq!(decide(&bundle, &known).mode, Mode::Auto, "one of two ids is not the item");
+    known.unset("item.ids");
+    let unknown = decide(&bundle, &known);
+    assert_eq!((unknown.mode, unknown.accepted), (Mode::Alert, None), "where a risk may be accepted, nobody acts");
+}
+
+#[test]
+fn terms_of_all_rules_that_count_hold_together() {
+    let strict = policy("strict", "  - {id: r, at_most: auto}")
+        .replace("match:", "limits: {concurrent: 3}\npromote_from: {environment: staging, verified_for: 2h}\nmatch:");
+    let wide = policy("wide", "  - {id: r, mode: auto}")
+        .replace("match:", "limits: {concurrent: 50, per_hour: 500, cooldown: 1h}\nconfirm: {within: 8h}\nmatch:");
+    let terms = decide(&bundle(&format!("{strict}{wide}")), &facts()).terms;
+    assert_eq!((terms.limits.concurrent, terms.limits.per_hour, terms.limits.cooldown_seconds), (3, 500, 3_600));
+    assert_eq!((terms.promote_from.len(), terms.confirm.len()), (1, 1));
+    let silent = decide(&bundle(&policy("a", "  - {id: r, mode: auto}")), &facts()).terms;
+    assert_eq!(silent.limits, stanch_model::plan::Limits::default(), "a policy without limits gets the built-in ones");
+}
+
+#[test]
+fn empty_means_nothing() {
+    for selector in [
+        "{}",
+        "{environments: []}",
+        "{classes: [], environments: [prod]}",
+        "{labels: {}}",
+        "{labels: {ring: []}}",
+        "{all: false}",
+    ] {
+        let text = policy("a", "  - {id: r, mode: auto}").replace("{all: true}", selector);
+        let bundle = bundle(&text);
+        let mut known = facts();
+        assert!(decide(&bundle, &known).fired.is_empty(), "{selector}");
+        known.unset("asset.environment");
+        known.unset("asset.labels");
+        assert!(decide(&bundle, &known).fired.is_empty(), "{selector} with unknowns");
+    }
+}

@@ -1,0 +1,13 @@
+//! The policy language as its users meet it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bundles;
+mod deciding;
+mod fence;
+mod gathering;
+mod language;
+mod properties;
+mod shipped;
+mod tooling;
+mod world;

@@ -1,0 +1,185 @@
+//! check, test and explain: what they find, and that they find nothing where nothing is wrong.
+
+use std::collections::BTreeSet;
+
+use stanch_policy::{Bundle, Grade, check, explain, test};
+
+use crate::world::{bundle, facts, item, now, policy, source};
+
+fn checked(text: &str) -> Vec<(String, Grade, u32)> {
+    let found = check(&bundle(text), None, now());
+    found.into_iter().map(|problem| (problem.code.to_owned(), problem.grade, problem.at.line)).collect()
+}
+
+fn codes(text: &str) -> Vec<String> {
+    checked(text).into_iter().map(|(code, ..)| code).collect()
+}
+
+const LIMITS: &str = "limits: {concurrent: 5, per_hour: 50}\n";
+
+#[test]
+fn a_rule_that_can_never_fire_is_named() {
+    let never = |when: &str, select: &str| {
+        let rule = format!("  - {{id: r, when: {when:?}, mode: suggest}}");
+        codes(&policy("p", &rule).replace("{all: true}", select)).contains(&"never-fires".to_owned())
+    };
+    for (when, select) in [
+        ("1 == 2", "{all: true}"),
+        ("item.epss > 0.9 && item.epss < 0.5", "{all: true}"),
+        ("asset.tier == 1 && asset.tier == 2", "{all: true}"),
+        ("asset.environment == 'lab'", "{environments: [prod, staging]}"),
+        ("item.severity == 'low'", "{min_severity: high}"),
+        ("action.kind == 'host.reboot'", "{actions: [package.upgrade]}"),
+        ("has(asset.labels.ring) && asset.labels.ring == 'b'", "{labels: {ring: a}}"),
+        ("item.kev && !item.kev", "{all: true}"),
+    ] {
+        assert!(never(when, select), "{when} with {select}");
+    }
+    for (when, select) in [
+        ("item.epss > 0.5 && item.epss < 0.50002", "{all: true}"),
+        ("asset.environment == 'prod' && asset.tier in [1, 2]", "{environments: [prod, staging]}"),
+        ("has(asset.labels.ring) && asset.labels.ring == 'b'", "{labels: {site: a}}"),
+        ("item.ids.exists(x, x.startsWith('CVE-')) && size(item.ids) > 1", "{all: true}"),
+        ("item.due_days < 3 && item.age_days >= 2", "{all: true}"),
+    ] {
+        assert!(!never(when, select), "{when} with {select}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_none_is_named_with_its_line() {
+    let text = |limits: &str| format!("{}limits: {limits}\n", policy("p", "  - {id: r, mode: auto}"));
+    for limits in
+        ["{concurrent: 5000}", "{per_hour: 100000}", "{disrupted_percent: 100}", "{cooldown: 0s}", "{max_attempts: 20}"]
+    {
+        assert_eq!(checked(&text(limits)), [("limit-off".to_owned(), Grade::Error, 8)], "{limits}");
+    }
+    assert!(checked(&text("{concurrent: 5}")).is_empty());
+    let none = policy("p", "  - {id: r, mode: auto}");
+    assert_eq!(checked(&none), [("limits-built-in".to_owned(), Grade::Warning, 4)]);
+}
+
+#[test]
+fn a_freeze_that_would_stop_containment_is_named_with_its_line() {
+    let text = |steps: &str, allow: &str| {
+        let text = policy("p", "  - {id: r, mode: auto}");
+        let freeze = format!("freezes:\n  - {{ics: corp.ics, allow: [{allow}]}}\n");
+        format!("{text}{LIMITS}{freeze}actions:\n  - {steps}\n")
+    };
+    let load = |text: &str| {
+        let calendar = source("corp.ics", "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n");
+        let bundle = Bundle::load(&[source("p.yaml", text), calendar]).bundle.unwrap();
+        let found = check(&bundle, None, now());
+        found.into_iter().map(|problem| (problem.code, problem.at.line)).collect::<Vec<_>>()
+    };
+    let ladder = "first_of: [{package.upgrade: {to: fixed}}, {host.isolate: {lease: 4h}}]";
+    assert_eq!(load(&text(ladder, "close-exposure")), [("freeze-stops-containment", 10)]);
+    assert!(load(&text(ladder, "contain")).is_empty());
+    assert!(load(&text("package.upgrade: {to: fixed}", "")).is_empty());
+}
+
+#[test]
+fn a_rollout_that_cannot_meet_its_deadline_is_named_with_its_line() {
+    let text = |when: &str, bake: &str, more: &str| {
+        let rule = format!("  - {{id: r, when: {when:?}, mode: auto}}");
+        let waves = format!("rollout: {{waves: [{{percent: 5, bake: {bake}}}, {{percent: 100, bake: 1d}}]{more}}}\n");
+        format!("{}{LIMITS}{waves}", policy("p", &rule))
+    };
+    let urgent = "item.bod in ['days3', 'days14']";
+    assert_eq!(checked(&text(urgent, "4d", "")), [("deadline-missed".to_owned(), Grade::Error, 9)]);
+    assert!(checked(&text(urgent, "1d", "")).is_empty());
+    assert!(checked(&text("item.kev", "4d", "")).is_empty());
+    assert_eq!(codes(&text("item.kev", "4d", ", deadline: 4d")), ["deadline-missed"]);
+}
+
+#[test]
+fn a_policy_that_selects_nothing_and_a_rule_that_never_decides_are_named() {
+    let nothing = policy("p", "  - {id: r, mode: alert}").replace("{all: true}", "{environments: []}");
+    assert_eq!(checked(&nothing), [("selects-nothing".to_owned(), Grade::Error, 5)]);
+    let two = format!("{}{LIMITS}", policy("p", "  - {id: a, when: item.kev, mode: auto}\n  - {id: b, mode: suggest}"));
+    assert_eq!(codes(&two), ["never-decides"]);
+}
+
+#[test]
+fn an_action_that_no_executor_knows_is_named() {
+    let known = BTreeSet::from(["package.upgrade".to_owned()]);
+    let text = format!("{}actions:\n  - package.upgrad: {{to: fixed}}\n", policy("p", "  - {id: r, mode: suggest}"));
+    let found = check(&bundle(&text), Some(&known), now());
+    assert_eq!(found[0].remedy, "did you mean `package.upgrade`?");
+}
+
+#[test]
+fn an_exception_that_has_ended_is_named() {
+    let text = "apiVersion: stanch/v1\nkind: Exception\nname: e\nowner: kim\nreason: r\nexpires: 2026-01-01\nmatch: {ids: [CVE-2026-1]}\n";
+    assert_eq!(checked(text), [("exception-ended".to_owned(), Grade::Warning, 6)]);
+}
+
+const TESTED: &str = r#"apiVersion: stanch/v1
+kind: Policy
+name: p
+match: {environments: [prod]}
+rules:
+  - {id: hot, requires: [item.epss], when: item.epss >= 0.5, mode: suggest}
+tests:
+  - {given: base, set: {item.epss: 0.55}, expect: {mode: suggest, rule: hot, reason: rule}}
+  - {given: base, set: {item.epss: 0.45}, expect: {mode: alert, silent: [hot], reason: default}}
+  - {given: base, unset: [item.epss], expect: {mode: alert, reason: missing-field}}
+---
+apiVersion: stanch/v1
+kind: Facts
+name: base
+facts: {asset.environment: prod, item.classes: [vulnerability]}
+"#;
+
+#[test]
+fn tests_that_look_on_both_sides_of_a_limit_pass() {
+    let report = test(&bundle(TESTED), now());
+    assert!(report.passed() && report.unnoticed.is_empty(), "{report:#?}");
+    assert_eq!(report.results.len(), 3);
+}
+
+#[test]
+fn a_wrong_expectation_fails_and_says_what_was_decided() {
+    let report =
+        test(&bundle(&TESTED.replace("expect: {mode: suggest, rule: hot", "expect: {mode: auto, rule: hot")), now());
+    assert_eq!((report.failed(), report.passed()), (1, false));
+    insta::assert_snapshot!(report.results[0].misses.join("\n"), @"expected auto, got suggest: p/hot grants suggest: its condition holds");
+}
+
+#[test]
+fn a_rule_that_no_test_sees_firing_or_silent_fails_the_run() {
+    let without = |line: &str| TESTED.lines().filter(|one| !one.contains(line)).collect::<Vec<_>>().join("\n");
+    let never = test(&bundle(&without("0.55")), now());
+    assert_eq!(never.unproven[0].message, "no test shows that p/hot fires");
+    let always = test(&bundle(&without("0.45")), now());
+    assert_eq!(always.unproven[0].message, "no test shows that p/hot can also stay silent");
+    assert!(!never.passed() && !always.passed());
+}
+
+#[test]
+fn a_limit_that_no_test_notices_is_reported() {
+    let far = TESTED.replace("0.55", "0.95").replace("0.45", "0.05");
+    let report = test(&bundle(&far), now());
+    let told: Vec<&str> = report.unnoticed.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(
+        told,
+        ["p/hot: 0.5 became 0.4, and every test still passes", "p/hot: 0.5 became 0.6, and every test still passes",]
+    );
+    assert!(report.passed(), "it is a report, not a failure");
+}
+
+#[test]
+fn an_explanation_names_every_rule_with_the_facts_it_asked_for() {
+    let text = format!(
+        "{TESTED}{}{}",
+        policy(
+            "other",
+            "  - {id: capped, description: nothing restarts by day, when: action.disruption == \"restart\", at_most: alert}"
+        ),
+        policy("lab", "  - {id: r, mode: auto}").replace("{all: true}", "{environments: [lab]}")
+    );
+    let explained = explain(&bundle(&text), &item(), &facts(), now());
+    let mut value = serde_json::to_value(&explained).unwrap();
+    value["decision"]["bundle"] = "[digest]".into();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
