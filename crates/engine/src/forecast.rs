@@ -364,7 +364,11 @@ impl fmt::Display for Ending {
         match self {
             Self::At { at } => write!(f, "is over at {at}"),
             Self::Never { wave, targets, why } => {
-                write!(f, "is never over: {targets} targets of wave {} cannot start: {why}", wave + 1)
+                write!(f, "is never over: {targets} of the targets of wave {} cannot start: ", wave + 1)?;
+                match why {
+                    Blocked::Calendar { why, .. } => write!(f, "{why}"),
+                    other => write!(f, "{other}"),
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod assessing;
+mod conflicting;
+mod forecasting;
 mod grouping;
 mod judging;
 mod order;
