@@ -4,6 +4,7 @@
 //! a test, a replay and the server cannot disagree.
 
 mod bundle;
+pub mod calendar;
 mod check;
 mod decide;
 mod document;
@@ -13,6 +14,7 @@ mod expr;
 pub mod facts;
 mod firing;
 mod gather;
+pub mod ics;
 mod index;
 mod node;
 pub mod playbook;

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bundles;
+mod calendars;
 mod deciding;
 mod fence;
 mod gathering;
+mod icalendar;
 mod language;
 mod properties;
 mod shipped;

@@ -1,0 +1,98 @@
+//! Calendars as people write them into a bundle.
+
+use serde_json::{Value, json};
+use stanch_policy::calendar::read;
+
+fn doc(entries: Value) -> Value {
+    json!({
+        "apiVersion": "stanch/v1",
+        "kind": "Calendar",
+        "name": "paris",
+        "tz": "Europe/Paris",
+        "entries": entries,
+        "except": ["2026-12-24"],
+    })
+}
+
+/// The first intervals from the first that is not over on 1 December 2026, as texts.
+fn first(entries: Value, count: usize) -> Vec<String> {
+    let table = read(&doc(entries)).unwrap().expand("2026-12-08T00:00:00Z".parse().unwrap()).unwrap();
+    let found = table.occurrences().iter().take(count);
+    found.map(|found| format!("{}/{}", found.interval.start, found.interval.end)).collect()
+}
+
+fn refused(document: &Value) -> String {
+    let bad = read(document).unwrap_err();
+    format!("{bad} -> {}", bad.remedy)
+}
+
+#[test]
+fn weekdays_have_hours_that_may_go_over_midnight() {
+    assert_eq!(
+        first(json!([{"days": ["mon", "thu"], "from": "22:00", "to": "06:00"}]), 4),
+        [
+            "2026-11-30T21:00:00Z/2026-12-01T05:00:00Z",
+            "2026-12-03T21:00:00Z/2026-12-04T05:00:00Z",
+            "2026-12-07T21:00:00Z/2026-12-08T05:00:00Z",
+            "2026-12-10T21:00:00Z/2026-12-11T05:00:00Z",
+        ]
+    );
+}
+
+#[test]
+fn weekdays_of_a_month_are_numbered() {
+    assert_eq!(
+        first(json!([{"days": ["first sat", "last sun"], "months": [12], "from": "08:00", "to": "18:00"}]), 3),
+        [
+            "2026-12-05T07:00:00Z/2026-12-05T17:00:00Z",
+            "2026-12-27T07:00:00Z/2026-12-27T17:00:00Z",
+            "2027-12-04T07:00:00Z/2027-12-04T17:00:00Z",
+        ]
+    );
+}
+
+#[test]
+fn dates_are_whole_days_and_a_range_is_one_piece() {
+    assert_eq!(
+        first(
+            json!([
+                {"dates": ["2026-12-19/2027-01-03"], "name": "Year end"},
+                {"dates": ["2026-12-24", "2026-12-09"], "from": "10:00", "to": "24:00"},
+            ]),
+            9
+        ),
+        ["2026-12-09T09:00:00Z/2026-12-09T23:00:00Z", "2026-12-18T23:00:00Z/2027-01-03T23:00:00Z"]
+    );
+}
+
+#[test]
+fn excepted_days_are_left_out_by_their_start() {
+    let days = first(json!([{"days": ["daily"], "from": "22:00", "to": "02:00"}]), 100);
+    assert!(days.contains(&"2026-12-23T21:00:00Z/2026-12-24T01:00:00Z".to_owned()));
+    assert!(!days.iter().any(|found| found.starts_with("2026-12-24T21")));
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_entry_and_the_remedy() {
+    let entries = [
+        json!([]),
+        json!([{}]),
+        json!([{"days": ["mon"]}, {"days": ["mon"], "dates": ["2026-12-24"]}]),
+        json!([{"days": ["moon"]}]),
+        json!([{"days": ["ninth sat"]}]),
+        json!([{"days": ["mon"], "months": [13]}]),
+        json!([{"days": ["mon"], "from": "24:00"}]),
+        json!([{"days": ["mon"], "from": "9:00"}]),
+        json!([{"days": ["mon"], "to": "25:00"}]),
+        json!([{"dates": ["24.12.2026"]}]),
+        json!([{"dates": ["2027-01-03/2026-12-19"]}]),
+        json!([{"dates": ["2026-12-24"], "months": [1]}]),
+        json!([{"dates": ["9999-12-31/9999-12-31"]}]),
+        json!([{"days": ["mon"], "form": "22:00"}]),
+    ];
+    let mut table: Vec<String> = entries.into_iter().map(|entries| refused(&doc(entries))).collect();
+    let mut elsewhere = doc(json!([{"days": ["mon"]}]));
+    elsewhere["tz"] = json!("Europe/Lutetia");
+    table.push(refused(&elsewhere));
+    insta::assert_snapshot!(table.join("\n"));
+}
