@@ -162,9 +162,12 @@ fn closes(findings: &[&Finding]) -> String {
     let mut ids: Vec<&str> = findings.iter().map(|finding| finding.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    match ids.as_slice() {
-        [only] => (*only).to_owned(),
-        many => format!("{} ids", many.len()),
+    match (ids.as_slice(), findings) {
+        // People know a lone advisory by its CVE.
+        ([one], [finding, ..]) => {
+            stanch_engine::cve_ids(finding).into_iter().next().unwrap_or_else(|| (*one).to_owned())
+        }
+        (many, _) => format!("{} ids", many.len()),
     }
 }
 

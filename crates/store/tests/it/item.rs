@@ -39,8 +39,7 @@ async fn items_come_most_urgent_first_with_their_latest_word() {
     for (item, rank) in items.iter().zip([vec![2, 0], vec![-1, 5], vec![2, -3]]) {
         world.store.put(Write::PutAssessment(assessment(&item.id, 1, rank))).await.unwrap();
     }
-    let mode =
-        Decision { reason: "why".into(), ..Decision::by_default(items[1].id.clone(), at(2)) };
+    let mode = Decision { reason: "why".into(), ..Decision::by_default(items[1].id.clone(), at(2)) };
     world.store.put(Write::PutDecision(mode.clone())).await.unwrap();
 
     let (mut seen, mut after) = (Vec::new(), None);
