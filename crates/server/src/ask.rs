@@ -1,5 +1,7 @@
 //! What people ask for: each writes rows and nudges, and goes through the same moves as everything else.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::json;
 use stanch_engine::Proposal;
@@ -16,7 +18,7 @@ use stanch_store::remediation::{
 };
 use stanch_store::session::{EndSession, NewSession};
 use stanch_store::suppression::LiftSuppression;
-use stanch_store::{Transition, Write};
+use stanch_store::{CommitError, Transition, Write};
 
 use crate::api::Problem;
 use crate::api::types::{
@@ -28,7 +30,7 @@ use crate::bus::{Live, Stage};
 use crate::clock::ten;
 use crate::record::{self, Record};
 use crate::tasks::orders;
-use crate::tasks::rollout::{TakeError, actor, take};
+use crate::tasks::rollout::{TakeError, actor, superseding, take};
 use crate::{tasks, view};
 
 /// Longest reason that is kept.
@@ -56,6 +58,9 @@ impl From<TakeError> for Problem {
     }
 }
 
+/// Attempts at making a remediation while others keep moving what it would supersede.
+const ATTEMPTS: u32 = 4;
+
 /// Makes a remediation for items. Answers whether it is a new one.
 pub(crate) async fn create(
     app: &App,
@@ -72,12 +77,44 @@ pub(crate) async fn create(
         let remediation = Some(view::remediation_row(app, &row).await?);
         return Ok((false, CreatedRemediation { remediation, left_out: Vec::new() }));
     }
+    let mut attempt = 0;
+    let (id, left_out) = loop {
+        attempt += 1;
+        let choice = choose(app, who, &wanted).await?;
+        if choice.taken.is_empty() {
+            return Ok((false, CreatedRemediation { remediation: None, left_out: choice.left_out }));
+        }
+        let left_out = choice.left_out.clone();
+        match begin(app, who, &wanted, key.clone(), choice).await? {
+            Ok(id) => break (id, left_out),
+            // Somebody approved or dismissed meanwhile what was to give way: choose anew.
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let row = app.store.remediation(&id).await?.ok_or_else(|| Problem::not_found("remediation", id.as_str()))?;
+    let remediation = Some(view::remediation_row(app, &row).await?);
+    Ok((true, CreatedRemediation { remediation, left_out }))
+}
+
+/// What a new remediation would be about, and all that becomes true together with it.
+#[derive(Default)]
+struct Choice {
+    taken: Vec<StoredItem>,
+    left_out: Vec<LeftOut>,
+    /// Suppressions that end because an item is asked for again.
+    lifted: Vec<Write>,
+    /// The remediations that make room, each with how it ends.
+    ending: BTreeMap<String, Transition>,
+}
+
+/// Looks at everything asked for, and writes nothing.
+async fn choose(app: &App, who: &str, wanted: &CreateRemediation) -> Result<Choice, Problem> {
     let rows = if wanted.all { view::open_items(app).await? } else { named(app, &wanted.items).await? };
     let context = view::Context::load(app).await?;
     let include = wanted.include_suppressed || !wanted.all;
-    let (mut taken, mut left_out) = (Vec::new(), Vec::new());
-    let mut writes = Vec::new();
     let now = app.now();
+    let mut choice = Choice::default();
     for row in rows {
         let name = row.item.subject.name().to_owned();
         let out = |reason: String, hint: Option<String>| LeftOut {
@@ -91,44 +128,43 @@ pub(crate) async fn create(
             Some(Proposal::Nothing { why }) => {
                 // Of all items only those that can be done are meant; one asked for by name is answered.
                 if !wanted.all {
-                    left_out.push(out(why.to_string(), why.hint()));
+                    choice.left_out.push(out(why.to_string(), why.hint()));
                 }
                 continue;
             }
             None => {
-                left_out.push(out("its asset is not known any more".to_owned(), None));
+                choice.left_out.push(out("its asset is not known any more".to_owned(), None));
                 continue;
             }
         }
-        if let Some(busy) = context.busy(&row.item.id)
-            && !give_way(app, who, busy).await?
-        {
-            left_out.push(out(format!("{busy} is about it already"), Some(format!("look at {busy}"))));
+        // Before anything gives way: nothing does for an item that is left alone.
+        let suppression = context.suppression(&row);
+        if let Some(suppression) = suppression.filter(|_| !include) {
+            let reason = format!("left alone since it was undone: {}", suppression.reason);
+            choice.left_out.push(out(reason, Some("name it, or include what was taken back".to_owned())));
             continue;
         }
-        if let Some(suppression) = context.suppression(&row) {
-            if !include {
-                let reason = format!("left alone since it was undone: {}", suppression.reason);
-                left_out.push(out(reason, Some("name it, or include what was taken back".to_owned())));
+        if let Some(busy) = context.busy(&row.item.id)
+            && !choice.ending.contains_key(busy)
+        {
+            let Some(ending) = ending(app, who, busy).await? else {
+                choice.left_out.push(out(format!("{busy} is about it already"), Some(format!("look at {busy}"))));
                 continue;
-            }
-            writes.push(Write::LiftSuppression(LiftSuppression {
+            };
+            choice.ending.insert(busy.clone(), ending);
+        }
+        choice.lifted.extend(suppression.map(|suppression| {
+            Write::LiftSuppression(LiftSuppression {
                 item: suppression.item.clone(),
                 asset: suppression.asset.clone(),
                 version: suppression.version.clone(),
                 actor: who.to_owned(),
                 at: now,
-            }));
-        }
-        taken.push(row);
+            })
+        }));
+        choice.taken.push(row);
     }
-    if taken.is_empty() {
-        return Ok((false, CreatedRemediation { remediation: None, left_out }));
-    }
-    let id = begin(app, who, &wanted, key, taken, writes).await?;
-    let row = app.store.remediation(&id).await?.ok_or_else(|| Problem::not_found("remediation", id.as_str()))?;
-    let remediation = Some(view::remediation_row(app, &row).await?);
-    Ok((true, CreatedRemediation { remediation, left_out }))
+    Ok(choice)
 }
 
 async fn made_before(app: &App, key: Option<&str>) -> Result<Option<StoredRemediation>, Problem> {
@@ -148,32 +184,35 @@ async fn named(app: &App, names: &[String]) -> Result<Vec<StoredItem>, Problem> 
     Ok(rows)
 }
 
-/// Whether a remediation that nobody has approved yet makes room for a newer one.
-async fn give_way(app: &App, who: &str, busy: &str) -> Result<bool, Problem> {
-    let Ok(id) = busy.parse::<RemediationId>() else { return Ok(false) };
-    let Some(row) = app.store.remediation(&id).await? else { return Ok(true) };
-    match row.state {
-        RemediationState::Superseded => Ok(true),
-        RemediationState::AwaitingApproval | RemediationState::Planned => {
-            Ok(take(app, &id, who, Event::Superseded, Vec::new()).await.is_ok())
-        }
+/// How a remediation that nobody has approved yet ends to make room for a newer one; `None` when it may not.
+async fn ending(app: &App, who: &str, busy: &str) -> Result<Option<Transition>, Problem> {
+    let Ok(id) = busy.parse::<RemediationId>() else { return Ok(None) };
+    let Some(row) = app.store.remediation(&id).await? else { return Ok(Some(Transition::default())) };
+    Ok(match row.state {
+        RemediationState::Superseded => Some(Transition::default()),
+        RemediationState::AwaitingApproval | RemediationState::Planned => match superseding(app, &row, who).await {
+            Ok(transition) => Some(transition),
+            Err(TakeError::Illegal(_)) => None,
+            Err(error) => return Err(error.into()),
+        },
         RemediationState::NeedsOperator if row.plan.is_none() => {
-            direct(app, who, &row, RemediationState::Dismissed, "asked for anew").await?;
-            Ok(true)
+            Some(directly(app, who, &row, RemediationState::Dismissed, "asked for anew"))
         }
-        _ => Ok(false),
-    }
+        _ => None,
+    })
 }
 
+/// Commits a remediation together with the end of those it takes the place of: a server that stops here has either
+/// both or neither. An error of the store is the caller's to judge.
 async fn begin(
     app: &App,
     who: &str,
     wanted: &CreateRemediation,
     key: Option<String>,
-    taken: Vec<StoredItem>,
-    writes: Vec<Write>,
-) -> Result<RemediationId, Problem> {
+    choice: Choice,
+) -> Result<Result<RemediationId, CommitError>, Problem> {
     let now = app.now();
+    let Choice { taken, lifted, ending, .. } = choice;
     let id = RemediationId::from_entropy(ten(app.config.entropy.as_ref())?);
     let mut assets: Vec<_> = taken.iter().map(|row| row.item.asset.clone()).collect();
     assets.sort();
@@ -184,10 +223,12 @@ async fn begin(
         names: taken.iter().map(|row| row.item.subject.name().to_owned()).collect(),
         ..Record::default()
     };
+    let instead_of: Vec<String> = ending.keys().cloned().collect();
     let entry = NewEntry::new(now, who, "remediation_asked").about(&id).with(json!({
         "items": taken.iter().take(500).map(|row| row.item.id.as_str()).collect::<Vec<_>>(),
         "names": record.names.iter().take(500).collect::<Vec<_>>(),
         "reason": record.reason,
+        "instead_of": instead_of.iter().take(500).collect::<Vec<_>>(),
     }));
     let new = NewRemediation {
         id: id.clone(),
@@ -199,12 +240,24 @@ async fn begin(
         body: record.write(),
         at: now,
     };
-    let mut transition = Transition::new(entry).write(Write::NewRemediation(new));
-    transition.writes.extend(writes);
-    app.store.commit(transition).await?;
+    let mut transition = Transition::default();
+    for end in ending.into_values() {
+        transition.writes.extend(end.writes);
+        transition.entries.extend(end.entries);
+        transition.nudges.extend(end.nudges);
+    }
+    transition = transition.entry(entry).write(Write::NewRemediation(new));
+    transition.writes.extend(lifted);
+    if let Err(error) = app.store.commit(transition).await {
+        return Ok(Err(error));
+    }
+    for gone in instead_of {
+        app.goes_on(&gone);
+        app.bus.tell(Live::of("remediation", &gone, format!("{id} takes its place")));
+    }
     app.bus.nudge(Stage::Plan);
     app.bus.tell(Live::of("remediation", &id, "asked for"));
-    Ok(id)
+    Ok(Ok(id))
 }
 
 async fn row(app: &App, id: &str) -> Result<StoredRemediation, Problem> {
@@ -302,7 +355,8 @@ pub(crate) async fn dismiss(app: &App, who: &str, id: &str, because: Because) ->
     match row.state {
         RemediationState::NeedsOperator if row.plan.is_none() => {
             let why = reason(because.reason.as_deref(), "dismissed");
-            direct(app, who, &row, RemediationState::Dismissed, &why).await?;
+            app.store.commit(directly(app, who, &row, RemediationState::Dismissed, &why)).await?;
+            app.bus.tell(Live::of("remediation", &row.id, why));
         }
         RemediationState::AwaitingApproval => {
             take(app, &row.id, who, Event::Rejected { by: actor(who) }, Vec::new()).await?;
@@ -314,8 +368,8 @@ pub(crate) async fn dismiss(app: &App, who: &str, id: &str, because: Because) ->
     shown(app, id).await
 }
 
-/// Moves a remediation that has no plan, and so no rollout that could.
-async fn direct(app: &App, who: &str, row: &StoredRemediation, to: RemediationState, why: &str) -> Result<(), Problem> {
+/// The move of a remediation that has no plan, and so no rollout that could.
+fn directly(app: &App, who: &str, row: &StoredRemediation, to: RemediationState, why: &str) -> Transition {
     let now = app.now();
     let entry = NewEntry::new(now, who, format!("remediation_{}", to.name()))
         .about(&row.id)
@@ -330,9 +384,7 @@ async fn direct(app: &App, who: &str, row: &StoredRemediation, to: RemediationSt
         body: None,
         at: now,
     };
-    app.store.commit(Transition::new(entry).write(Write::MoveRemediation(step))).await?;
-    app.bus.tell(Live::of("remediation", &row.id, why));
-    Ok(())
+    Transition::new(entry).write(Write::MoveRemediation(step))
 }
 
 /// Stops everything new.
@@ -410,7 +462,7 @@ pub(crate) async fn refresh_feeds(app: &App, who: &str) -> Result<Accepted, Prob
             "no_source",
             "no source of feeds is configured; the built-in snapshot is in use",
         )
-        .hint("name a folder or URL with --feeds"));
+        .hint("start the server with: stanch up --online, or: stanch up --feeds DIR"));
     }
     let entry = NewEntry::new(app.now(), who, "feeds_refresh_asked");
     app.store.commit(Transition::new(entry)).await?;

@@ -202,6 +202,21 @@ pub(crate) async fn take(
     }
 }
 
+/// What superseding a plan that nobody approved yet would write, to be committed with the making of its successor.
+pub(crate) async fn superseding(app: &App, row: &StoredRemediation, who: &str) -> Result<Transition, TakeError> {
+    let now = app.now();
+    let mut record = Record::read(&row.body);
+    let rollout = record.rollout.take().ok_or(TakeError::NoPlan(row.state))?;
+    let event = Event::Superseded;
+    let name = event_name(&event);
+    let (next, effects) = step(&rollout, event, now)?;
+    let waiting = waiting(&next, now);
+    record.rollout = Some(next.clone());
+    Change { app, row, record: &record, before: &rollout, after: &next, who, now, waiting }
+        .transition(name, effects)
+        .await
+}
+
 async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<Write>) -> Result<bool, TakeError> {
     let now = app.now();
     let row = app.store.remediation(id).await?.ok_or_else(|| TakeError::Missing(id.clone()))?;

@@ -6,6 +6,7 @@
 mod access;
 mod double;
 mod feeds;
+mod giving_way;
 mod hold;
 mod loop_closed;
 mod pages;
