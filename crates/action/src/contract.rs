@@ -205,6 +205,17 @@ pub trait Action: Send + Sync {
     /// When planning itself fails; what merely cannot be done is in the answer.
     fn plan(&self, target: &Asset, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError>;
 
+    /// Whether the step may begin at this very moment, as far as that passes by itself: the owner's hours, people at
+    /// work. Asked before the journal says that it has begun. One that stands alone is refused then; one that follows
+    /// others of its leaf is not begun, what they did stands, and the rest may come again. Actions that finish what
+    /// has begun always may.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn ready(&self, _target: &Asset, _step: &PlannedStep) -> Result<(), ActionError> {
+        Ok(())
+    }
+
     /// Makes it so. Refuses if the digest has moved, except to a state in its own journal; safe to enter again with the
     /// same key.
     ///

@@ -14,7 +14,7 @@ use stanch_model::plan::{Leaf, PlannedStep, Reversibility, step_key};
 
 use crate::guard::Guard;
 use crate::journal::JournalError;
-use crate::mask::mask;
+use crate::mask::{evidence, mask};
 use crate::record::{Hold, Record, StepKind};
 use crate::runner::{RunError, Runner};
 use crate::serve::Shutdown;
@@ -334,6 +334,44 @@ fn too_late(runner: &Runner, job: &Job<'_>) -> bool {
     held || missed || (!undo && config.clock.now() >= job.order.finish_before)
 }
 
+/// The report on a step that may not begin at this moment. When earlier steps of its leaf have changed something, that
+/// is no failure of theirs: it is not begun, and the same order may come again for it.
+fn not_now(runner: &Runner, job: &Job<'_>, action: &dyn Action, tools: &Tools<'_>) -> Option<StepReport> {
+    if job.kind != StepKind::Apply {
+        return None;
+    }
+    let result = guarded(|| action.ready(&runner.config().asset, job.step));
+    let error = result.err()?;
+    if !follows(runner, job) {
+        return Some(job.report(outcome(&Err(error))));
+    }
+    let why = words(&error).0;
+    say(runner, job, tools, &format!("{} is not begun now: {why}", job.step.action));
+    let mut report = job.report(StepOutcome::NotStarted);
+    report.evidence.push(evidence("why it was not begun", why.as_bytes()));
+    Some(report)
+}
+
+/// Whether an earlier step of the leaf has changed something.
+fn follows(runner: &Runner, job: &Job<'_>) -> bool {
+    let inner = runner.inner();
+    let steps = &inner.journal.state().steps;
+    let done = |key: &Digest| {
+        let report = steps.get(key).and_then(|entry| entry.report.as_ref());
+        report.is_some_and(|report| report.outcome == StepOutcome::Done)
+    };
+    job.earlier.iter().any(done)
+}
+
+fn say(runner: &Runner, job: &Job<'_>, tools: &Tools<'_>, message: &str) {
+    (tools.progress)(Progress {
+        order: job.order.id.clone(),
+        at: runner.config().clock.now(),
+        step: Some(job.number),
+        message: message.to_owned(),
+    });
+}
+
 /// Starts a step, or enters it again after a crash, unless its journal already says how it ended.
 fn enter(
     runner: &Runner,
@@ -393,6 +431,9 @@ fn enter(
             if let Some(outcome) = forbids(runner, job, tools) {
                 return Ok(job.report(outcome));
             }
+            if let Some(report) = action.and_then(|action| not_now(runner, job, action, tools)) {
+                return Ok(report);
+            }
             let record = Record::StepStarted {
                 key: job.key,
                 order: order.clone(),
@@ -427,23 +468,8 @@ fn work(
     action: &dyn Action,
     tools: &Tools<'_>,
 ) -> (Result<Applied, ActionError>, Vec<stanch_model::order::Evidence>) {
-    let say = |message: &str| {
-        (tools.progress)(Progress {
-            order: job.order.id.clone(),
-            at: runner.config().clock.now(),
-            step: Some(job.number),
-            message: message.to_owned(),
-        });
-    };
-    let (reached, follows) = {
-        let inner = runner.inner();
-        let steps = &inner.journal.state().steps;
-        let done = |key: &Digest| {
-            let report = steps.get(key).and_then(|entry| entry.report.as_ref());
-            report.is_some_and(|report| report.outcome == StepOutcome::Done)
-        };
-        (steps.get(&job.key).map(|entry| entry.checkpoints.clone()), job.earlier.iter().any(done))
-    };
+    let say = |message: &str| say(runner, job, tools, message);
+    let reached = runner.inner().journal.state().steps.get(&job.key).map(|entry| entry.checkpoints.clone());
     let vault = if let StepKind::Undo { of, .. } = &job.kind { *of } else { job.key };
     let mut run = StepRun {
         runner,
@@ -451,7 +477,7 @@ fn work(
         vault,
         reached: reached.unwrap_or_default(),
         applied: applied.to_vec(),
-        follows,
+        follows: follows(runner, job),
         evidence: Vec::new(),
         say: &say,
     };

@@ -2,6 +2,10 @@
 //!
 //! It is declared and planned like everything else, and gated twice: the executor's rules must allow it, and nobody may
 //! be at work on the host.
+//!
+//! The owner's hours bind it wherever it stands in a leaf. An upgrade and the restarts after it are one act, and half of
+//! it is worse than all of it late; a host that was upgraded and not rebooted is whole, and going down is what hours are
+//! there to keep away. So a reboot whose time has passed is not begun, and what was done before it stands.
 
 use std::sync::Arc;
 
@@ -134,6 +138,26 @@ impl HostReboot {
         Observation { projection: json!({"boot_id": seen.boot_id, "kernel": seen.kernel.running_release}) }
     }
 
+    /// Whether the host may go down now.
+    fn may_go_down(&self) -> Result<(), ActionError> {
+        self.rules.current()?.permit(NAME, super::now(), true)?;
+        let sessions = self.sessions()?;
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        Err(ActionError::refused(format!("people are at work on the host: {}", sessions.join("; "))))
+    }
+
+    /// Ends a reboot of a former life that may still be pending: what is refused must not happen.
+    fn call_off(&self, run: &mut dyn Run) -> Result<(), ActionError> {
+        let output = self
+            .host
+            .run(&Invocation::changing("shutdown", ["-c"], log(run)?))
+            .map_err(|e| ActionError::caused("cannot cancel the reboot", e))?;
+        run.evidence("shutdown -c", &output.stdout);
+        Ok(())
+    }
+
     /// Sessions of people, other than the one this runs in.
     fn sessions(&self) -> Result<Vec<String>, ActionError> {
         let own = std::fs::read_to_string("/proc/self/sessionid").unwrap_or_default();
@@ -211,6 +235,12 @@ impl Action for HostReboot {
         Ok(answer)
     }
 
+    fn ready(&self, _target: &Asset, step: &PlannedStep) -> Result<(), ActionError> {
+        let params: Params = read_params(&step.params)?;
+        // A host that went down since is not taken down again: that is told whatever the hour.
+        if (self.seen)()?.boot_id == params.boot_id { self.may_go_down() } else { Ok(()) }
+    }
+
     fn apply(&self, _target: &Asset, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
         let params: Params = read_params(&step.params)?;
         let seen = (self.seen)()?;
@@ -231,17 +261,18 @@ impl Action for HostReboot {
             // It went down without us (a power loss, a person) and came up as wanted.
             return Ok(Applied { changed: false, changes: Vec::new(), after: Self::observation(&seen) });
         }
-        self.rules.current()?.permit(NAME, super::now(), true)?;
+        if let Err(error) = self.may_go_down() {
+            if scheduled {
+                self.call_off(run)?;
+            }
+            return Err(error);
+        }
         let after = Self::observation(&seen);
         if after.digest().map_err(|e| ActionError::caused("the projection has no digest", e))? != step.before {
             return Err(ActionError::Refused {
                 message: "the host was rebooted since this was planned".to_owned(),
                 moved: vec![line],
             });
-        }
-        let sessions = self.sessions()?;
-        if !sessions.is_empty() {
-            return Err(ActionError::refused(format!("people are at work on the host: {}", sessions.join("; "))));
         }
         if !scheduled {
             reach(run, SCHEDULED, json!({"boot_id": params.boot_id}))?;
@@ -286,11 +317,7 @@ impl Action for HostReboot {
         let seen = (self.seen)()?;
         let pending = seen.boot_id == params.boot_id && run.applied().iter().any(|point| point.point == SCHEDULED);
         if pending {
-            let output = self
-                .host
-                .run(&Invocation::changing("shutdown", ["-c"], log(run)?))
-                .map_err(|e| ActionError::caused("cannot cancel the reboot", e))?;
-            run.evidence("shutdown -c", &output.stdout);
+            self.call_off(run)?;
         }
         Ok(Applied { changed: pending, changes: Vec::new(), after: Self::observation(&seen) })
     }
@@ -394,10 +421,17 @@ mod tests {
         allowed: bool,
         seen: fn() -> Result<Seen, ActionError>,
     ) -> (HostReboot, Arc<Double>) {
+        ruled(people, &format!("reboot = {allowed}\n"), seen)
+    }
+
+    fn ruled(people: &'static str, rules: &str, seen: fn() -> Result<Seen, ActionError>) -> (HostReboot, Arc<Double>) {
         let host = Arc::new(Double { people, ..Double::default() });
-        let rules = Rules::parse(&format!("reboot = {allowed}\n")).unwrap();
+        let rules = Rules::parse(rules).unwrap();
         (HostReboot { seen, ..HostReboot::new(Arc::clone(&host) as Arc<dyn Programs>, rules) }, host)
     }
+
+    /// The hours are over, whatever the time is.
+    const OVER: &str = "reboot = true\n[[hours]]\nfrom = \"00:00\"\nuntil = \"00:00\"\n";
 
     fn elsewhere() -> Result<Seen, ActionError> {
         Ok(seen("three", "6.1.0-9-amd64", "6.1.27-1"))
@@ -457,6 +491,29 @@ mod tests {
             assert!(matches!(error, ActionError::Refused { .. }) && error.to_string().contains(word), "{error}");
             assert!(host.calls.lock().unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn it_may_not_begin_outside_the_hours_or_beside_people_even_as_the_last_step_of_a_leaf() {
+        for (people, rules, word) in
+            [("", OVER, "(hours)"), ("ada pts/0\n", "reboot = true\n", "ada"), ("", "reboot = true\n", "")]
+        {
+            let ready = ruled(people, rules, before).0.ready(&asset(), &step());
+            match ready {
+                Ok(()) => assert_eq!(word, ""),
+                Err(error) => assert!(!word.is_empty() && error.to_string().contains(word), "{error}"),
+            }
+        }
+        ruled("ada pts/0\n", OVER, after).0.ready(&asset(), &step()).expect("it is over: nobody goes down");
+    }
+
+    #[test]
+    fn one_that_is_refused_when_it_is_entered_again_is_called_off() {
+        let mut run = notes();
+        run.checkpoint(SCHEDULED, Value::Null).unwrap();
+        let (reboot, host) = ruled("", OVER, before);
+        assert!(matches!(reboot.apply(&asset(), &step(), &mut run), Err(ActionError::Refused { .. })));
+        assert_eq!(*host.calls.lock().unwrap(), ["shutdown -c"]);
     }
 
     #[test]

@@ -249,6 +249,36 @@ fn a_step_that_does_not_fit_before_the_end_does_not_begin() {
     assert_eq!(outcomes(place.run(&runner, &id).unwrap()), [StepOutcome::NotStarted]);
 }
 
+/// Invariant 2: no step starts outside its time, and what was done in time is not lost for it.
+#[test]
+fn a_step_whose_time_has_not_come_is_not_begun_and_comes_again_while_what_was_done_stands() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let closed = place.target().join("not-now");
+    std::fs::write(&closed, "late").unwrap();
+    let alone = place.grant(&[("late", "1")]);
+    let refused = outcomes(place.carry_out(&runner, Verb::Apply(alone.clone())));
+    assert!(
+        matches!(&refused[..], [StepOutcome::Refused { message, .. }] if message.contains("closed")),
+        "{refused:?}"
+    );
+
+    let grant = place.grant(&[("early", "1"), ("late", "1"), ("last", "1")]);
+    let reports = steps(place.carry_out(&runner, Verb::Apply(grant.clone())));
+    let told: Vec<_> = reports.iter().map(|step| (step.outcome.clone(), step.started_at.is_some())).collect();
+    let not_begun = (StepOutcome::NotStarted, false);
+    assert_eq!(told, [(StepOutcome::Done, true), not_begun.clone(), not_begun]);
+    assert_eq!(reports[1].evidence[0].text, "late is closed at this hour");
+    assert_eq!((place.content("early").as_deref(), place.content("late")), (Some("1"), None));
+
+    std::fs::remove_file(&closed).unwrap();
+    let rest = outcomes(place.carry_out(&runner, Verb::Apply(grant)));
+    assert_eq!(rest, [StepOutcome::Unchanged, StepOutcome::Done, StepOutcome::Done]);
+    // One that stood alone left nothing in the journal either.
+    std::fs::remove_file(place.target().join("late")).unwrap();
+    assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(alone))), [StepOutcome::Done]);
+}
+
 struct Only(&'static str);
 
 impl Guard for Only {

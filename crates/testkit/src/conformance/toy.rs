@@ -137,6 +137,15 @@ impl Action for FileSet {
         Ok(answer)
     }
 
+    /// A file `not-now` beside the others names the one that may not be set at the moment.
+    fn ready(&self, _target: &Asset, step: &PlannedStep) -> Result<(), ActionError> {
+        let (path, name, _) = self.wanted(&step.params)?;
+        match read(&path.with_file_name("not-now")) {
+            Some(other) if other == name => Err(ActionError::refused(format!("{name} is closed at this hour"))),
+            _ => Ok(()),
+        }
+    }
+
     fn apply(&self, target: &Asset, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
         let (path, name, content) = self.wanted(&step.params)?;
         let now = read(&path);
