@@ -229,9 +229,8 @@ impl Executor<'_> {
         self.world.write(JOB, serde_json::to_string(job).unwrap()).unwrap();
         self.world.must(["rm", "-f", &format!("{JOB}.result")]).unwrap();
         let output = self.world.run_with(COMMAND, &[INSIDE], PATIENCE).unwrap();
-        if std::env::var_os("STANCH_TEST_VERBOSE").is_some() {
-            eprintln!("{}", output.all());
-        }
+        // Shown when the test fails, which may be long after this: what apt and dpkg said is the reason then.
+        eprintln!("{}\n{}", output.status, output.all());
         if !self.world.exists(&format!("{JOB}.result")) {
             assert!(!output.ok(), "the executor left no result:\n{}", output.all());
             assert!(!output.all().contains("panicked"), "{}", output.all());
