@@ -46,7 +46,7 @@ enum Table {
 pub struct FeedStatus {
     /// What it says about itself.
     pub meta: FeedMeta,
-    /// Whether it is fresh.
+    /// How fresh it is.
     pub freshness: Freshness,
     /// Why it cannot be used, if it was tried and is damaged.
     pub damaged: Option<String>,

@@ -94,12 +94,19 @@ impl FeedMeta {
         FeedRef { name: self.name.clone(), dated: self.dated, snapshot: self.snapshot }
     }
 
-    /// Whether silence of this feed may still be believed.
+    /// How fresh it is, and whether its silence may still be believed.
     pub fn freshness(&self, limits: &FreshFor, now: Timestamp) -> Freshness {
-        let Some(limit) = limits.limit(self.kind) else { return Freshness::Fresh };
-        let Some(last) = self.checked.max(self.dated) else { return Freshness::Undated };
-        let age = now.duration_since(last);
-        if age > limit { Freshness::Stale { age, limit } } else { Freshness::Fresh }
+        let last = self.checked.max(self.dated);
+        let limit = limits.limit(self.kind);
+        let young = |limit: SignedDuration| last.is_some_and(|last| now.duration_since(last) <= limit);
+        match (self.dated, last, limit) {
+            (None, ..) => Freshness::Undated { believed: limit.is_none_or(young) },
+            (Some(_), _, None) => Freshness::Ageless,
+            (Some(_), Some(last), Some(limit)) if !young(limit) => {
+                Freshness::Stale { age: now.duration_since(last), limit }
+            }
+            (Some(_), _, Some(_)) => Freshness::Fresh,
+        }
     }
 }
 
@@ -137,7 +144,7 @@ impl FreshFor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Freshness {
-    /// Young enough, or of a kind that does not age by the day.
+    /// Young enough.
     Fresh,
     /// Older than its limit.
     Stale {
@@ -146,14 +153,33 @@ pub enum Freshness {
         /// How old it may be.
         limit: SignedDuration,
     },
-    /// It bears no date, so nothing can be said.
-    Undated,
+    /// It bears no date, so nobody can tell.
+    Undated {
+        /// Its silence is believed all the same: it is of a kind without a limit, or its source confirmed it in time.
+        believed: bool,
+    },
+    /// It bears a date, and is of a kind that does not age by the day.
+    Ageless,
 }
 
 impl Freshness {
-    /// Whether it is fresh.
-    pub const fn is_fresh(self) -> bool {
-        matches!(self, Self::Fresh)
+    /// Whether its silence may be believed, and a host be called clean on it.
+    pub const fn is_believed(self) -> bool {
+        match self {
+            Self::Fresh | Self::Ageless => true,
+            Self::Undated { believed } => believed,
+            Self::Stale { .. } => false,
+        }
+    }
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale { .. } => "stale",
+            Self::Undated { .. } => "undated",
+            Self::Ageless => "ageless",
+        }
     }
 }
 
@@ -164,7 +190,8 @@ impl fmt::Display for Freshness {
             Self::Stale { age, limit } => {
                 write!(f, "stale: {} h old, believed for {} h", age.as_hours(), limit.as_hours())
             }
-            Self::Undated => f.write_str("undated"),
+            Self::Undated { .. } => f.write_str("undated"),
+            Self::Ageless => f.write_str("no age limit"),
         }
     }
 }
@@ -185,16 +212,29 @@ mod tests {
     fn a_catalogue_of_yesterday_is_stale_unless_its_source_confirmed_it() {
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let limits = FreshFor::default();
-        assert!(kev("2026-11-22T12:00:00Z", None).freshness(&limits, now).is_fresh());
+        assert_eq!(kev("2026-11-22T12:00:00Z", None).freshness(&limits, now), Freshness::Fresh);
         let stale = kev("2026-11-22T11:59:59Z", None).freshness(&limits, now);
         assert_eq!(stale.to_string(), "stale: 24 h old, believed for 24 h");
-        assert!(kev("2026-11-01T00:00:00Z", Some("2026-11-23T11:00:00Z")).freshness(&limits, now).is_fresh());
+        assert!(!stale.is_believed());
+        let confirmed = kev("2026-11-01T00:00:00Z", Some("2026-11-23T11:00:00Z")).freshness(&limits, now);
+        assert_eq!(confirmed, Freshness::Fresh);
     }
 
     #[test]
     fn a_feed_without_a_date_is_never_fresh() {
-        let mut meta = kev("2026-11-22T12:00:00Z", None);
-        meta.dated = None;
-        assert_eq!(meta.freshness(&FreshFor::default(), Timestamp::UNIX_EPOCH), Freshness::Undated);
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let of = |kind, dated: bool, checked: Option<&str>| {
+            let mut meta = FeedMeta { kind, ..kev("2026-11-22T12:00:00Z", checked) };
+            meta.dated = meta.dated.filter(|_| dated);
+            let freshness = meta.freshness(&FreshFor::default(), now);
+            (freshness.name(), freshness.is_believed())
+        };
+        assert_eq!(of(Kind::Kev, false, None), ("undated", false), "nobody knows how old it is");
+        assert_eq!(of(Kind::Kev, false, Some("2026-11-23T11:00:00Z")), ("undated", true));
+        assert_eq!(of(Kind::Kev, false, Some("2026-11-21T11:00:00Z")), ("undated", false));
+        for kind in [Kind::Cvss, Kind::Vulnrichment, Kind::Vex, Kind::Support] {
+            assert_eq!(of(kind, false, None), ("undated", true), "{kind} sets no limit, and still is not fresh");
+            assert_eq!(of(kind, true, None), ("ageless", true), "{kind}");
+        }
     }
 }

@@ -47,11 +47,16 @@ fn list(output: &Output, feeds: &[Feed]) -> Result<Exit, Failure> {
     }
     let mut table = output.table(&["FEED", "DATED", "MODEL", "RECORDS", "STATE"]);
     for feed in feeds {
-        let mut state = match (feed.snapshot, feed.stale) {
-            (true, true) => output.paint(Tone::Warn, "built-in snapshot, stale"),
-            (true, false) => "built-in snapshot".to_owned(),
-            (false, true) => output.paint(Tone::Warn, "stale"),
-            (false, false) => output.paint(Tone::Good, "fresh"),
+        let words = match feed.state.as_str() {
+            "ageless" => "no age limit",
+            "absent" => "not at hand",
+            other => other,
+        };
+        let words = if feed.snapshot { format!("built-in snapshot, {words}") } else { plain(words) };
+        let mut state = match (feed.stale, feed.state.as_str()) {
+            (true, _) => output.paint(Tone::Warn, &words),
+            (false, "fresh") => output.paint(Tone::Good, &words),
+            (false, _) => words,
         };
         if let Some(pending) = &feed.pending {
             state.push_str(&format!(

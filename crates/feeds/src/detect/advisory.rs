@@ -29,7 +29,7 @@ pub fn detect(facts: &HostFacts, knowledge: &Knowledge, now: Timestamp, detectio
         (Some((_, meta)), Some(ecosystem)) => {
             detection.feeds.push(meta.reference());
             match knowledge.freshness(&ecosystem, now) {
-                Some(freshness) if !freshness.is_fresh() => {
+                Some(freshness) if !freshness.is_believed() => {
                     let snapshot = if meta.snapshot { " (built-in snapshot)" } else { "" };
                     detection.blind_spots.push(format!("advisories: {}{snapshot} is {freshness}", meta.name));
                 }

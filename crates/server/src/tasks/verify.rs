@@ -75,7 +75,7 @@ async fn one(
     let items: Vec<_> = record.before.iter().filter(|item| task.items.contains(&item.id)).cloned().collect();
     let now = app.now();
     let held = app.knowledge.held();
-    let feeds_fresh = held.feeds.feeds(now).iter().all(|feed| feed.freshness.is_fresh());
+    let feeds_fresh = held.feeds.feeds(now).iter().all(|feed| feed.freshness.is_believed());
     let facts = Arc::new(facts.facts);
     let after: Vec<Finding> = {
         let (facts, feeds) = (Arc::clone(&facts), Arc::clone(&held.feeds));

@@ -85,7 +85,8 @@ pub(super) fn wire(stored: &StoredFinding) -> Finding {
         cvss_vectors: finding.cvss_vectors.clone(),
         doubt: finding.doubt.clone(),
         feed: finding.feed.as_ref().map(|feed| {
-            let dated = feed.dated.map(|at| format!(", {}", at.strftime("%Y-%m-%d"))).unwrap_or_default();
+            let dated =
+                feed.dated.map_or_else(|| ", undated".to_owned(), |at| format!(", {}", at.strftime("%Y-%m-%d")));
             format!("{}{dated}{}", feed.name, if feed.snapshot { " (built-in snapshot)" } else { "" })
         }),
         item: stored.item.as_ref().map(ToString::to_string),

@@ -117,6 +117,8 @@ pub(super) fn words(name: &str) -> String {
         "days3" => "3 days".to_owned(),
         "days14" => "14 days".to_owned(),
         "days60" => "60 days".to_owned(),
+        "ageless" => "no age limit".to_owned(),
+        "absent" => "not at hand".to_owned(),
         "next_upgrade" => "next upgrade".to_owned(),
         other => other.replace('_', " "),
     }

@@ -216,8 +216,11 @@ pub struct Feed {
     pub fetched_at: Option<Timestamp>,
     /// Built into the program, a snapshot of its date.
     pub snapshot: bool,
-    /// Too old to call a host clean.
+    /// Too old, or of unknown age, so that no host is called clean on it.
     pub stale: bool,
+    /// `fresh`, `stale`, `undated` (it bears no date), `ageless` (it bears one, and its kind does not age by the day),
+    /// `absent` (tried, and none is in force).
+    pub state: String,
     /// Where it is fetched from, where a place is configured.
     pub source: Option<String>,
     /// Records in it.
