@@ -27,6 +27,15 @@ if (root.scrollWidth > root.clientWidth) {
   });
 }
 
+// A table in a box that scrolls: what is cut off is not seen, and without a mouse not reached.
+document.querySelectorAll("table").forEach((table) => {
+  const box = table.parentElement;
+  if (seen(table) && getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth + 1) {
+    const last = [...table.rows].flatMap((row) => [...row.cells]).find((cell) => cell.getBoundingClientRect().right > box.getBoundingClientRect().right + 1);
+    say(`cut off: a table shows ${box.clientWidth} of ${box.scrollWidth} pixels, up to ${last ? name(last) : "its end"}`);
+  }
+});
+
 document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary").forEach((el) => {
   if (!seen(el)) return;
   const label = (el.labels && [...el.labels].map((l) => l.innerText).join("")) || el.innerText || el.getAttribute("aria-label") || el.title;

@@ -26,6 +26,8 @@ fn a_good_page_has_no_flaw_and_each_flaw_is_seen() -> Result<()> {
     assert!(flaws("", "<p id=a><p id=a>")?.contains("2 elements are #a"));
     let wide = flaws("<meta name=viewport content='width=device-width'>", "<div style='width:900px'>wide</div>")?;
     assert!(wide.contains("scrolls sideways: 900") || wide.contains("too wide"), "{wide}");
+    let cut = "<div style='overflow-x:auto;width:300px'><table style='width:900px'><td>near<td>far</table></div>";
+    assert!(flaws("<meta name=viewport content='width=device-width'>", cut)?.contains("cut off: a table shows 300"));
     assert!(flaws("", "<p style='color:#999;background:#fff'>pale</p>")?.contains("too pale (2.8)"));
     assert!(flaws("", "<script>console.error('oh')</script>")?.contains("oh"));
     let forbidden = "<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">";
