@@ -7,6 +7,7 @@
 mod clone;
 mod conformance;
 pub(crate) mod debsecan;
+mod defects;
 mod fixtures;
 mod fuzzing;
 mod host;
@@ -40,6 +41,7 @@ const PROOFS: &[Proof] = &[
         shows: "every flipped byte, dropped or moved entry and cut end is found",
         run: ledger::prove,
     },
+    Proof { name: "defects", shows: "every defect planted by hand is caught by a test", run: defects::prove },
     Proof {
         name: "pages",
         shows: "every page in a real browser: light, dark, narrow, by keyboard",

@@ -188,9 +188,9 @@ fn leaf(target: Target, report: &mut PlanReport) -> Result<Option<Leaf>, PlanErr
 
 /// Rings over the targets: the least critical first, Stanch's own last and one by one.
 fn waves(mut order: Vec<(bool, Option<Tier>, AssetId)>, rings: &[Ring]) -> Vec<Wave> {
-    order.sort_by(|(own_a, tier_a, a), (own_b, tier_b, b)| {
+    order.sort_by(|(_, tier_a, a), (_, tier_b, b)| {
         let tier = |tier: &Option<Tier>| tier.unwrap_or(Tier::MOST_CRITICAL);
-        own_a.cmp(own_b).then_with(|| tier(tier_b).cmp(&tier(tier_a))).then_with(|| a.cmp(b))
+        tier(tier_b).cmp(&tier(tier_a)).then_with(|| a.cmp(b))
     });
     let (own, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|(own, _, _)| *own);
     let mut others = others.into_iter().map(|(_, _, asset)| asset);

@@ -72,6 +72,27 @@ fn every_missing_input_is_named_with_what_was_taken_instead() {
     assert_eq!((got.bod, got.due), (BodDeadline::NextUpgrade, None), "a gap sets no deadline");
 }
 
+/// What is not known is taken as what it may well be, not as the mildest.
+#[test]
+fn an_unknown_exposure_and_tier_count_in_the_outcome_as_they_are_told() {
+    let asset = host();
+    let worm = Enrichment {
+        ssvc: SsvcOptions {
+            exploitation: Some(Exploitation::PublicPoc),
+            automatable: Some(Automatable::Yes),
+            technical_impact: Some(TechnicalImpact::Partial),
+        },
+        ..Enrichment::default()
+    };
+    let of =
+        |asset: &Asset| assess_one(asset, None, &[advisory(asset, "CVE-2026-1", "jq", "jq")], |_| Some(worm.clone()));
+    assert_eq!(of(&asset).deployer, DeployerPriority::OutOfCycle, "controlled exposure, very high impact");
+    let small = Asset { labels: [("exposure".to_owned(), "small".to_owned())].into(), ..asset.clone() };
+    assert_eq!(of(&small).deployer, DeployerPriority::Scheduled);
+    let minor = Asset { tier: Tier::try_from(4).ok(), ..asset };
+    assert_eq!(of(&minor).deployer, DeployerPriority::Scheduled);
+}
+
 #[test]
 fn nothing_that_says_less_takes_a_listing_back() {
     let asset = host();

@@ -13,4 +13,5 @@ mod plays;
 mod proposing;
 mod published_tables;
 mod scheduling;
+mod walks;
 mod world;

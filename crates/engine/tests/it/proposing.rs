@@ -83,3 +83,22 @@ fn all_items_of_a_host_become_one_order_in_the_order_of_the_acts() {
     assert_eq!(upgrade(&findings).items, sources, "items stand in the order of their sources");
     assert_eq!(requests(&[]), [], "nothing chosen is nothing asked");
 }
+
+/// One id whose fix no archive offers yet must not keep the others open, and data in doubt promise nothing.
+#[test]
+fn an_upgrade_has_to_reach_the_lowest_version_that_surely_closes_something() {
+    let asset = host();
+    let fixed = |id: &str, version: &str| Finding {
+        fixed_version: Some(version.to_owned()),
+        ..advisory(&asset, id, "openssl", "libssl3")
+    };
+    let asked = |findings: &[Finding]| {
+        let Proposal::Candidate(candidate) = only(&asset, findings) else { panic!() };
+        requests(&[candidate])[0].want["fixed"].to_string()
+    };
+    let (low, high) = (fixed("CVE-2026-1", "1.0-1+deb12u9"), fixed("CVE-2026-2", "1.0-1+deb12u10"));
+    assert_eq!(asked(&[high.clone(), low.clone()]), r#"{"openssl":"1.0-1+deb12u9"}"#, "as Debian orders them");
+    let doubtful = Finding { doubt: Some("the version looks wrong".to_owned()), ..low };
+    assert_eq!(asked(&[doubtful.clone(), high]), r#"{"openssl":"1.0-1+deb12u10"}"#);
+    assert_eq!(asked(&[doubtful]), "{}", "nothing is promised");
+}
