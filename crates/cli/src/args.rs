@@ -8,12 +8,12 @@ use clap_complete::Shell;
 
 const AFTER: &str = "\
 Exit codes:
-  0  done, nothing open that you asked about
+  0  done; open findings alone are no error
   1  something went wrong; the message says what and what to do
   2  the command line could not be understood
   3  findings at or above --fail-on
   4  acted, but not proven: failed, taken back, inconclusive or only in part
-  5  refused: a limit, a hold, a moved target or a missing right
+  5  refused: a limit, a hold, a moved target, a missing right or nobody there to confirm
 
 Start with `stanch scan`; it changes nothing and needs neither root nor network.";
 
@@ -68,11 +68,11 @@ pub(crate) enum Command {
     Findings(Findings),
     /// Say why an item or finding is what it is
     Explain(Explain),
-    /// Show exactly what a fix would change
+    /// Show exactly what a fix would change; the plan then waits to be applied by its hash
     Plan(Select),
-    /// Plan, ask, apply and verify
+    /// Plan, show, ask, apply and verify
     Fix(Fix),
-    /// Take back what a fix did
+    /// Take back what a fix did: all of it, or some of its items
     Undo(Undo),
     /// List what was done
     History(History),
@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// Check, test, explain and sign policies; needs no server
     #[command(subcommand)]
     Policy(Policy),
-    /// Print a link to sign in to the web pages
+    /// Print a link to sign in to the web pages of a running `stanch up`
     SignIn,
     /// Print completions for a shell
     Completions {
@@ -114,10 +114,10 @@ pub(crate) struct Up {
     /// Read facts again this often, in minutes
     #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) every: u32,
-    /// Fetch feeds from their publishers on schedule
-    #[arg(long)]
+    /// Fetch feeds from their publishers on schedule; without it nothing is fetched
+    #[arg(long, conflicts_with = "feeds")]
     pub(crate) online: bool,
-    /// Use feeds from this folder instead of the snapshot
+    /// Use feeds from this folder instead of the built-in snapshot, read again on schedule
     #[arg(long, value_name = "DIR")]
     pub(crate) feeds: Option<PathBuf>,
 }
@@ -136,13 +136,13 @@ pub(crate) struct Scan {
     /// A bill of materials instead of a machine: CycloneDX or SPDX JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) sbom: Option<PathBuf>,
-    /// Feeds from this folder instead of the data folder or the snapshot
+    /// Feeds from this folder instead of those in the data folder or the built-in snapshot
     #[arg(long, value_name = "DIR")]
     pub(crate) feeds: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub(crate) format: Option<Format>,
-    /// Every finding instead of work items in the table
+    /// Every finding instead of work items, in the table; the other formats always hold every finding
     #[arg(long)]
     pub(crate) all: bool,
     /// Exit with 3 when an item is at least this urgent
@@ -181,31 +181,31 @@ pub(crate) struct Findings {
     /// Every finding instead of work items
     #[arg(long)]
     pub(crate) all: bool,
-    /// Also what is closed
+    /// Every finding, those that are closed too
     #[arg(long)]
     pub(crate) closed: bool,
-    /// Only this detector
+    /// Every finding of this detector: advisory, security-origin, running, kernel or support
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Option<String>,
-    /// Read the host's facts again first
+    /// Read the host's facts again first; the archive indexes stay as they are
     #[arg(long)]
     pub(crate) refresh: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// A work item, finding, remediation, source package or CVE
+    /// A source package, service, CVE id, or the id of a work item, finding or remediation
     pub(crate) what: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Select {
-    /// Work items: ids, source packages, services or CVE ids
+    /// Source packages, services, CVE ids or ids of work items
     pub(crate) items: Vec<String>,
     /// Everything that can be fixed and is not suppressed
     #[arg(long, conflicts_with = "items")]
     pub(crate) all: bool,
-    /// Also what was taken back before and is suppressed
+    /// With --all: also what was taken back before and is suppressed; what is named is never left out for it
     #[arg(long)]
     pub(crate) include_suppressed: bool,
 }
@@ -214,15 +214,15 @@ pub(crate) struct Select {
 pub(crate) struct Fix {
     #[command(flatten)]
     pub(crate) select: Select,
-    /// Plan and show, change nothing
+    /// Plan and show, change nothing, and throw the plan away
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Do not ask before applying
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Apply the plan of this hash, made before with `stanch plan` (12 digits or more)
     #[arg(long, id = "plan", value_name = "HASH", value_parser = plan_hash,
-        conflicts_with_all = ["items", "all", "dry_run", "refresh"])]
+        conflicts_with_all = ["items", "all", "include_suppressed", "dry_run", "refresh"])]
     pub(crate) plan: Option<String>,
     /// Fetch the archive indexes first (apt-get update)
     #[arg(long)]
@@ -246,18 +246,18 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct Undo {
-    /// The remediation, or `last`
+    /// The remediation: `last`, or its id as `stanch history` shows it (the beginning will do)
     pub(crate) remediation: String,
     /// Only these of its items (ids or source packages); all when none is named
     pub(crate) items: Vec<String>,
-    /// Do not ask
+    /// Do not ask before taking it back
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// How many
+    /// How many, the newest first
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) limit: u32,
 }
@@ -297,7 +297,7 @@ pub(crate) enum Feeds {
         #[arg(long, value_name = "DIR")]
         feeds: Option<PathBuf>,
     },
-    /// Fetch what `stanch up` was told to fetch, now
+    /// Fetch now what the running `stanch up --online` or `--feeds` fetches on schedule
     Update,
     /// Take a newer feed that waits because it would change many verdicts
     Accept {
@@ -320,7 +320,7 @@ pub(crate) enum Audit {
         /// A checkpoint kept elsewhere; finds what was cut off or rewritten
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
-        /// The ledger's public key as kept elsewhere
+        /// The ledger's public key as kept elsewhere; finds a ledger that was made anew
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
     },

@@ -16,6 +16,9 @@ pub(crate) struct Output {
     terminal: bool,
 }
 
+/// Columns below which a table is cut rather than broken further.
+const NARROWEST: u16 = 60;
+
 /// What a piece of text says; colour only repeats what the words say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -59,6 +62,10 @@ impl Output {
         table.load_style(NOTHING);
         if self.terminal {
             table.set_content_arrangement(ContentArrangement::Dynamic);
+            // A terminal that was never told its size says 0, and a letter a line is no table.
+            if table.width().is_some_and(|width| width < NARROWEST) {
+                table.set_width(NARROWEST);
+            }
         } else {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }

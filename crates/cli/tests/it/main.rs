@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod by_hash;
+/// The executor of the server's own tests.
+#[allow(dead_code, reason = "the server's tests need more of it")]
+#[path = "../../../server/tests/it/double.rs"]
+mod double;
 mod help;
 mod pages;
 mod program;

@@ -53,6 +53,9 @@ async fn sign_in_link(State(app): State<App>, visitor: Visitor) -> Result<(Statu
         return Err(Problem::forbidden("a session cannot let others in; ask over the control socket"));
     }
     let url = app.sign_in_link().map_err(|error| Problem::internal("making a sign-in link", &error))?;
-    let url = url.ok_or_else(|| Problem::conflict("not_listening", "this server does not listen on HTTP"))?;
+    let url = url.ok_or_else(|| {
+        Problem::conflict("not_listening", "no server with web pages runs on this data folder")
+            .hint("start one with: stanch up")
+    })?;
     Ok((StatusCode::CREATED, Json(SignInLink { url })))
 }
