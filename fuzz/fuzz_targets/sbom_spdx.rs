@@ -13,6 +13,6 @@ fuzz_target!(|bytes: &[u8]| {
         let left = seen.without_purl + seen.unreadable + seen.other_release + unsupported;
         assert_eq!(used + left, seen.listed);
         assert_eq!(inventory.facts.packages.len(), seen.packages);
-        assert_eq!(inventory.components.len(), seen.components);
+        assert_eq!(inventory.facts.components.len(), seen.components);
     }
 });

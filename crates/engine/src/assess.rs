@@ -194,7 +194,7 @@ fn sentence(
     let mut parts = Vec::from_iter(known);
     if ids > 1 || parts.is_empty() {
         let act = match input.item.subject {
-            Subject::SourcePackage { .. } => "one upgrade",
+            Subject::SourcePackage { .. } | Subject::Component { .. } => "one upgrade",
             _ => "one act",
         };
         parts.push(if ids == 1 { format!("{act} for {}", worst.id) } else { format!("{act} for {ids} ids") });

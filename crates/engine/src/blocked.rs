@@ -96,6 +96,11 @@ pub enum Blocked {
         /// What kind of thing the asset is.
         kind: AssetKind,
     },
+    /// A component is changed where it is built in; no executor does that.
+    Component {
+        /// Its package URL, without a version.
+        purl: String,
+    },
     /// It is as wanted already.
     Compliant,
     /// The plan is too old for anything new to start.
@@ -144,6 +149,11 @@ impl Blocked {
             }
             Self::Unsupported { .. } => "move to a supported version or release, or remove it".to_owned(),
             Self::NoMachine { .. } => "run Stanch on the machine itself".to_owned(),
+            Self::Component { purl } => {
+                format!(
+                    "take a fixed version of {purl} where it is built in, or replace it; then scan the new inventory"
+                )
+            }
             Self::TooOld { .. } => "plan again".to_owned(),
             Self::Calendar { why, starts_at: None } => {
                 return why.hint().or_else(|| Some("widen the window, or end the freeze".to_owned()));
@@ -178,6 +188,7 @@ impl fmt::Display for Blocked {
                 AssetKind::Inventory => f.write_str("only a package list is at hand, not its machine"),
                 _ => f.write_str("nothing in the catalogue acts on this kind of asset"),
             },
+            Self::Component { .. } => f.write_str("no executor changes SBOM inventories"),
             Self::Compliant => f.write_str("is as wanted already"),
             Self::TooOld { since } => write!(f, "the plan may start nothing new since {since}"),
             Self::Calendar { why, starts_at: Some(at) } => write!(f, "waits until {at}: {why}"),

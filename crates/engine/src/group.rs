@@ -1,10 +1,12 @@
 //! From findings to work items: a host has hundreds of ids but only tens of things to do.
 //!
 //! One item is what one act closes. Everything a newer version of a source package settles is one item, whichever
-//! check reported it, so an advisory and a security upload of the same source stand together.
+//! check reported it, so an advisory and a security upload of the same source stand together. All versions of one
+//! component that an inventory lists are one item too.
 
 use std::collections::BTreeMap;
 
+use stanch_model::ecosystem;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId};
 use stanch_model::item::{Subject, WorkItem, item_id};
@@ -64,7 +66,10 @@ pub fn subject(finding: &Finding) -> Subject {
         _ if finding.verdict == Verdict::FixedNotRunning && finding.binary.starts_with(KERNEL) => {
             Subject::Reboot { flavour: flavour(finding) }
         }
-        _ => Subject::SourcePackage { source: named(&finding.package, &finding.binary) },
+        _ => match ecosystem::without_version(&finding.binary) {
+            Some(purl) => Subject::Component { purl: purl.to_owned() },
+            None => Subject::SourcePackage { source: named(&finding.package, &finding.binary) },
+        },
     }
 }
 

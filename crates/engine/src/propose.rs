@@ -92,6 +92,9 @@ impl Proposal {
 
 /// What the catalogue offers for an item.
 pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal {
+    if let Subject::Component { purl } = &item.subject {
+        return Proposal::Nothing { why: Blocked::Component { purl: purl.clone() } };
+    }
     if asset.kind != AssetKind::Host {
         return Proposal::Nothing { why: Blocked::NoMachine { kind: asset.kind } };
     }

@@ -102,7 +102,7 @@ pub(crate) fn reach(subject: &Subject, members: &[&Finding], facts: Option<&Host
     let all_owned = sockets.is_some_and(|(_, sockets)| sockets.iter().all(|socket| socket.package.is_some()));
     let by_name = match subject {
         Subject::Reboot { .. } => Reach::Service,
-        Subject::Service { .. } => Reach::Library,
+        Subject::Service { .. } | Subject::Component { .. } => Reach::Library,
         Subject::SourcePackage { source } | Subject::Support { name: source } => by_name(source, members),
         _ => Reach::Program,
     };

@@ -57,6 +57,7 @@ fn host(packages: Vec<Package>) -> HostFacts {
         },
         architecture: "amd64".to_owned(),
         packages,
+        components: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Unknown(unknown()),
         indexes_at: None,

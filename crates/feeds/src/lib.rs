@@ -18,7 +18,7 @@ pub mod kev;
 pub mod knowledge;
 pub mod load;
 pub mod meta;
-mod order;
+pub mod order;
 pub mod osv;
 pub mod releases;
 pub mod snapshot;

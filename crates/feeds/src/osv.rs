@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use stanch_model::Digest;
+use stanch_model::ecosystem::normal_name;
 
 use crate::archive::{Limits, Names, each_entry};
 use crate::compiled::{Compiled, Effort};
@@ -84,11 +85,15 @@ struct Event<'a> {
     last_affected: Option<Cow<'a, str>>,
 }
 
-/// The two fields wanted of the free-form objects of OSV, whose shape each database chooses for itself.
+/// The fields wanted of the free-form objects of OSV, whose shape each database chooses for itself.
 #[derive(Default)]
 struct Picked<'a> {
+    /// Debian's word.
     urgency: Option<Cow<'a, str>>,
+    /// Where the fix was uploaded to, in Debian.
     upload_target: Option<Cow<'a, str>>,
+    /// What RustSec calls an entry that is no vulnerability: `unmaintained`, `unsound`, `notice`.
+    informational: Option<Cow<'a, str>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Picked<'a> {
@@ -141,6 +146,7 @@ impl<'de> Visitor<'de> for PickedVisitor {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
                 "urgency" => picked.urgency = map.next_value::<Text<'de>>()?.0,
+                "informational" => picked.informational = map.next_value::<Text<'de>>()?.0,
                 "upload_target" => picked.upload_target = map.next_value::<Text<'de>>()?.0,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -253,6 +259,8 @@ pub fn compile_record(ecosystem: &str, json: &[u8]) -> Result<Compiled, FeedErro
 
 /// Longest lists taken of one record.
 const MAX_LIST: usize = 20_000;
+/// Most versions that one record lists of one package.
+const MAX_VERSIONS: usize = 200_000;
 
 fn read(ecosystem: &str, json: &[u8], builder: &mut Builder) -> Result<Option<Timestamp>, Problem> {
     let record: Record<'_> = serde_json::from_slice(json).map_err(Problem::Json)?;
@@ -299,19 +307,18 @@ fn read(ecosystem: &str, json: &[u8], builder: &mut Builder) -> Result<Option<Ti
                 let last = event.last_affected.as_deref().map(crate::index::Event::LastAffected);
                 [introduced, fixed, last].into_iter().flatten()
             });
-            builder.spans(&mut entry, events.collect())?;
+            builder.spans(&mut entry, &events.collect::<Vec<_>>())?;
         }
-        // Where ranges and an order exist, they say more than the list, which only repeats them.
-        if !builder.ordered() || entry.is_without_spans() {
-            for version in affected.versions.iter().flatten().take(MAX_LIST) {
-                builder.version(&mut entry, version)?;
-            }
+        let versions = affected.versions.as_deref().unwrap_or_default();
+        if versions.len() > MAX_VERSIONS {
+            return Err(Problem::TooMany { limit: MAX_VERSIONS });
         }
+        builder.listed(&mut entry, versions.iter().map(|version| &**version))?;
         let record = match at {
             Some(record) => record,
             None => *at.insert(builder.record(id, &aliases, &vectors)?),
         };
-        builder.entry(name, record, entry);
+        builder.entry(&normal_name(ecosystem, name), record, entry);
     }
     Ok(modified)
 }
@@ -322,6 +329,9 @@ fn flags(affected: &Affected<'_>) -> Flags {
         Some("pre-release") => flags.insert(Flags::PRE_RELEASE),
         Some("stable") => flags.insert(Flags::STABLE),
         _ => {}
+    }
+    if affected.database_specific.informational.is_some() {
+        flags.insert(Flags::INFORMATIONAL);
     }
     match affected.ecosystem_specific.urgency.as_deref() {
         Some("unimportant") => flags.insert(Flags::UNIMPORTANT),

@@ -46,6 +46,9 @@ pub struct HostFacts {
     pub architecture: String,
     /// Installed packages, in the order of their names.
     pub packages: Vec<Package>,
+    /// Libraries and programs that no distribution packaged, in order. Only inventories that others made list them.
+    #[serde(default)]
+    pub components: Vec<Component>,
     /// What dpkg left half done: names of packages that are unpacked, half-configured, half-installed or waiting for
     /// triggers.
     pub broken: Vec<String>,
@@ -126,7 +129,7 @@ pub struct Component {
     pub name: String,
     /// The version, unparsed: its order is the ecosystem's.
     pub version: String,
-    /// Its package URL, as the inventory gave it.
+    /// Its package URL with the version, otherwise as the inventory gave it.
     pub purl: String,
 }
 

@@ -139,9 +139,9 @@ pub struct Finding {
     pub id: String,
     /// CVE and other ids of the same problem.
     pub aliases: Vec<String>,
-    /// Source package name.
+    /// Source package name, or the name of a component in its ecosystem.
     pub package: String,
-    /// Binary package name.
+    /// Binary package name, or the package URL of a component.
     pub binary: String,
     /// The installed version of the binary package (or of what runs).
     pub version: String,
@@ -171,10 +171,10 @@ pub fn fingerprint(asset: &AssetId, detector: Detector, id: &str, binary: &str) 
 /// How much of an inventory the data covers: stands beside every count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// Packages whose ecosystem and source some feed knows of.
+    /// Packages and components whose ecosystem and source some feed knows of.
     pub with_data: u32,
-    /// Packages of ecosystems for which no feed is at hand.
+    /// Those of ecosystems for which no feed is at hand.
     pub without_feed: u32,
-    /// All packages looked at.
+    /// All packages and components looked at.
     pub packages: u32,
 }

@@ -30,6 +30,11 @@ pub enum Subject {
         /// What is past its support: a source package or `release`.
         name: String,
     },
+    /// Another version of a component that no distribution packaged: a work of whoever builds with it.
+    Component {
+        /// Its package URL without a version, such as `pkg:npm/%40babel/core`.
+        purl: String,
+    },
 }
 
 impl Subject {
@@ -37,6 +42,7 @@ impl Subject {
     pub fn name(&self) -> &str {
         match self {
             Self::SourcePackage { source } => source,
+            Self::Component { purl } => purl,
             Self::Service { name } | Self::Support { name } => name,
             Self::Reboot { .. } => "kernel",
         }

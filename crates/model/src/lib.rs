@@ -8,6 +8,7 @@ pub mod asset;
 pub mod calendar;
 pub mod canonical;
 pub mod decision;
+pub mod ecosystem;
 pub mod edge;
 pub mod facts;
 pub mod finding;

@@ -72,7 +72,7 @@ pub const CLASSES: &[&str] = &["vulnerability", "compliance", "detection", "data
 /// Kinds of assets.
 pub const ASSET_KINDS: &[&str] =
     &["host", "inventory", "container", "image", "cloud_resource", "account", "repository", "service"];
-const SUBJECTS: &[&str] = &["source_package", "service", "reboot", "support"];
+const SUBJECTS: &[&str] = &["source_package", "service", "reboot", "support", "component"];
 const DETECTORS: &[&str] = &["advisory", "security-origin", "running", "kernel", "support"];
 const VERDICTS: &[&str] =
     &["affected_fixable", "affected_unfixed", "not_affected", "fixed_not_running", "unsupported", "held", "unknown"];

@@ -187,6 +187,7 @@ const fn subject(subject: &Subject) -> &'static str {
         Subject::SourcePackage { .. } => "source_package",
         Subject::Service { .. } => "service",
         Subject::Reboot { .. } => "reboot",
+        Subject::Component { .. } => "component",
         // Whatever a later version adds is a person's work to this one.
         _ => "support",
     }

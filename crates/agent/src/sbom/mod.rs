@@ -9,7 +9,7 @@ mod spdx;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use stanch_model::facts::{Component, HostFacts, OsRelease, Package};
+use stanch_model::facts::{HostFacts, OsRelease, Package};
 
 use crate::facts::{common_architecture, inventory, os};
 use purl::Meaning;
@@ -22,10 +22,9 @@ const MAX_ENTRIES: usize = 500_000;
 /// What an inventory gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
-    /// The packages of a distribution, as facts of a host that is elsewhere; `gaps` says what was left out.
+    /// Packages of a distribution and components of other ecosystems, as facts of a host that is elsewhere; `gaps`
+    /// says what was left out.
     pub facts: HostFacts,
-    /// Libraries and programs of other ecosystems, in order.
-    pub components: Vec<Component>,
     /// How much of the document was of use.
     pub coverage: Coverage,
 }
@@ -179,8 +178,9 @@ fn understand(document: Document, name: &str, release: Option<OsRelease>) -> Inv
         );
     }
     let architecture = common_architecture(&packages);
-    let facts = HostFacts { packages, gaps, ..inventory(os, architecture, name) };
-    Inventory { facts, components: components.into_iter().collect(), coverage }
+    let components = components.into_iter().collect();
+    let facts = HostFacts { packages, components, gaps, ..inventory(os, architecture, name) };
+    Inventory { facts, coverage }
 }
 
 /// Whether a package URL's distribution (`debian-12.9`, `bookworm`, or only `debian`) is this release.

@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use packageurl::PackageUrl;
+use stanch_model::ecosystem;
 use stanch_model::facts::{Component, Package};
 use stanch_model::version::DebVersion;
 
@@ -37,53 +38,32 @@ pub(super) fn understand(text: &str, entry: &Listed) -> Meaning {
     if purl.name().is_empty() || purl.name().len() + namespace.len() > MAX_NAME {
         return Meaning::Unreadable;
     }
-    let known = match purl.ty() {
-        "deb" if matches!(namespace, "debian" | "ubuntu") => {
-            return package(&purl, namespace, entry).unwrap_or(Meaning::Unreadable);
-        }
-        "pypi" => Some(("PyPI", python(purl.name()))),
-        "npm" => Some(("npm", joined(namespace, "/", purl.name()))),
-        "cargo" => Some(("crates.io", purl.name().to_owned())),
-        "maven" => Some(("Maven", joined(namespace, ":", purl.name()))),
-        "golang" => Some(("Go", joined(namespace, "/", purl.name()))),
-        "gem" => Some(("RubyGems", purl.name().to_owned())),
-        "nuget" => Some(("NuGet", purl.name().to_owned())),
-        "composer" => Some(("Packagist", joined(namespace, "/", purl.name()))),
-        _ => None,
-    };
-    let Some((ecosystem, name)) = known else { return Meaning::Unsupported(kind(&purl, namespace)) };
-    let version = purl.version().or(entry.version.as_deref()).filter(|version| !version.is_empty());
-    match version {
-        Some(version) if version.len() <= 256 => Meaning::Component(Component {
-            ecosystem: ecosystem.to_owned(),
-            name,
-            version: version.to_owned(),
-            purl: text.to_owned(),
-        }),
-        _ => Meaning::Unreadable,
+    if purl.ty() == "deb" && matches!(namespace, "debian" | "ubuntu") {
+        return package(&purl, namespace, entry).unwrap_or(Meaning::Unreadable);
     }
+    let Some((ecosystem, name)) = ecosystem::named(purl.ty(), namespace, purl.name()) else {
+        return Meaning::Unsupported(kind(&purl, namespace));
+    };
+    component(&purl, ecosystem, name, text, entry).unwrap_or(Meaning::Unreadable)
+}
+
+fn component(purl: &PackageUrl<'_>, ecosystem: &str, name: String, text: &str, entry: &Listed) -> Option<Meaning> {
+    let own = purl.version().filter(|version| !version.is_empty());
+    let version = own.or(entry.version.as_deref()).filter(|version| !version.is_empty())?;
+    // No order takes a longer version; control characters could move the cursor of who reads about it.
+    if version.len() > 256 || [version, text, &name].iter().any(|text| text.contains(char::is_control)) {
+        return None;
+    }
+    let purl = match own {
+        Some(_) => text.to_owned(),
+        None => purl.clone().with_version(version).ok()?.to_string(),
+    };
+    Some(Meaning::Component(Component { ecosystem: ecosystem.to_owned(), name, version: version.to_owned(), purl }))
 }
 
 fn kind(purl: &PackageUrl<'_>, namespace: &str) -> String {
     let kind = if purl.ty() == "deb" { format!("deb/{namespace}") } else { purl.ty().to_owned() };
     kind.chars().take(32).collect()
-}
-
-fn joined(namespace: &str, between: &str, name: &str) -> String {
-    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}{between}{name}") }
-}
-
-/// PyPI's one name of many spellings: lower case, runs of `-`, `_` and `.` as one `-`.
-fn python(name: &str) -> String {
-    let mut plain = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            '-' | '_' | '.' if plain.ends_with('-') => {}
-            '-' | '_' | '.' => plain.push('-'),
-            other => plain.extend(other.to_lowercase()),
-        }
-    }
-    plain
 }
 
 fn package(purl: &PackageUrl<'_>, namespace: &str, entry: &Listed) -> Option<Meaning> {

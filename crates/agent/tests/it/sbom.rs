@@ -38,7 +38,8 @@ fn a_scanners_inventory_names_the_packages_that_dpkg_does() {
         for (listed, dpkg) in inventory.facts.packages.iter().zip(&status.packages) {
             assert_eq!(listed.source_version, dpkg.source_version, "{file} {}", dpkg.name);
         }
-        let components: Vec<_> = inventory.components.iter().map(|c| (c.ecosystem.as_str(), c.name.as_str())).collect();
+        let components: Vec<_> =
+            inventory.facts.components.iter().map(|c| (c.ecosystem.as_str(), c.name.as_str())).collect();
         assert_eq!(components, [("PyPI", "flask-login")]);
         assert_eq!(counted(&inventory), inventory.coverage.listed);
         assert!(inventory.facts.gaps.is_empty());
@@ -64,7 +65,7 @@ fn the_upstream_qualifier_names_the_source() {
         packages,
         [("bsdutils", "1:2.38.1-5", "util-linux", "2.38.1-5"), ("libc6", "2.36-9+deb12u4", "glibc", "2.36-9+deb12u4")]
     );
-    assert_eq!(inventory.components[0].name, "@babel/core");
+    assert_eq!(inventory.facts.components[0].name, "@babel/core");
 }
 
 #[test]
@@ -83,9 +84,23 @@ fn components_have_the_names_their_advisories_use() {
     for (purl, ecosystem, name) in purls {
         let inventory = read(&json!({"spdxVersion": "SPDX-2.3", "packages": [{"SPDXID": "SPDXRef-1", "name": "x",
             "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}]}]}));
-        let seen = &inventory.components[0];
+        let seen = &inventory.facts.components[0];
         assert_eq!((seen.ecosystem.as_str(), seen.name.as_str(), seen.purl.as_str()), (ecosystem, name, purl));
     }
+}
+
+#[test]
+fn a_component_without_a_version_in_its_package_url_gets_the_one_listed_beside_it() {
+    let inventory = read(&json!({"bomFormat": "CycloneDX", "components": [
+        {"type": "library", "version": "7.0.0", "purl": "pkg:npm/%40babel/core"},
+        {"type": "library", "version": "7.1.0", "purl": "pkg:npm/%40babel/core?vcs_url=x"},
+        {"type": "library", "version": "1\u{1b}[2J", "purl": "pkg:npm/a"},
+        {"type": "library", "purl": "pkg:npm/b%1b@1"},
+        {"type": "library", "purl": format!("pkg:npm/a@{}", "1".repeat(257))},
+    ]}));
+    let seen: Vec<_> = inventory.facts.components.iter().map(|c| (c.version.as_str(), c.purl.as_str())).collect();
+    assert_eq!(seen, [("7.0.0", "pkg:npm/%40babel/core@7.0.0"), ("7.1.0", "pkg:npm/%40babel/core@7.1.0?vcs_url=x")]);
+    assert_eq!(inventory.coverage.unreadable, 3);
 }
 
 #[test]

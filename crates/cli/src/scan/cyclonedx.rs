@@ -10,7 +10,7 @@ use super::report::{Report, best_cvss, purl, severity};
 
 /// The document. Its serial number is made of its content, so that the same scan gives the same document.
 pub(crate) fn document(report: &Report) -> Value {
-    let components: Vec<Value> = report
+    let mut components: Vec<Value> = report
         .packages
         .iter()
         .map(|package| {
@@ -28,6 +28,15 @@ pub(crate) fn document(report: &Report) -> Value {
             })
         })
         .collect();
+    components.extend(report.components.iter().map(|component| {
+        json!({
+            "type": "library",
+            "bom-ref": component.purl,
+            "name": component.name,
+            "version": component.version,
+            "purl": component.purl,
+        })
+    }));
     let mut by_id: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
     for finding in &report.findings {
         by_id.entry(&finding.id).or_default().push(finding);
@@ -35,6 +44,11 @@ pub(crate) fn document(report: &Report) -> Value {
     let vulnerabilities: Vec<Value> =
         by_id.into_iter().flat_map(|(id, findings)| entries(report, id, &findings)).collect();
     let content = Digest::of_bytes(format!("{components:?}{vulnerabilities:?}{}", report.at).as_bytes());
+    let subject = if report.packages.is_empty() && !report.components.is_empty() {
+        json!({"type": "application", "name": report.asset.name})
+    } else {
+        json!({"type": "operating-system", "name": report.os.id, "version": report.os.version_id})
+    };
     json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -44,7 +58,7 @@ pub(crate) fn document(report: &Report) -> Value {
         "metadata": {
             "timestamp": report.at.to_string(),
             "tools": {"components": [{"type": "application", "name": "Stanch", "version": env!("CARGO_PKG_VERSION")}]},
-            "component": {"type": "operating-system", "name": report.os.id, "version": report.os.version_id},
+            "component": subject,
         },
         "components": components,
         "vulnerabilities": vulnerabilities,

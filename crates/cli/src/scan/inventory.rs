@@ -51,8 +51,7 @@ fn package_list(path: &Path, release: &str) -> Result<HostFacts, Failure> {
     })
 }
 
-/// What somebody else's bill of materials lists. Components of ecosystems that are not judged yet are counted, so that
-/// silence about them is not taken for health.
+/// What somebody else's bill of materials lists.
 fn bill_of_materials(path: &Path, release: Option<&str>) -> Result<HostFacts, Failure> {
     let release = release
         .map(facts::os::parse_release)
@@ -62,14 +61,7 @@ fn bill_of_materials(path: &Path, release: Option<&str>) -> Result<HostFacts, Fa
         let remedy = error.remedy();
         Failure::new(format!("{} is not a usable bill of materials", path.display())).because(error).hint(remedy)
     })?;
-    let mut facts = inventory.facts;
-    if !inventory.components.is_empty() {
-        facts.gaps.push(format!(
-            "{} components of other ecosystems (PyPI, npm, crates.io, Maven) are listed and were not judged",
-            inventory.components.len()
-        ));
-    }
-    Ok(facts)
+    Ok(inventory.facts)
 }
 
 /// What an inventory is called.

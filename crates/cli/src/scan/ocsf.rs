@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stanch_model::finding::{Finding, Verdict};
 
-use super::report::{Report, best_cvss, severity};
+use super::report::{Report, best_cvss, is_component, severity};
 
 /// The event of one finding.
 pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
@@ -15,7 +15,7 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
     let mut vulnerability = json!({
         "title": finding.reason,
         "affected_packages": [{
-            "name": finding.binary,
+            "name": if is_component(finding) { &finding.package } else { &finding.binary },
             "version": finding.version,
             "purl": report.purl(finding),
             "fixed_in_version": finding.fixed_version,

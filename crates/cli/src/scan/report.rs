@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use stanch_model::assessment::{Assessment, Cvss, MemberReason};
 use stanch_model::asset::Asset;
-use stanch_model::facts::{OsRelease, Package};
+use stanch_model::ecosystem;
+use stanch_model::facts::{Component, OsRelease, Package};
 use stanch_model::finding::{Coverage, FeedRef, Finding};
 use stanch_model::id::FindingId;
 use stanch_model::item::WorkItem;
@@ -16,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) os: OsRelease,
     pub(crate) at: Timestamp,
     pub(crate) packages: Vec<Package>,
+    /// What an inventory lists besides packages.
+    pub(crate) components: Vec<Component>,
     pub(crate) findings: Vec<Finding>,
     /// Most urgent first.
     pub(crate) items: Vec<(WorkItem, Assessment)>,
@@ -39,15 +42,30 @@ impl Report {
             .collect()
     }
 
-    /// The package URL of a finding's binary package.
+    /// The package URL of a finding's binary package or component.
     pub(crate) fn purl(&self, finding: &Finding) -> String {
-        let architecture = self
-            .packages
-            .iter()
-            .find(|package| package.name == finding.binary)
-            .map_or(String::new(), |package| package.architecture.clone());
-        purl(&self.os, &finding.binary, &finding.version, &architecture)
+        if is_component(finding) {
+            return finding.binary.clone();
+        }
+        let architecture = self.package(&finding.binary).map_or("", |package| &package.architecture);
+        purl(&self.os, &finding.binary, &finding.version, architecture)
     }
+
+    /// Whether a package URL names what a finding is about: a service and a release have none.
+    pub(crate) fn is_listed(&self, finding: &Finding) -> bool {
+        is_component(finding) || self.package(&finding.binary).is_some()
+    }
+
+    fn package(&self, name: &str) -> Option<&Package> {
+        // Facts list packages in the order of their names.
+        let at = self.packages.partition_point(|package| package.name.as_str() < name);
+        self.packages.get(at).filter(|package| package.name == name)
+    }
+}
+
+/// Whether a finding is about a component of an inventory, which its package URL names.
+pub(crate) fn is_component(finding: &Finding) -> bool {
+    ecosystem::of_purl(&finding.binary).is_some()
 }
 
 /// The package URL of a Debian package. Versions hold `+`, `~` and `:`; the purl specification wants them encoded.
@@ -64,7 +82,8 @@ pub(crate) fn purl(os: &OsRelease, name: &str, version: &str, architecture: &str
     text
 }
 
-fn encode(text: &str) -> String {
+/// Percent-encoded, as a segment of a URL.
+pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use stanch_model::finding::{Finding, Verdict};
 
-use super::report::{Report, best_cvss};
+use super::report::{Report, best_cvss, encode, is_component};
 
 /// One run with one rule an id and one result a finding.
 pub(crate) fn document(report: &Report) -> Value {
@@ -57,7 +57,7 @@ fn result(report: &Report, finding: &Finding, score: Option<u8>) -> Value {
         "level": level(finding, score),
         "message": {"text": finding.reason},
         "locations": [{
-            "physicalLocation": {"artifactLocation": {"uri": "var/lib/dpkg/status", "uriBaseId": "ROOT"}},
+            "physicalLocation": {"artifactLocation": artifact(report, finding)},
             "logicalLocations": [{"fullyQualifiedName": purl, "kind": "package"}],
         }],
         "partialFingerprints": {"stanch/finding/v1": finding.fingerprint},
@@ -70,6 +70,15 @@ fn result(report: &Report, finding: &Finding, score: Option<u8>) -> Value {
             "fixedVersion": finding.fixed_version,
         },
     })
+}
+
+/// Where the finding's package is written down: in dpkg's list, or in the inventory that names a component.
+fn artifact(report: &Report, finding: &Finding) -> Value {
+    if is_component(finding) {
+        json!({"uri": encode(&report.asset.name)})
+    } else {
+        json!({"uri": "var/lib/dpkg/status", "uriBaseId": "ROOT"})
+    }
 }
 
 /// SARIF wants a level; without a score it is `warning`, never a guess at severity.

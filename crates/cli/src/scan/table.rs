@@ -1,5 +1,6 @@
 //! The table people read: work items in order of what matters, with what stands beside every count.
 
+use stanch_feeds::order::Order;
 use stanch_model::assessment::Assessment;
 use stanch_model::finding::{Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
@@ -136,8 +137,8 @@ fn change(item: &WorkItem, findings: &[&Finding]) -> String {
         }
         Subject::Support { .. } => "a person's work".to_owned(),
         _ => {
-            let newest =
-                findings.iter().filter_map(|finding| finding.fixed_version.as_deref()).max_by(|a, b| newer(a, b));
+            let order = Order::of_binary(findings.first().map_or("", |finding| &finding.binary));
+            let newest = order.newest(findings.iter().filter_map(|finding| finding.fixed_version.as_deref()));
             let from = findings.first().map_or("?", |finding| finding.version.as_str());
             match newest {
                 Some(to) if findings.iter().any(|finding| finding.verdict == Verdict::Held) => {
@@ -147,14 +148,6 @@ fn change(item: &WorkItem, findings: &[&Finding]) -> String {
                 None => format!("{from} has no fix yet"),
             }
         }
-    }
-}
-
-/// Debian's order where both are Debian versions.
-fn newer(a: &str, b: &str) -> std::cmp::Ordering {
-    match (a.parse::<stanch_model::version::DebVersion>(), b.parse::<stanch_model::version::DebVersion>()) {
-        (Ok(a), Ok(b)) => a.cmp(&b),
-        _ => a.cmp(b),
     }
 }
 
@@ -189,8 +182,13 @@ pub(crate) fn summary(output: &Output, report: &Report) {
         report.findings.len()
     ));
     output.say(&plain(&report.verdict));
+    let looked_at = match (report.packages.is_empty(), report.components.is_empty()) {
+        (_, true) => "packages",
+        (true, false) => "components",
+        (false, false) => "packages and components",
+    };
     output.say(&format!(
-        "Coverage: {} of {} packages have vulnerability data{}.",
+        "Coverage: {} of {} {looked_at} have vulnerability data{}.",
         report.coverage.with_data,
         report.coverage.packages,
         if report.coverage.without_feed > 0 {
@@ -214,7 +212,9 @@ pub(crate) fn summary(output: &Output, report: &Report) {
     for note in &report.notes {
         output.say(&format!("Note: {}", plain(note)));
     }
-    if let Some((item, _)) = report.items.first() {
+    // What an inventory lists is changed where it is built, not from here.
+    let here = report.items.iter().find(|(item, _)| !matches!(item.subject, Subject::Component { .. }));
+    if let Some((item, _)) = here {
         output.say(&format!(
             "Next: stanch plan {0}    shows what a fix would change; stanch fix {0} does it.",
             item.subject.name()

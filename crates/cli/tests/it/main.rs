@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod by_hash;
+mod components;
 /// The executor of the server's own tests.
 #[allow(dead_code, reason = "the server's tests need more of it")]
 #[path = "../../../server/tests/it/double.rs"]

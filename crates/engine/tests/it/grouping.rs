@@ -30,6 +30,22 @@ fn an_advisory_and_a_security_upload_of_one_source_are_one_item() {
 }
 
 #[test]
+fn all_versions_of_one_component_are_one_item_and_two_ecosystems_are_two() {
+    let asset = host();
+    let findings = [
+        advisory(&asset, "GHSA-1", "a", "pkg:npm/%40x/a@1.0.0"),
+        advisory(&asset, "GHSA-1", "a", "pkg:npm/%40x/a@1.1.0?vcs_url=y"),
+        advisory(&asset, "PYSEC-1", "a", "pkg:pypi/a@1.0"),
+        advisory(&asset, "DEBIAN-CVE-2026-1", "a", "a"),
+    ];
+    let mut grouped: Vec<(String, usize)> =
+        group(&asset.id, &findings).items.iter().map(|i| (i.subject.name().to_owned(), i.findings.len())).collect();
+    grouped.sort();
+    let named = |name: &str, count| (name.to_owned(), count);
+    assert_eq!(grouped, [named("a", 1), named("pkg:npm/%40x/a", 2), named("pkg:pypi/a", 1)]);
+}
+
+#[test]
 fn each_check_leads_to_its_own_kind_of_act() {
     let asset = host();
     let of = |detector, id: &str, source: &str, binary: &str, verdict| {

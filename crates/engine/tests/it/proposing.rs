@@ -34,6 +34,13 @@ fn nothing_by_itself_always_comes_with_what_a_person_can_do() {
     let list = Asset::unlabelled(AssetKind::Inventory, "status", "status");
     let Proposal::Nothing { why } = only(&list, &[advisory(&list, "CVE-2026-1", "a", "a")]) else { panic!() };
     assert_eq!(why.to_string(), "only a package list is at hand, not its machine");
+    for asset in [&asset, &list] {
+        let Proposal::Nothing { why } = only(asset, &[advisory(asset, "GHSA-1", "a", "pkg:npm/a@1.0.0")]) else {
+            panic!()
+        };
+        assert_eq!(why.to_string(), "no executor changes SBOM inventories");
+        assert!(why.hint().unwrap().starts_with("take a fixed version of pkg:npm/a where it is built in"));
+    }
 }
 
 #[test]

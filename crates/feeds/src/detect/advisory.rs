@@ -2,42 +2,27 @@
 //!
 //! Binary names and versions are not compared: most binaries are named otherwise than their source, and rebuilds
 //! change only the binary's version. Signed packages embed the source that advisories name (`Built-Using`).
+//!
+//! Components that an inventory lists are judged in the same way by the advisories of their own ecosystem, in its own
+//! order of versions; of a host's holds and archives they know nothing.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use stanch_model::facts::{HostFacts, KernelFacts, Package};
+use stanch_model::facts::{Component, HostFacts, KernelFacts, Package};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::version::DebVersion;
 
 use super::suite::{self, Suite};
 use super::{Detection, finding, held};
-use crate::index::{Flags, Holds, Index, Match};
+use crate::index::{Flags, Holds, Index, Match, Unclear};
 use crate::knowledge::Knowledge;
 use crate::meta::FeedMeta;
 use crate::vex::{self, Statement, Status};
 
 /// Runs the check.
 pub fn detect(facts: &HostFacts, knowledge: &Knowledge, now: Timestamp, detection: &mut Detection) {
-    let own = facts.os.ecosystem().and_then(|ecosystem| knowledge.index(&ecosystem));
-    match (&own, facts.os.ecosystem()) {
-        (None, None) => detection.blind_spots.push(format!("no advisories exist for {}", facts.os.pretty_name)),
-        (None, Some(ecosystem)) => {
-            detection.blind_spots.push(format!("advisories: no feed for {ecosystem} is at hand"));
-        }
-        (Some((_, meta)), Some(ecosystem)) => {
-            detection.feeds.push(meta.reference());
-            match knowledge.freshness(&ecosystem, now) {
-                Some(freshness) if !freshness.is_believed() => {
-                    let snapshot = if meta.snapshot { " (built-in snapshot)" } else { "" };
-                    detection.blind_spots.push(format!("advisories: {}{snapshot} is {freshness}", meta.name));
-                }
-                _ => {}
-            }
-        }
-        (Some(_), None) => {}
-    }
     let mut check = Check {
         facts,
         now,
@@ -46,48 +31,38 @@ pub fn detect(facts: &HostFacts, knowledge: &Knowledge, now: Timestamp, detectio
         found: Vec::new(),
         places: HashMap::new(),
     };
-    let mut matches: HashMap<(&str, &str, &str), Vec<Match<'_>>> = HashMap::new();
-    for package in &facts.packages {
-        detection.coverage.packages += 1;
-        let suite = suite::of(facts, package);
-        let other = match &suite {
-            Suite::Other(release) => knowledge.index(&ecosystem_of(release)),
-            _ => None,
-        };
-        let Some((index, meta)) = other.or(own) else {
-            detection.coverage.without_feed += 1;
-            continue;
-        };
-        let sources = sources(package);
-        if !sources.iter().any(|(name, _)| index.knows(name)) {
-            continue;
-        }
-        let elsewhere = match suite {
-            Suite::Foreign(name) => Some(name),
-            Suite::Other(release) if other.is_none() => Some(release.codename.to_owned()),
-            _ => None,
-        };
-        if let Some(name) = elsewhere {
-            check.unknown(package, &name, meta);
-            continue;
-        }
-        detection.coverage.with_data += 1;
-        if check.is_residue(package) {
-            continue;
-        }
-        for (source, version) in sources {
-            let key = (meta.name.as_str(), source, version.as_str());
-            let found = matches.entry(key).or_insert_with(|| index.matching(source, version.as_str()));
-            for one in found.iter() {
-                check.judge(package, (source, version), one, meta);
-            }
-        }
+    // An inventory may list components only: then its release does not matter.
+    if !facts.packages.is_empty() || facts.components.is_empty() {
+        check.packages(knowledge, detection);
     }
+    check.components(knowledge, detection);
     if check.residue > 0 {
         let residue = check.residue;
         detection.notes.push(format!("{residue} older kernels are installed but not booted: residue, not counted"));
     }
     detection.findings.append(&mut check.found);
+}
+
+/// The advisories of an ecosystem; that they are asked, missing or too old to be believed is noted.
+fn consult<'k>(
+    knowledge: &'k Knowledge,
+    ecosystem: &str,
+    now: Timestamp,
+    detection: &mut Detection,
+) -> Option<(&'k Index, &'k FeedMeta)> {
+    let Some((index, meta)) = knowledge.index(ecosystem) else {
+        detection.blind_spots.push(format!("advisories: no feed for {ecosystem} is at hand"));
+        return None;
+    };
+    detection.feeds.push(meta.reference());
+    match knowledge.freshness(ecosystem, now) {
+        Some(freshness) if !freshness.is_believed() => {
+            let snapshot = if meta.snapshot { " (built-in snapshot)" } else { "" };
+            detection.blind_spots.push(format!("advisories: {}{snapshot} is {freshness}", meta.name));
+        }
+        _ => {}
+    }
+    Some((index, meta))
 }
 
 fn ecosystem_of(release: &crate::releases::Release) -> String {
@@ -104,6 +79,39 @@ fn sources(package: &Package) -> Vec<(&str, &DebVersion)> {
     sources
 }
 
+/// What is judged: an installed package by a source it was built from, or a component by itself.
+#[derive(Clone, Copy)]
+enum Judged<'a> {
+    Package(&'a Package, (&'a str, &'a DebVersion)),
+    Component(&'a Component),
+}
+
+impl<'a> Judged<'a> {
+    /// What findings about it are told apart by.
+    fn binary(self) -> &'a str {
+        match self {
+            Self::Package(package, _) => &package.name,
+            Self::Component(component) => &component.purl,
+        }
+    }
+
+    /// The name that advisories use.
+    fn name(self) -> &'a str {
+        match self {
+            Self::Package(_, (name, _)) => name,
+            Self::Component(component) => &component.name,
+        }
+    }
+
+    /// The version that advisories are compared with.
+    fn version(self) -> &'a str {
+        match self {
+            Self::Package(_, (_, version)) => version.as_str(),
+            Self::Component(component) => &component.version,
+        }
+    }
+}
+
 struct Check<'a> {
     facts: &'a HostFacts,
     now: Timestamp,
@@ -115,6 +123,77 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
+    fn packages(&mut self, knowledge: &Knowledge, detection: &mut Detection) {
+        let facts = self.facts;
+        let own = match facts.os.ecosystem() {
+            Some(ecosystem) => consult(knowledge, &ecosystem, self.now, detection),
+            None => {
+                detection.blind_spots.push(format!("no advisories exist for {}", facts.os.pretty_name));
+                None
+            }
+        };
+        let mut matches: HashMap<(&str, &str, &str), Vec<Match<'_>>> = HashMap::new();
+        for package in &facts.packages {
+            detection.coverage.packages += 1;
+            let suite = suite::of(facts, package);
+            let other = match &suite {
+                Suite::Other(release) => knowledge.index(&ecosystem_of(release)),
+                _ => None,
+            };
+            let Some((index, meta)) = other.or(own) else {
+                detection.coverage.without_feed += 1;
+                continue;
+            };
+            let sources = sources(package);
+            if !sources.iter().any(|(name, _)| index.knows(name)) {
+                continue;
+            }
+            let elsewhere = match suite {
+                Suite::Foreign(name) => Some(name),
+                Suite::Other(release) if other.is_none() => Some(release.codename.to_owned()),
+                _ => None,
+            };
+            if let Some(name) = elsewhere {
+                self.unknown(package, &name, meta);
+                continue;
+            }
+            detection.coverage.with_data += 1;
+            if self.is_residue(package) {
+                continue;
+            }
+            for (source, version) in sources {
+                let key = (meta.name.as_str(), source, version.as_str());
+                let found = matches.entry(key).or_insert_with(|| index.matching(source, version.as_str()));
+                for one in found.iter() {
+                    self.judge(Judged::Package(package, (source, version)), one, index, meta);
+                }
+            }
+        }
+    }
+
+    /// Each component by the advisories of its own ecosystem.
+    fn components(&mut self, knowledge: &Knowledge, detection: &mut Detection) {
+        let facts = self.facts;
+        let mut by_ecosystem: BTreeMap<&str, Vec<&'a Component>> = BTreeMap::new();
+        for component in &facts.components {
+            by_ecosystem.entry(&component.ecosystem).or_default().push(component);
+        }
+        for (ecosystem, components) in by_ecosystem {
+            let count = u32::try_from(components.len()).unwrap_or(u32::MAX);
+            detection.coverage.packages += count;
+            let Some((index, meta)) = consult(knowledge, ecosystem, self.now, detection) else {
+                detection.coverage.without_feed += count;
+                continue;
+            };
+            for component in components {
+                detection.coverage.with_data += u32::from(index.knows(&component.name));
+                for one in index.matching(&component.name, &component.version) {
+                    self.judge(Judged::Component(component), &one, index, meta);
+                }
+            }
+        }
+    }
+
     /// A kernel that is neither booted nor the newest of its flavour harms nobody and is removed by apt in its time.
     fn is_residue(&mut self, package: &Package) -> bool {
         let Some(kernel) = self.facts.kernel.known() else { return false };
@@ -139,28 +218,34 @@ impl<'a> Check<'a> {
         self.add(&package.name, unknown);
     }
 
-    fn judge(&mut self, package: &'a Package, source: (&str, &DebVersion), found: &Match<'_>, meta: &FeedMeta) {
-        let (verdict, reason) = self.verdict(package, source, found);
-        let mut result = finding(self.facts, Detector::Advisory, found.id, &package.name, verdict);
+    fn judge(&mut self, judged: Judged<'a>, found: &Match<'_>, index: &Index, meta: &FeedMeta) {
+        let (verdict, reason) = self.verdict(judged, found, index);
+        let mut result = finding(self.facts, Detector::Advisory, found.id, judged.binary(), verdict);
         result.aliases = found.aliases.iter().map(|alias| (*alias).to_owned()).collect();
-        source.0.clone_into(&mut result.package);
-        result.version = package.version.to_string();
-        result.source_version = Some(source.1.to_string());
+        judged.name().clone_into(&mut result.package);
+        (result.version, result.source_version) = match judged {
+            Judged::Package(package, (_, source_version)) => {
+                (package.version.to_string(), Some(source_version.to_string()))
+            }
+            Judged::Component(component) => (component.version.clone(), None),
+        };
         result.fixed_version = match found.holds {
             Holds::Until(fixed) => Some(fixed.to_owned()),
-            Holds::Unfixed | Holds::Unknown => None,
+            Holds::Unfixed | Holds::Unknown(_) => None,
         };
         result.reason = reason;
         result.cvss_vectors = found.vectors.iter().map(|vector| (*vector).to_owned()).collect();
         result.doubt = doubt(found.flags);
         result.feed = Some(meta.reference());
-        self.add(&package.name, result);
+        self.add(judged.binary(), result);
     }
 
-    fn verdict(&self, package: &Package, (name, version): (&str, &DebVersion), found: &Match<'_>) -> (Verdict, String) {
+    fn verdict(&self, judged: Judged<'_>, found: &Match<'_>, index: &Index) -> (Verdict, String) {
+        let (name, version) = (judged.name(), judged.version());
         let ids: Vec<&str> = std::iter::once(found.id).chain(found.aliases.iter().copied()).collect();
-        let said = vex::last_word(self.statements.iter().copied(), &ids, |statement| {
-            statement.concerns(&self.facts.os, package, (name, version.as_str()), self.now)
+        let said = vex::last_word(self.statements.iter().copied(), &ids, |statement| match judged {
+            Judged::Package(package, _) => statement.concerns(&self.facts.os, package, (name, version), self.now),
+            Judged::Component(component) => statement.concerns_component(component, self.now),
         });
         if let Some(said) = said
             && matches!(said.status, Status::NotAffected | Status::Fixed)
@@ -175,12 +260,26 @@ impl<'a> Check<'a> {
             Holds::Unfixed => {
                 return (Verdict::AffectedUnfixed, format!("{name} {version} is affected; no fixed version is named"));
             }
-            Holds::Unknown => {
-                return (Verdict::Unknown, format!("{} names no range of {name} that could be compared", found.id));
-            }
+            Holds::Unknown(why) => return (Verdict::Unknown, unclear(why, found.id, judged, index)),
         };
+        let older = format!("{name} {version} is older than {fixed}, the first version without it");
+        match judged {
+            Judged::Package(package, _) => self.of_package(package, (name, version), found.id, fixed, older),
+            Judged::Component(_) => (Verdict::AffectedFixable, older),
+        }
+    }
+
+    /// What the host itself adds: the fix may be there already and not run, be held, or not be had here.
+    fn of_package(
+        &self,
+        package: &Package,
+        (name, version): (&str, &str),
+        id: &str,
+        fixed: &str,
+        older: String,
+    ) -> (Verdict, String) {
         let Ok(fix) = fixed.parse::<DebVersion>() else {
-            return (Verdict::Unknown, format!("{} names a fixed version that cannot be compared", found.id));
+            return (Verdict::Unknown, format!("{id} names a fixed version that cannot be compared"));
         };
         if let Some(booted) = self.facts.kernel.known().and_then(|kernel| fixed_image(kernel, package, &fix)) {
             return (
@@ -195,10 +294,7 @@ impl<'a> Check<'a> {
             candidates.get(&package.name).is_some_and(|all| all.iter().any(|c| c.source_version >= fix))
         });
         let nobody = if offered { "" } else { "; no archive this host knows offers it for this package" };
-        (
-            Verdict::AffectedFixable,
-            format!("{name} {version} is older than {fixed}, the first version without it{nobody}"),
-        )
+        (Verdict::AffectedFixable, format!("{older}{nobody}"))
     }
 
     fn add(&mut self, binary: &'a str, new: Finding) {
@@ -215,6 +311,21 @@ impl<'a> Check<'a> {
                     *old = new;
                 }
             }
+        }
+    }
+}
+
+/// Why nothing follows from an advisory, in a sentence.
+fn unclear(why: Unclear, id: &str, judged: Judged<'_>, index: &Index) -> String {
+    let (name, version) = (judged.name(), judged.version());
+    match why {
+        Unclear::Range => format!("{id} names no range of {name} that could be compared"),
+        Unclear::Order => {
+            format!("{id} names ranges of {name}, and in which order its versions come is not known here")
+        }
+        Unclear::Version => {
+            let why = index.order().read(version).err().map(|error| error.to_string()).unwrap_or_default();
+            format!("whether {id} concerns this {name} cannot be told: {why}")
         }
     }
 }
@@ -246,12 +357,9 @@ fn doubt(flags: Flags) -> Option<String> {
         Some("the fix is recorded from before the release or from another suite".to_owned())
     } else if flags.has(Flags::UNIMPORTANT) {
         Some("the distribution does not count it as a security problem of its packages".to_owned())
+    } else if flags.has(Flags::INFORMATIONAL) {
+        Some("the database lists it for information, not as a vulnerability".to_owned())
     } else {
         None
     }
-}
-
-/// Whether an index says anything at all about a package.
-pub fn covers(index: &Index, package: &Package) -> bool {
-    sources(package).iter().any(|(name, _)| index.knows(name))
 }

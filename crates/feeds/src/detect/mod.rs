@@ -52,7 +52,7 @@ impl Detection {
         let mut because = self.blind_spots.clone();
         let unknown = self.findings.iter().filter(|finding| finding.verdict == Verdict::Unknown).count();
         if unknown > 0 {
-            because.push(format!("{unknown} packages come from elsewhere or have advisories without a range"));
+            because.push(format!("of {unknown} problems nobody can tell whether they concern what is installed"));
         }
         if because.is_empty() { HostVerdict::Clean } else { HostVerdict::CannotSay(because) }
     }

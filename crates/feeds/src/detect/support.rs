@@ -19,6 +19,10 @@ pub const RELEASE: &str = "release";
 
 /// Runs the check.
 pub fn detect(facts: &HostFacts, knowledge: &Knowledge, now: Timestamp, detection: &mut Detection) {
+    // An inventory of components only has no release.
+    if facts.packages.is_empty() && !facts.components.is_empty() {
+        return;
+    }
     let version = facts.os.version_id.as_deref().unwrap_or_default();
     let Some(release) = releases::release(&facts.os.id, version) else {
         detection.blind_spots.push(format!("support: nothing is known of {}", facts.os.pretty_name));

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{FIXED, Flags, LAST_AFFECTED, OPEN};
+use super::{FIXED, Flags, LAST_AFFECTED, OPEN, within};
 use crate::codec::Writer;
 use crate::error::Problem;
-use crate::order::Order;
+use crate::order::{Order, Version};
 
 /// A turn in a range of versions.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +44,6 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(flags: Flags) -> Self {
         Self { flags, ..Self::default() }
-    }
-
-    pub(crate) const fn is_without_spans(&self) -> bool {
-        self.spans.is_empty()
     }
 }
 
@@ -89,10 +85,6 @@ impl Builder {
         self.records.len()
     }
 
-    pub(crate) fn ordered(&self) -> bool {
-        self.order != Order::None
-    }
-
     /// Adds a record and gives its number.
     pub(crate) fn record(&mut self, id: &str, aliases: &[&str], vectors: &[&str]) -> Result<usize, Problem> {
         if !self.ids.insert(id.to_owned()) {
@@ -117,22 +109,28 @@ impl Builder {
     }
 
     /// Adds the spans that a list of events describes.
-    pub(crate) fn spans(&mut self, entry: &mut Entry, mut events: Vec<Event<'_>>) -> Result<(), Problem> {
-        for event in &events {
-            if !event.is_from_the_start() {
-                self.order.check(event.version())?;
+    pub(crate) fn spans(&mut self, entry: &mut Entry, events: &[Event<'_>]) -> Result<(), Problem> {
+        let mut sorted: Vec<(Option<Version>, Event<'_>)> = Vec::with_capacity(events.len());
+        for event in events {
+            if event.is_from_the_start() {
+                sorted.push((None, *event));
+                continue;
+            }
+            self.order.check(event.version())?;
+            match self.order.read(event.version()) {
+                Ok(version) => sorted.push((Some(version), *event)),
+                // Nothing can be said of a range with a turn at no known place: this span compares with nothing.
+                Err(_) => {
+                    let nowhere = self.number(event.version());
+                    entry.spans.push((None, LAST_AFFECTED, nowhere));
+                    return Ok(());
+                }
             }
         }
-        // The format leaves the order of events free; nearly all come in order already.
-        if events.len() > 2 && self.ordered() {
-            events.sort_by(|a, b| {
-                b.is_from_the_start()
-                    .cmp(&a.is_from_the_start())
-                    .then_with(|| self.order.compare(a.version(), b.version()).unwrap_or(std::cmp::Ordering::Equal))
-            });
-        }
+        // The format leaves the order of events free. Versions without an order stay as they came.
+        sorted.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         let mut open: Option<Option<VersionNumber>> = None;
-        for event in events {
+        for (_, event) in sorted {
             match event {
                 Event::Introduced(_) if open.is_some() => {}
                 Event::Introduced("0") => open = Some(None),
@@ -152,11 +150,30 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds one version that is affected by itself.
-    pub(crate) fn version(&mut self, entry: &mut Entry, version: &str) -> Result<(), Problem> {
-        self.order.check(version)?;
-        let number = self.number(version);
-        entry.listed.push(number);
+    /// Adds versions that are affected by themselves. Those that a span holds already are left out: lists mostly
+    /// repeat the ranges, and would make the index many times as large.
+    pub(crate) fn listed<'a>(
+        &mut self,
+        entry: &mut Entry,
+        versions: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Problem> {
+        let read = |number: VersionNumber| self.order.read(self.text(number)).ok();
+        let spans: Vec<(Option<Option<Version>>, u32, Option<Version>)> =
+            entry.spans.iter().map(|(from, end, to)| (from.map(read), *end, read(*to))).collect();
+        for version in versions {
+            Order::bounded(version)?;
+            let held = self.order.read(version).is_ok_and(|version| {
+                spans.iter().any(|(from, end, to)| {
+                    let from = from.as_ref().map(|from| version.partial_cmp(from.as_ref()?));
+                    let to = to.as_ref().and_then(|to| version.partial_cmp(to));
+                    within(from, *end, to) == Some(true)
+                })
+            });
+            if !held {
+                let number = self.number(version);
+                entry.listed.push(number);
+            }
+        }
         Ok(())
     }
 

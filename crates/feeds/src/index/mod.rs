@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 pub(crate) use build::{Builder, Entry, Event};
 
 use crate::codec::Pool;
-use crate::order::Order;
+use crate::order::{Order, Version};
 
 /// What is known of one source's relation to an advisory besides its versions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ impl Flags {
     pub const UNIMPORTANT: Self = Self(4);
     /// The distribution no longer supports this source here.
     pub const END_OF_LIFE: Self = Self(8);
+    /// The database lists it for information, say of a package nobody looks after, and not as a vulnerability.
+    pub const INFORMATIONAL: Self = Self(16);
 
     /// Whether all of `other` are set.
     pub const fn has(self, other: Self) -> bool {
@@ -89,8 +91,34 @@ pub enum Holds<'a> {
     Until(&'a str),
     /// Affected, and no fixed version is named.
     Unfixed,
-    /// It names no range, or one that cannot be compared: nothing follows.
-    Unknown,
+    /// Nothing follows.
+    Unknown(Unclear),
+}
+
+/// Why nothing follows from an advisory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclear {
+    /// It names no range, or one that cannot be compared.
+    Range,
+    /// The version asked about is none in the ecosystem's order.
+    Version,
+    /// The ecosystem's order is not known here.
+    Order,
+}
+
+/// Whether a version lies in a span, by how it compares with its ends; `from` is absent where the span has no
+/// beginning. `None` when that cannot be told.
+fn within(from: Option<Option<Ordering>>, end: u32, to: Option<Ordering>) -> Option<bool> {
+    if let Some(from) = from
+        && from?.is_lt()
+    {
+        return Some(false);
+    }
+    Some(match end {
+        FIXED => to?.is_lt(),
+        LAST_AFFECTED => to?.is_le(),
+        _ => true,
+    })
 }
 
 impl Index {
@@ -102,6 +130,11 @@ impl Index {
     /// Advisories.
     pub const fn records(&self) -> usize {
         self.ids.len()
+    }
+
+    /// The order of the versions in it.
+    pub const fn order(&self) -> Order {
+        self.order
     }
 
     /// Whether any advisory names this source.
@@ -140,27 +173,22 @@ impl Index {
         let spans = range(&self.entry_spans, entry);
         let listed = range(&self.entry_versions, entry);
         if spans.is_empty() && listed.is_empty() {
-            return Some(Holds::Unknown);
+            return Some(Holds::Unknown(Unclear::Range));
         }
         let mut held: Option<Holds<'a>> = None;
-        let mut unsure = false;
+        let mut unclear = installed.version.is_none().then_some(Unclear::Version);
         for span in spans {
             let (Some(from), Some(end), Some(to)) =
                 (self.span_from.get(span as usize), self.span_end.get(span as usize), self.span_to.get(span as usize))
             else {
                 continue;
             };
-            let began = match from.checked_sub(1) {
-                None => Some(true),
-                Some(from) => installed.to(from).map(Ordering::is_ge),
-            };
-            let ended = match *end {
-                FIXED => installed.to(*to).map(Ordering::is_ge),
-                LAST_AFFECTED => installed.to(*to).map(Ordering::is_gt),
-                _ => Some(false),
-            };
-            match (began, ended) {
-                (Some(true), Some(false)) => {
+            let from = from.checked_sub(1).map(|from| installed.to(from));
+            let ends = if *end == OPEN { None } else { installed.to(*to) };
+            match within(from, *end, ends) {
+                // Not even a range of all versions: what was listed may be no version at all.
+                _ if installed.version.is_none() => {}
+                Some(true) => {
                     let fixed = (*end == FIXED).then(|| self.versions.get(*to)).flatten();
                     held = Some(match (held, fixed) {
                         (Some(Holds::Unfixed), _) | (_, None) => Holds::Unfixed,
@@ -171,20 +199,22 @@ impl Index {
                         (_, Some(fixed)) => Holds::Until(fixed),
                     });
                 }
-                (None, _) | (_, None) => unsure = true,
-                _ => {}
+                Some(false) => {}
+                None if self.order == Order::Unknown => unclear = unclear.or(Some(Unclear::Order)),
+                None => unclear = unclear.or(Some(Unclear::Range)),
             }
         }
         if held.is_none() {
             for at in listed {
                 if let Some(version) = self.listed.get(at as usize)
-                    && installed.to(*version) == Some(Ordering::Equal)
+                    && (installed.to(*version) == Some(Ordering::Equal)
+                        || self.versions.get(*version) == Some(installed.text))
                 {
                     held = Some(Holds::Unfixed);
                 }
             }
         }
-        held.or_else(|| unsure.then_some(Holds::Unknown))
+        held.or_else(|| unclear.map(Holds::Unknown))
     }
 }
 
@@ -198,18 +228,22 @@ fn range(starts: &[u32], at: u32) -> std::ops::Range<u32> {
 /// name the same few versions.
 struct Comparison<'a, 'v> {
     index: &'a Index,
-    version: &'v str,
+    text: &'v str,
+    /// Absent for a text that is no version in the index's order.
+    version: Option<Version>,
     known: std::collections::HashMap<u32, Option<Ordering>>,
 }
 
 impl<'a, 'v> Comparison<'a, 'v> {
-    fn new(index: &'a Index, version: &'v str) -> Self {
-        Self { index, version, known: std::collections::HashMap::new() }
+    fn new(index: &'a Index, text: &'v str) -> Self {
+        Self { index, text, version: index.order.read(text).ok(), known: std::collections::HashMap::new() }
     }
 
     fn to(&mut self, version: u32) -> Option<Ordering> {
+        let installed = self.version.as_ref()?;
         *self.known.entry(version).or_insert_with(|| {
-            self.index.versions.get(version).and_then(|text| self.index.order.compare(self.version, text))
+            let other = self.index.order.read(self.index.versions.get(version)?).ok()?;
+            installed.partial_cmp(&other)
         })
     }
 }

@@ -9,7 +9,8 @@ mod openvex;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_model::canonical::Hasher;
-use stanch_model::facts::{OsRelease, Package};
+use stanch_model::ecosystem;
+use stanch_model::facts::{Component, OsRelease, Package};
 
 use crate::archive::{Limits, Names, each_entry};
 use crate::compiled::{Compiled, Effort};
@@ -34,12 +35,12 @@ pub enum Status {
     UnderInvestigation,
 }
 
-/// The product a statement is about: one package of one distribution at one version.
+/// The product a statement is about: one package of one distribution, or one component, at one version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
-    /// `debian`, `ubuntu`.
-    pub distribution: String,
-    /// Source or binary package name.
+    /// `debian`, `ubuntu`, or the OSV ecosystem of a component.
+    pub world: String,
+    /// Source or binary package name, or the component's as its advisories write it.
     pub name: String,
     /// The exact version.
     pub version: String,
@@ -72,7 +73,7 @@ impl Statement {
     /// Whether it is about this package, at exactly this version, and has not ended.
     pub fn concerns(&self, os: &OsRelease, package: &Package, source: (&str, &str), now: Timestamp) -> bool {
         let product = &self.product;
-        if product.distribution != os.id || self.expires.is_some_and(|end| end <= now) {
+        if product.world != os.id || self.has_ended(now) {
             return false;
         }
         let is_source = product.name == source.0 && product.version == source.1;
@@ -82,6 +83,19 @@ impl Statement {
             Some(architecture) => is_binary && architecture == package.architecture,
             None => is_source || is_binary,
         }
+    }
+
+    /// Whether it is about this component, at exactly this version, and has not ended.
+    pub fn concerns_component(&self, component: &Component, now: Timestamp) -> bool {
+        let product = &self.product;
+        product.world == component.ecosystem
+            && product.name == component.name
+            && product.version == component.version
+            && !self.has_ended(now)
+    }
+
+    fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|end| end <= now)
     }
 
     /// The statement in a sentence: all that would open the question again when it changes.
@@ -187,16 +201,18 @@ impl Reading {
     }
 }
 
-/// A product by its package URL; `None` for other worlds than Debian's, and for one without an exact version: such a
-/// statement would cover versions its author has never seen.
+/// A product by its package URL; `None` for worlds that Stanch does not judge, and for one without an exact version:
+/// such a statement would cover versions its author has never seen.
 fn product(purl: &str) -> Option<Product> {
     let purl: packageurl::PackageUrl<'_> = purl.parse().ok()?;
-    if purl.ty() != "deb" {
-        return None;
-    }
+    let namespace = purl.namespace().unwrap_or_default();
+    let (world, name) = match purl.ty() {
+        "deb" => (purl.namespace()?.to_ascii_lowercase(), purl.name().to_owned()),
+        other => ecosystem::named(other, namespace, purl.name()).map(|(world, name)| (world.to_owned(), name))?,
+    };
     Some(Product {
-        distribution: purl.namespace()?.to_ascii_lowercase(),
-        name: purl.name().to_owned(),
+        world,
+        name,
         version: purl.version()?.to_owned(),
         architecture: purl.qualifiers().get("arch").map(|architecture| architecture.to_string()),
     })

@@ -1,7 +1,7 @@
 //! A hostile or broken feed is refused whole, with its name, the entry and a remedy.
 
 use stanch_feeds::archive::Limits;
-use stanch_feeds::index::Holds;
+use stanch_feeds::index::{Holds, Unclear};
 use stanch_feeds::{Compiled, FeedError, Knowledge, Problem, epss, kev, osv, support, vex, vulnrichment};
 
 use crate::archive::{Entry, deflated, of, record, record_with};
@@ -171,7 +171,7 @@ fn a_range_may_name_its_last_affected_version_or_no_end_or_nothing_at_all() {
     assert_eq!(holds("last", "2.1"), None);
     assert_eq!(holds("open", "0.9"), None);
     assert_eq!(holds("open", "7"), Some(Holds::Unfixed));
-    assert_eq!(holds("silent", "7"), Some(Holds::Unknown), "no range is no verdict");
+    assert_eq!(holds("silent", "7"), Some(Holds::Unknown(Unclear::Range)), "no range is no verdict");
     assert_eq!(holds("listed", "1.0-0"), Some(Holds::Unfixed));
     assert_eq!(holds("listed", "1.1"), None);
 }

@@ -46,6 +46,7 @@ pub(crate) fn bookworm(packages: Vec<Package>) -> HostFacts {
         },
         architecture: "amd64".to_owned(),
         packages,
+        components: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Unknown(unknown()),
         indexes_at: None,

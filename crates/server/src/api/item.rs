@@ -19,7 +19,7 @@ use crate::view;
 pub(crate) struct ItemFilter {
     /// The asset's id.
     pub(crate) asset: Option<String>,
-    /// `source_package`, `service`, `reboot`, `support`.
+    /// `source_package`, `service`, `reboot`, `support`, `component`.
     pub(crate) kind: Option<String>,
     /// The worst verdict.
     pub(crate) verdict: Option<String>,

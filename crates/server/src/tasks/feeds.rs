@@ -1,6 +1,7 @@
 //! Newer feeds. The last good one stays until a newer one is whole and could be read, and one that would turn too many
 //! verdicts waits for a person.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,9 +56,11 @@ fn downloads(app: &App) -> PathBuf {
 
 /// Where feeds come from: the publishers, or a mirror laid out like the folder of feeds.
 async fn sources(app: &App, from: &str) -> Result<Vec<Source>, PassError> {
-    let mut ecosystems: Vec<String> = hosts(app).await?.iter().filter_map(|facts| facts.os.ecosystem()).collect();
-    ecosystems.sort();
-    ecosystems.dedup();
+    let mut ecosystems = BTreeSet::new();
+    for facts in hosts(app).await? {
+        ecosystems.extend(facts.os.ecosystem());
+        ecosystems.extend(facts.components.into_iter().map(|component| component.ecosystem));
+    }
     let names: Vec<&str> = ecosystems.iter().map(String::as_str).collect();
     let mut all = known_sources(&names);
     if from != PUBLISHED {

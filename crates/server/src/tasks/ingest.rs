@@ -7,6 +7,7 @@ use stanch_engine::group;
 use stanch_feeds::{Detection, detect};
 use stanch_ledger::NewEntry;
 use stanch_model::asset::Asset;
+use stanch_model::ecosystem;
 use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId};
@@ -175,10 +176,13 @@ fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<F
     for package in &facts.packages {
         installed.entry(&package.name).or_default().push(package.version.as_str());
     }
+    for component in &facts.components {
+        installed.entry(unversioned(&component.purl)).or_default().push(&component.version);
+    }
     let gone = before.iter().filter(|finding| !seen.contains(&finding.fingerprint));
     gone.map(|finding| {
         let on_disk = matches!(finding.detector, Detector::Advisory | Detector::SecurityOrigin);
-        let how = match installed.get(finding.binary.as_str()) {
+        let how = match installed.get(unversioned(&finding.binary)) {
             _ if !on_disk => ClosedAs::Fixed,
             None => ClosedAs::Gone,
             Some(versions) if versions.contains(&finding.version.as_str()) => ClosedAs::Withdrawn,
@@ -187,6 +191,11 @@ fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<F
         (finding.fingerprint.clone(), how)
     })
     .collect()
+}
+
+/// What the versions of a binary package or component share.
+fn unversioned(binary: &str) -> &str {
+    ecosystem::without_version(binary).unwrap_or(binary)
 }
 
 fn counted(findings: &[Finding]) -> BTreeMap<&'static str, u64> {

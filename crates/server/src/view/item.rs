@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use stanch_engine::{Proposal, propose};
+use stanch_feeds::order::Order;
 use stanch_model::finding::{Finding as ModelFinding, Verdict};
 use stanch_model::id::{AssetId, FindingId, ItemId};
 use stanch_model::item::Subject;
@@ -259,14 +260,11 @@ impl Context {
     }
 }
 
-/// The highest of the versions that fix a member; compared as Debian does where that is possible.
+/// The highest of the versions that fix a member, in the order of its own world.
 pub(crate) fn target_version(members: &[&ModelFinding]) -> String {
+    let order = Order::of_binary(members.first().map_or("", |finding| &finding.binary));
     let versions = members.iter().filter_map(|finding| finding.fixed_version.as_deref());
-    versions
-        .map(|text| (text.parse::<stanch_model::version::DebVersion>().ok(), text))
-        .max_by(|a, b| a.cmp(b))
-        .map(|(_, text)| text.to_owned())
-        .unwrap_or_default()
+    order.newest(versions).unwrap_or_default().to_owned()
 }
 
 const fn kind(subject: &Subject) -> &'static str {
@@ -275,6 +273,7 @@ const fn kind(subject: &Subject) -> &'static str {
         Subject::Service { .. } => "service",
         Subject::Reboot { .. } => "reboot",
         Subject::Support { .. } => "support",
+        Subject::Component { .. } => "component",
         _ => "other",
     }
 }

@@ -81,7 +81,7 @@ pub struct Item {
     pub asset: String,
     /// The asset's name.
     pub asset_name: String,
-    /// `source_package`, `service`, `reboot`, `support`.
+    /// `source_package`, `service`, `reboot`, `support`, `component`.
     pub kind: String,
     /// The short name people type: `openssl`, `ssh.service`, `kernel`.
     pub name: String,

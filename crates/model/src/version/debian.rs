@@ -1,13 +1,14 @@
-//! Version orders. Debian's today; each ecosystem gets its own type, so that versions of two worlds cannot be
-//! compared.
+//! Debian's order, as dpkg has it.
 
 use std::cmp::Ordering;
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A Debian package version, ordered as dpkg orders them. Keeps the text it was read from.
+use super::{NotAVersion, bounded, text_version};
+
+/// A Debian package version, ordered as dpkg orders them: `1.0` and `1.0-0` are the same. Keeps the text it was read
+/// from.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DebVersion {
@@ -19,23 +20,9 @@ pub struct DebVersion {
     upstream_end: usize,
 }
 
-/// A text that is no Debian version.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a Debian version: {why}")]
-pub struct NotAVersion {
-    text: String,
-    why: &'static str,
-}
-
-/// Longer texts are refused: no real version comes near, and a hostile feed should not cost memory.
-const MAX_LEN: usize = 256;
+text_version!(DebVersion);
 
 impl DebVersion {
-    /// The text as it was read.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
     fn upstream(&self) -> &[u8] {
         self.text.as_bytes().get(self.upstream..self.upstream_end).unwrap_or_default()
     }
@@ -47,19 +34,14 @@ impl DebVersion {
     fn read(text: String) -> Result<Self, NotAVersion> {
         match parts(&text) {
             Ok((epoch, upstream, upstream_end)) => Ok(Self { text, epoch, upstream, upstream_end }),
-            Err(why) => Err(NotAVersion { text: text.chars().take(64).collect(), why }),
+            Err(why) => Err(NotAVersion::new("a Debian version", &text, why)),
         }
     }
 }
 
 /// The epoch, and where the upstream version begins and ends.
 fn parts(text: &str) -> Result<(u32, usize, usize), &'static str> {
-    if text.is_empty() {
-        return Err("it is empty");
-    }
-    if text.len() > MAX_LEN {
-        return Err("it is longer than 256 bytes");
-    }
+    bounded(text)?;
     let (epoch, upstream) = match text.split_once(':') {
         None => (0, 0),
         Some((epoch, _)) => {
@@ -144,18 +126,6 @@ impl From<DebVersion> for String {
     }
 }
 
-impl fmt::Display for DebVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for DebVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.text)
-    }
-}
-
 impl Ord for DebVersion {
     fn cmp(&self, other: &Self) -> Ordering {
         self.epoch
@@ -164,21 +134,6 @@ impl Ord for DebVersion {
             .then_with(|| compare(self.revision(), other.revision()))
     }
 }
-
-impl PartialOrd for DebVersion {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Equal as dpkg sees it: `1.0` and `1.0-0` are the same version.
-impl PartialEq for DebVersion {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for DebVersion {}
 
 #[cfg(test)]
 mod tests {
