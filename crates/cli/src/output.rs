@@ -83,12 +83,12 @@ impl Output {
         out.write_all(b"\n")
     }
 
-    /// Prints text that ends its own lines.
+    /// Prints bytes that end their own lines.
     ///
     /// # Errors
     /// When standard output is closed.
-    pub(crate) fn text(&self, text: &str) -> std::io::Result<()> {
-        std::io::stdout().lock().write_all(text.as_bytes())
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::stdout().lock().write_all(bytes)
     }
 
     /// Prints one object on a line.

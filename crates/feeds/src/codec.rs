@@ -76,12 +76,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Problem> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(CUT)?;
+        let Some((taken, rest)) = self.0.split_at_checked(length) else { return Err(CUT) };
         self.0 = rest;
         Ok(taken)
     }
 
     pub(crate) fn number(&mut self) -> Result<u64, Problem> {
+        // Nearly all take one byte.
+        if let Some((byte, rest)) = self.0.split_first()
+            && *byte < 0x80
+        {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0_u64;
         for (at, byte) in self.0.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * at);
@@ -101,24 +108,32 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn plain(&mut self) -> Result<Vec<u32>, Problem> {
         let count = self.count()?;
-        (0..count).map(|_| narrow(self.number()?)).collect()
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count {
+            values.push(narrow(self.number()?)?);
+        }
+        Ok(values)
     }
 
     pub(crate) fn column(&mut self) -> Result<Vec<u64>, Problem> {
-        let count = self.count()?;
-        let mut before = 0_u64;
-        (0..count)
-            .map(|_| {
-                let folded = self.number()?;
-                let difference = ((folded >> 1) as i64) ^ -((folded & 1) as i64);
-                before = before.wrapping_add(difference as u64);
-                Ok(before)
-            })
-            .collect()
+        self.differences(Ok)
     }
 
     pub(crate) fn column32(&mut self) -> Result<Vec<u32>, Problem> {
-        self.column()?.into_iter().map(narrow).collect()
+        self.differences(narrow)
+    }
+
+    fn differences<T>(&mut self, keep: impl Fn(u64) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
+        let count = self.count()?;
+        let mut values = Vec::with_capacity(count);
+        let mut before = 0_u64;
+        for _ in 0..count {
+            let folded = self.number()?;
+            let difference = ((folded >> 1) as i64) ^ -((folded & 1) as i64);
+            before = before.wrapping_add(difference as u64);
+            values.push(keep(before)?);
+        }
+        Ok(values)
     }
 
     pub(crate) fn pool(&mut self) -> Result<Pool, Problem> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{Digest, digest};
+use crate::canonical::digest_texts;
 use crate::id::{AssetId, FindingId};
 use jiff::Timestamp;
 
@@ -163,9 +163,7 @@ pub struct Finding {
 
 /// The fingerprint of a problem.
 pub fn fingerprint(asset: &AssetId, detector: Detector, id: &str, binary: &str) -> FindingId {
-    // Texts always have a canonical form.
-    let digest = digest("stanch/finding/v1", &(asset, detector, id, binary)).unwrap_or(Digest::from_bytes([0; 32]));
-    FindingId::from_digest(&digest)
+    FindingId::from_digest(&digest_texts("stanch/finding/v1", &[asset.as_str(), detector.name(), id, binary]))
 }
 
 /// How much of an inventory the data covers: stands beside every count.
@@ -177,4 +175,20 @@ pub struct Coverage {
     pub without_feed: u32,
     /// All packages and components looked at.
     pub packages: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical::digest;
+
+    #[test]
+    fn a_fingerprint_is_the_canonical_digest_of_what_identifies_a_problem() {
+        let asset = AssetId::from_entropy([7; 10]);
+        for detector in Detector::ALL {
+            let whole = digest("stanch/finding/v1", &(&asset, detector, "DEBIAN-CVE-2024-1", "libssl3")).unwrap();
+            let expected = FindingId::from_digest(&whole);
+            assert_eq!(fingerprint(&asset, detector, "DEBIAN-CVE-2024-1", "libssl3"), expected);
+        }
+    }
 }

@@ -4,11 +4,12 @@
 mod apt;
 mod cache;
 mod container;
-mod deb822;
+pub(crate) mod deb822;
 pub mod dpkg;
 #[doc(hidden)]
 pub mod fuzzing;
 mod kernel;
+mod netlink;
 pub mod os;
 mod owners;
 pub(crate) mod processes;
@@ -30,6 +31,7 @@ use owners::Owners;
 use processes::Processes;
 pub use root::Root;
 use services::Services;
+use sockets::Socket;
 
 const MAX_SMALL: u64 = 1 << 20;
 const MAX_STATUS_FILES: usize = 20_000;
@@ -130,21 +132,36 @@ impl FactsError {
 pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
     let collected_at = Timestamp::now();
     let root = Root::open(&options.root).map_err(|source| FactsError::Root { path: options.root.clone(), source })?;
-    let status = installed(&root)?;
-    let os = release(&root);
+    std::thread::scope(|scope| {
+        // The kernel tells of what runs while the package lists are parsed.
+        let asked = options.proc.as_deref().map(|proc| (proc, scope.spawn(move || seen(proc))));
+        // A thread of ours does not panic; if it did, it is all read here.
+        let seen = || asked.map(|(proc, asked)| asked.join().unwrap_or_else(|_| seen(proc)));
+        facts(options, &root, collected_at, seen)
+    })
+}
+
+fn facts(
+    options: &Options,
+    root: &Root,
+    collected_at: Timestamp,
+    seen: impl FnOnce() -> Option<io::Result<Seen>>,
+) -> Result<HostFacts, FactsError> {
+    let status = installed(root)?;
+    let os = release(root);
     let mut gaps = gaps(&status);
-    let architecture = architecture(&root, &status.packages);
-    let asset = identity(&root, options.proc.is_some());
+    let architecture = architecture(root, &status.packages);
+    let asset = identity(root, options.proc.is_some());
     let boot_id = boot_id(options.proc.as_deref());
-    let kernel = kernel::read(options.proc.as_deref(), &root, &status.packages);
+    let kernel = kernel::read(options.proc.as_deref(), root, &status.packages);
     let mut packages = status.packages;
     let mut cache = Cache::open(options.cache.as_deref(), &packages);
     let config = Config::read(&root);
-    let indexes = apt::read(&root, &config, &mut packages, &mut cache);
+    let indexes = apt::read(root, &config, &mut packages, &mut cache);
     gaps.extend(indexes.gaps);
-    let running = running(&root, options.proc.as_deref(), &mut cache);
+    let running = running(root, options.proc.as_deref().zip(seen()), &mut cache);
     gaps.extend(running.gaps);
-    let updaters = updaters::read(&root, &config, &packages);
+    let updaters = updaters::read(root, &config, &packages);
     cache.close();
     Ok(HostFacts {
         asset,
@@ -168,9 +185,24 @@ pub fn host(options: &Options) -> Result<HostFacts, FactsError> {
 /// Processes of this machine that map code which is gone: that part of [`host`] alone, which needs no index.
 pub(crate) fn stale() -> Known<Vec<StaleProcess>> {
     match Root::open(Path::new("/")) {
-        Ok(root) => running(&root, Some(Path::new("/proc")), &mut Cache::open(None, &[])).stale,
+        Ok(root) => {
+            let proc = Path::new("/proc");
+            running(&root, Some((proc, seen(proc))), &mut Cache::open(None, &[])).stale
+        }
         Err(error) => Known::Unknown(format!("the root folder cannot be opened: {error}")),
     }
+}
+
+/// What the kernel tells of what runs, before anything is looked up about it.
+struct Seen {
+    processes: Processes,
+    sockets: io::Result<Vec<Socket>>,
+}
+
+fn seen(proc: &Path) -> io::Result<Seen> {
+    let processes = Processes::read(proc)?;
+    let sockets = sockets::read(proc, &processes.all);
+    Ok(Seen { processes, sockets })
 }
 
 /// What runs.
@@ -180,15 +212,14 @@ struct Running {
     gaps: Vec<String>,
 }
 
-fn running(root: &Root, proc: Option<&Path>, cache: &mut Cache) -> Running {
+fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cache) -> Running {
     let nothing =
         |why: String| Running { stale: Known::Unknown(why.clone()), sockets: Known::Unknown(why), gaps: Vec::new() };
-    let Some(proc) = proc else { return nothing(ANOTHER_ROOT.to_owned()) };
-    let processes = match Processes::read(proc) {
-        Ok(processes) => processes,
+    let Some((proc, seen)) = seen else { return nothing(ANOTHER_ROOT.to_owned()) };
+    let Seen { processes, sockets: found } = match seen {
+        Ok(seen) => seen,
         Err(error) => return nothing(format!("the list of processes cannot be read: {error}")),
     };
-    let found = sockets::read(proc, &processes.all);
     let programs = found.as_deref().unwrap_or_default().iter().filter_map(|socket| socket.exe.as_deref());
     let owners = Owners::find(root, processes.paths().chain(programs), cache);
     let services = Services::read(root, proc, &processes.all);

@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use super::netlink;
 use super::processes::{Process, exe};
 
 const PAGE: usize = 4096;
 const MAX_TABLE: usize = 64 << 20;
-const MAX_SOCKETS: usize = 65_536;
+pub(crate) const MAX_SOCKETS: usize = 65_536;
 const LISTEN: &str = "0A";
 const UNCONNECTED: &str = "07";
 
@@ -23,6 +24,12 @@ pub(crate) struct Socket {
     pub(crate) exe: Option<String>,
 }
 
+impl Socket {
+    pub(crate) const fn new(protocol: &'static str, address: IpAddr, port: u16, inode: u64) -> Self {
+        Self { protocol, address, port, inode, exe: None }
+    }
+}
+
 /// Reads the listening sockets with their programs.
 ///
 /// # Errors
@@ -32,10 +39,10 @@ pub(crate) fn read(proc: &Path, processes: &BTreeMap<u32, Process>) -> io::Resul
     let mut tables = 0;
     let mut failure = None;
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        match rows(&proc.join("net").join(protocol)) {
-            Ok(text) => {
+        match waiting(proc, protocol) {
+            Ok(found) => {
                 tables += 1;
-                sockets.extend(table(protocol, &text));
+                sockets.extend(found);
             }
             Err(error) => failure = Some(error),
         }
@@ -46,6 +53,17 @@ pub(crate) fn read(proc: &Path, processes: &BTreeMap<u32, Process>) -> io::Resul
     sockets.truncate(MAX_SOCKETS);
     name_programs(proc, processes, &mut sockets);
     Ok(sockets)
+}
+
+/// The sockets of one protocol that wait: asked of the kernel where it tells them, else read from its table.
+fn waiting(proc: &Path, protocol: &'static str) -> io::Result<Vec<Socket>> {
+    if protocol.starts_with("tcp")
+        && proc == Path::new("/proc")
+        && let Ok(found) = netlink::listening(protocol)
+    {
+        return Ok(found);
+    }
+    Ok(table(protocol, &rows(&proc.join("net").join(protocol))?))
 }
 
 /// Reads a table of the kernel in as few calls as can be: for each one it walks its whole hash of connections again,
@@ -65,7 +83,7 @@ fn rows(path: &Path) -> io::Result<String> {
 }
 
 /// The sockets of one table that wait: listening ones, and for UDP those without a partner.
-fn table(protocol: &'static str, text: &str) -> Vec<Socket> {
+pub(crate) fn table(protocol: &'static str, text: &str) -> Vec<Socket> {
     let state = if protocol.starts_with("tcp") { LISTEN } else { UNCONNECTED };
     let socket = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -76,7 +94,7 @@ fn table(protocol: &'static str, text: &str) -> Vec<Socket> {
         }
         let port = u16::from_str_radix(port, 16).ok()?;
         let inode = fields.nth(5)?.parse().ok()?;
-        Some(Socket { protocol, address: self::address(address)?, port, inode, exe: None })
+        Some(Socket::new(protocol, self::address(address)?, port, inode))
     };
     text.lines().skip(1).filter_map(socket).take(MAX_SOCKETS).collect()
 }
@@ -140,9 +158,7 @@ mod tests {
     #[test]
     fn only_sockets_that_wait_are_told() {
         let seen = table("tcp", TCP);
-        let expected =
-            Socket { protocol: "tcp", address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080, inode: 4242, exe: None };
-        assert_eq!(seen, [expected]);
+        assert_eq!(seen, [Socket::new("tcp", IpAddr::V4(Ipv4Addr::LOCALHOST), 8080, 4242)]);
     }
 
     #[test]

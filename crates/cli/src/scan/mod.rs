@@ -7,6 +7,7 @@ mod report;
 mod sarif;
 pub(crate) mod table;
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,9 @@ use crate::output::Output;
 use inventory::Inventory;
 use report::Report;
 
+/// Bytes of lines that are printed at a time.
+const CHUNK: usize = 64 << 10;
+
 /// `stanch scan`.
 pub(crate) fn run(output: &Output, global: &Global, wanted: &Scan) -> Result<Exit, Failure> {
     let mut clock = Stopwatch::new(global.verbose > 0);
@@ -34,7 +38,9 @@ pub(crate) fn run(output: &Output, global: &Global, wanted: &Scan) -> Result<Exi
     clock.lap("feeds");
     // Lines of findings carry no order, so nobody has to work it out.
     let ordered = format(output, wanted) != Format::Json || wanted.fail_on.is_some();
-    let report = judge(inventory, &knowledge, Timestamp::now(), ordered);
+    // The program ends with its scan, and giving thousands of findings back one by one would take long.
+    let report = ManuallyDrop::new(judge(inventory, &knowledge, Timestamp::now(), ordered));
+    let _kept = ManuallyDrop::new(knowledge);
     clock.lap("judge");
     print(output, wanted, &report)?;
     clock.lap("print");
@@ -128,12 +134,16 @@ fn print(output: &Output, wanted: &Scan, report: &Report) -> Result<(), Failure>
     match format(output, wanted) {
         Format::Table => table::print(output, report, wanted.all)?,
         Format::Json => {
-            let mut lines = String::new();
+            let mut lines = Vec::with_capacity(2 * CHUNK);
             for finding in &report.findings {
-                lines.push_str(&serde_json::to_string(&Line::new(report, finding)).map_err(std::io::Error::from)?);
-                lines.push('\n');
+                serde_json::to_writer(&mut lines, &Line::new(report, finding)).map_err(std::io::Error::from)?;
+                lines.push(b'\n');
+                if lines.len() >= CHUNK {
+                    output.bytes(&lines)?;
+                    lines.clear();
+                }
             }
-            output.text(&lines)?;
+            output.bytes(&lines)?;
             table::summary(output, report);
         }
         Format::Ocsf => {

@@ -83,12 +83,33 @@ pub fn detect_with(detectors: &[Detector], facts: &HostFacts, knowledge: &Knowle
         }
     }
     detection.blind_spots.extend(facts.gaps.iter().cloned());
-    detection
-        .findings
-        .sort_by(|a, b| (a.detector, &a.package, &a.binary, &a.id).cmp(&(b.detector, &b.package, &b.binary, &b.id)));
+    sort(&mut detection.findings);
     detection.feeds.sort();
     detection.feeds.dedup();
     detection
+}
+
+/// Puts findings in order. They are large and there are thousands, so their places are sorted and each is moved once.
+fn sort(findings: &mut [Finding]) {
+    let mut order: Vec<(usize, &Finding)> = findings.iter().enumerate().collect();
+    order.sort_by(|(_, a), (_, b)| {
+        (a.detector, &a.package, &a.binary, &a.id).cmp(&(b.detector, &b.package, &b.binary, &b.id))
+    });
+    let mut from: Vec<usize> = order.into_iter().map(|(at, _)| at).collect();
+    for place in 0..from.len() {
+        // What belongs here may have been swapped away to where an earlier place was filled from.
+        let mut source = place;
+        while let Some(at) = from.get(source).copied() {
+            source = at;
+            if at >= place {
+                break;
+            }
+        }
+        findings.swap(place, source);
+        if let Some(slot) = from.get_mut(place) {
+            *slot = source;
+        }
+    }
 }
 
 /// A finding with the fields that all detectors fill alike.
@@ -130,4 +151,42 @@ fn needed<'a, T>(fact: &'a Known<T>, what: &str, detection: &mut Detection) -> O
         detection.blind_spots.push(format!("{what}: {why}"));
     }
     fact.known()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use stanch_model::asset::{Asset, AssetKind};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn findings_are_put_in_order_and_none_is_lost(ids in proptest::collection::vec("[a-d]{1,3}", 0..40)) {
+            let asset = Asset::unlabelled(AssetKind::Inventory, "a", "a");
+            let of = |id: &String| Finding {
+                fingerprint: fingerprint(&asset.id, Detector::Advisory, id, "b"),
+                asset: asset.id.clone(),
+                class: OcsfClass::Vulnerability,
+                detector: Detector::Advisory,
+                id: id.clone(),
+                aliases: Vec::new(),
+                package: "p".to_owned(),
+                binary: "b".to_owned(),
+                version: String::new(),
+                source_version: None,
+                fixed_version: None,
+                verdict: Verdict::Unknown,
+                reason: String::new(),
+                cvss_vectors: Vec::new(),
+                doubt: None,
+                feed: None,
+            };
+            let mut findings: Vec<Finding> = ids.iter().map(of).collect();
+            sort(&mut findings);
+            let mut expected = ids;
+            expected.sort();
+            prop_assert_eq!(findings.into_iter().map(|finding| finding.id).collect::<Vec<_>>(), expected);
+        }
+    }
 }

@@ -65,6 +65,8 @@ pub(crate) fn simulate(
     names: &[String],
 ) -> Result<Result<Simulation, String>, AptError> {
     let mut args = options(leave);
+    // Even a simulation would write down what its ordering was given, over the record of the last real run.
+    args.extend(["-o".to_owned(), "Dir::Log::Planner=".to_owned()]);
     args.extend(["-s".to_owned(), verb.to_owned()]);
     args.extend(names.iter().cloned());
     let output = programs.run(&Invocation::reading("apt-get", args))?;

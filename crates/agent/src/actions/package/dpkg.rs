@@ -6,6 +6,7 @@ use stanch_model::version::DebVersion;
 
 use super::Key;
 use crate::actions::command::{CommandError, Invocation, Programs};
+use crate::facts::deb822::{Stanza, Stanzas};
 
 /// One package in dpkg's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +92,9 @@ pub(crate) enum DatabaseError {
     },
 }
 
+/// Which packages others pulled in.
+const MARKS: &str = "/var/lib/apt/extended_states";
+
 const FORMAT: &str = "\u{1}${Package}\t${Architecture}\t${Version}\t${source:Package}\t${source:Version}\t\
                       ${db:Status-Want}\t${db:Status-Status}\t${db:Status-Eflag}\t${Conffiles}";
 
@@ -99,17 +103,33 @@ pub(crate) fn read(programs: &dyn Programs) -> Result<Database, DatabaseError> {
     let native = text(programs, &Invocation::reading("dpkg", ["--print-architecture"]))?.trim().to_owned();
     let listing = text(programs, &Invocation::reading("dpkg-query", ["--show", "--showformat", FORMAT]))?;
     let (packages, removed) = parse(&listing)?;
-    let mut automatic = BTreeSet::new();
-    for name in text(programs, &Invocation::reading("apt-mark", ["showauto"]))?.lines() {
-        let key = Key::read(name, &native);
-        let all = Key { name: key.name.clone(), arch: "all".to_owned() };
-        if packages.contains_key(&key) {
-            automatic.insert(key);
-        } else if packages.contains_key(&all) {
-            automatic.insert(all);
-        }
-    }
+    let marked = marked(&marks(programs)?, &native);
+    // apt files packages for every architecture under the main one.
+    let all = |key: &Key| Key { arch: "all".to_owned(), ..key.clone() };
+    let there = |key: Key| [key.clone(), all(&key)].into_iter().find(|key| packages.contains_key(key));
+    let automatic = marked.into_iter().filter_map(there).collect();
     Ok(Database { native, packages, removed, automatic })
+}
+
+/// What `apt-mark` keeps; asking `apt-mark` itself would load apt's whole cache to print the same.
+fn marks(programs: &dyn Programs) -> Result<Vec<u8>, DatabaseError> {
+    let invocation = Invocation::reading("cat", [MARKS]);
+    let output = programs.run(&invocation)?;
+    let complaint = output.complaint();
+    // A host where nothing was ever pulled in has no such file.
+    if output.ok() || complaint.contains("No such file") {
+        return Ok(output.stdout);
+    }
+    Err(DatabaseError::Failed { command: invocation.shown(), complaint })
+}
+
+fn marked(states: &[u8], native: &str) -> BTreeSet<Key> {
+    let key = |stanza: Stanza<'_>| {
+        let mark: i64 = stanza.text("Auto-Installed")?.parse().ok()?;
+        let arch = stanza.text("Architecture").unwrap_or(native).to_owned();
+        (mark > 0).then_some(Key { name: stanza.text("Package")?.to_owned(), arch })
+    };
+    Stanzas::new(states).filter_map(key).collect()
 }
 
 fn text(programs: &dyn Programs, invocation: &Invocation) -> Result<String, DatabaseError> {
@@ -158,6 +178,37 @@ fn conffile(line: &str) -> Option<(String, Conffile)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actions::command::Host;
+    use crate::actions::doubles::Table;
+
+    #[test]
+    fn marks_are_read_for_each_architecture_and_only_of_what_is_there() {
+        let states = "Package: a\nArchitecture: amd64\nAuto-Installed: 1\n\n\
+                      Package: b\nArchitecture: amd64\nAuto-Installed: 0\n\n\
+                      Package: c\nArchitecture: i386\nAuto-Installed: 1\n\n\
+                      Package: gone\nArchitecture: amd64\nAuto-Installed: 1\n";
+        let line = |name: &str, arch: &str| format!("\u{1}{name}\t{arch}\t1\t{name}\t1\tinstall\tinstalled\tok\t");
+        let listing = [line("a", "all"), line("b", "amd64"), line("c", "amd64"), line("c", "i386")].concat();
+        let host = Table::new(&[("print-arch", "amd64"), ("--showformat", &listing), ("extended_states", states)]);
+        let found: Vec<String> = read(&host).unwrap().automatic.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["a:all", "c:i386"]);
+    }
+
+    #[test]
+    fn the_marks_of_this_host_are_those_that_apt_tells() {
+        let host = Host::default();
+        if !host.has("apt-mark") {
+            eprintln!("skipped: no apt here");
+            return;
+        }
+        let told = host.run(&Invocation::reading("apt-mark", ["showauto"])).unwrap().text();
+        let database = read(&host).unwrap();
+        let mut read: Vec<String> = database.automatic.iter().map(|key| key.spec(&database.native)).collect();
+        let mut told: Vec<&str> = told.lines().collect();
+        read.sort();
+        told.sort_unstable();
+        assert_eq!(read, told);
+    }
 
     #[test]
     fn what_was_removed_is_told_apart_and_conffiles_are_read() {
