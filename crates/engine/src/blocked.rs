@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use stanch_model::asset::AssetKind;
 use stanch_model::calendar::{Closed, Gate};
 use stanch_model::id::{AssetId, ItemId};
+use stanch_model::terms::Role;
 
 /// What something waits for, or why it was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,51 @@ pub enum Blocked {
     },
     /// It is as wanted already.
     Compliant,
+    /// The same change has to hold in another environment first.
+    Elsewhere {
+        /// Which.
+        environment: String,
+        /// When it has held there for long enough; absent while it does not hold there at all.
+        until: Option<Timestamp>,
+    },
+    /// Too many assets of its environment fail their health probes.
+    Unhealthy {
+        /// Which; empty for assets that stand in none.
+        environment: String,
+        /// How many others fail.
+        failing: u32,
+    },
+    /// Its redundancy group can spare no further member.
+    Group {
+        /// Which.
+        group: String,
+        /// How many it can spare at once, with those that are broken.
+        spare: u32,
+    },
+    /// Something was halted: its action rests under this policy.
+    Breaker {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A budget that others share is used up.
+    Budget {
+        /// Which, as the store names it.
+        scope: String,
+        /// The limit.
+        limit: u32,
+    },
+    /// Something else is at work on the target.
+    Lane {
+        /// The target.
+        asset: AssetId,
+    },
+    /// Somebody is asked whether what was done may stay.
+    Confirmation {
+        /// Who.
+        role: Role,
+        /// Until when.
+        due: Timestamp,
+    },
     /// The plan is too old for anything new to start.
     TooOld {
         /// Since when.
@@ -159,6 +205,14 @@ impl Blocked {
                 return why.hint().or_else(|| Some("widen the window, or end the freeze".to_owned()));
             }
             Self::Calendar { why, .. } => return why.hint(),
+            Self::Elsewhere { environment, until: None } => {
+                format!("run the same change in {environment} first, or change `promote_from` in the policy")
+            }
+            Self::Unhealthy { .. } => "look after the assets that are ill first".to_owned(),
+            Self::Group { spare: 0, .. } => {
+                "repair the broken members, or approve a plan that states the outage".to_owned()
+            }
+            Self::Confirmation { .. } => "say whether it may stay, is taken back, or is accepted as it was".to_owned(),
             _ => return None,
         })
     }
@@ -190,6 +244,21 @@ impl fmt::Display for Blocked {
             },
             Self::Component { .. } => f.write_str("no executor changes SBOM inventories"),
             Self::Compliant => f.write_str("is as wanted already"),
+            Self::Elsewhere { environment, until: Some(until) } => {
+                write!(f, "has to hold in {environment} until {until} first")
+            }
+            Self::Elsewhere { environment, until: None } => write!(f, "has to hold in {environment} first"),
+            Self::Unhealthy { environment, failing } if environment.is_empty() => {
+                write!(f, "change stops: {failing} other assets fail their health probes")
+            }
+            Self::Unhealthy { environment, failing } => {
+                write!(f, "change stops: {failing} other assets of {environment} fail their health probes")
+            }
+            Self::Group { group, spare } => write!(f, "the group {group} can spare {spare} at a time"),
+            Self::Breaker { until } => write!(f, "rests until {until} after a halt"),
+            Self::Budget { scope, limit } => write!(f, "waits for its turn: {limit} in {scope}"),
+            Self::Lane { asset } => write!(f, "something else is at work on {asset}"),
+            Self::Confirmation { role, due } => write!(f, "asks its {} until {due} whether it may stay", role.name()),
             Self::TooOld { since } => write!(f, "the plan may start nothing new since {since}"),
             Self::Calendar { why, starts_at: Some(at) } => write!(f, "waits until {at}: {why}"),
             Self::Calendar { why, starts_at: None } => write!(f, "has no time to start: {why}"),

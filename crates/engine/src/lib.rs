@@ -5,11 +5,15 @@
 
 pub mod assess;
 pub mod blocked;
+pub mod breaker;
+pub mod campaign;
 pub mod conflict;
 mod evidence;
 pub mod exposure;
+pub mod exposure_time;
 pub mod forecast;
 pub mod group;
+pub mod hold;
 pub mod plan;
 pub mod propose;
 pub mod rank;
@@ -17,6 +21,7 @@ mod reach;
 pub mod rollout;
 pub mod schedule;
 pub mod tables;
+pub mod trust;
 pub mod verify;
 
 pub use assess::{AssessInput, assess};

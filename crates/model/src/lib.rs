@@ -12,6 +12,7 @@ pub mod ecosystem;
 pub mod edge;
 pub mod facts;
 pub mod finding;
+pub mod hold;
 pub mod id;
 pub mod item;
 pub mod merkle;

@@ -1,6 +1,8 @@
 //! Plans: exactly what will be done, to what, and how it would be taken back. Immutable; the hash is what a person
 //! approves.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,6 +10,7 @@ use serde_json::Value;
 use crate::canonical::{CanonicalError, Digest, digest};
 use crate::id::{AssetId, ItemId};
 use crate::merkle;
+use crate::terms::Terms;
 
 /// What it takes to have the before-state back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -134,6 +137,22 @@ impl Default for Limits {
     }
 }
 
+/// A rule that a plan rests on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RuleRef {
+    /// `policy/rule`.
+    pub rule: String,
+    /// Digest of what it says: another edition of the same rule is another rule.
+    pub digest: Digest,
+}
+
+impl RuleRef {
+    /// The policy it stands in.
+    pub fn policy(&self) -> &str {
+        self.rule.split_once('/').map_or(self.rule.as_str(), |(policy, _)| policy)
+    }
+}
+
 /// An immutable plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -141,20 +160,32 @@ pub struct Plan {
     pub leaves: Vec<Leaf>,
     /// The rings; every leaf's asset stands in exactly one.
     pub waves: Vec<Wave>,
-    /// The limits it runs under.
-    pub limits: Limits,
+    /// What it is bound to: who must agree, when it may run, how far and how fast it goes, who is asked afterwards.
+    pub terms: Terms,
+    /// The rules that asked for it; none when a person did.
+    pub rules: BTreeSet<RuleRef>,
     /// After this it may not start.
     pub valid_until: Timestamp,
 }
 
 impl Plan {
-    /// The plan's hash: the Merkle root of its leaves with waves, limits and validity. This is what is approved.
+    /// The plan's hash: the Merkle root of its leaves with waves, terms, rules and validity. This is what is approved.
     ///
     /// # Errors
     /// When a parameter has no canonical form.
     pub fn hash(&self) -> Result<Digest, CanonicalError> {
         let leaves: Vec<Digest> = self.leaves.iter().map(Leaf::hash).collect::<Result<_, _>>()?;
-        digest("stanch/plan/v1", &(merkle::root(&leaves), &self.waves, &self.limits, &self.valid_until))
+        digest("stanch/plan/v2", &(merkle::root(&leaves), &self.waves, &self.terms, &self.rules, &self.valid_until))
+    }
+
+    /// The leaf of an asset.
+    pub fn leaf(&self, asset: &AssetId) -> Option<&Leaf> {
+        self.leaves.binary_search_by(|leaf| leaf.asset.cmp(asset)).ok().and_then(|at| self.leaves.get(at))
+    }
+
+    /// The policies whose rules asked for it.
+    pub fn policies(&self) -> BTreeSet<&str> {
+        self.rules.iter().map(RuleRef::policy).collect()
     }
 }
 

@@ -138,6 +138,7 @@ impl RemediationState {
             | (S::Approved, S::Scheduled | S::Expired | S::Cancelled | S::Superseded)
             | (S::Scheduled, S::Expired | S::Cancelled | S::Superseded | S::Paused)
             | (S::Verified, S::AwaitingConfirmation | S::Closed | S::PartiallyRemediated)
+            | (S::AwaitingConfirmation, S::PartiallyRemediated)
             | (S::AwaitingConfirmation | S::PartiallyRemediated, S::Closed)
             | (
                 // A person may take back what is done.
@@ -154,6 +155,8 @@ impl RemediationState {
             | (S::Rolling(_) | S::Verifying(_) | S::Baking(_), S::Paused | S::Halted)
             | (S::Paused, S::Rolling(_) | S::Verifying(_) | S::Baking(_)) => true,
             (S::Scheduled, S::Rolling(wave)) => wave == 0,
+            // The approval ran out before anything began.
+            (S::Rolling(0), S::Expired) => true,
             (S::Rolling(from), S::Verifying(to)) | (S::Verifying(from), S::Baking(to)) => from == to,
             // A wave follows only a baked wave; the last one ends it.
             (S::Baking(from), S::Rolling(to)) => to == from + 1,
@@ -275,8 +278,9 @@ impl TaskState {
             (self, next),
             (S::Pending, S::Reserved | S::Skipped | S::Deferred | S::Cancelled)
                 | (S::Deferred, S::Pending | S::Cancelled)
-                | (S::Reserved, S::Granted | S::Cancelled)
-                | (S::Granted, S::Dispatched | S::Cancelled)
+                // What may not start after all gives its shares back.
+                | (S::Reserved, S::Granted | S::Pending | S::Cancelled)
+                | (S::Granted, S::Dispatched | S::Pending | S::Cancelled)
                 | (
                     S::Dispatched,
                     S::Accepted

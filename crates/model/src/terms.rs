@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Limits;
@@ -23,6 +24,19 @@ pub enum Role {
     Owner,
     /// Manages people, keys and policies.
     Admin,
+}
+
+impl Role {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// How many people of which roles must agree.
@@ -176,6 +190,12 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// When an approval given at this time becomes void unless something was begun; never while none is asked for.
+    pub fn approved_until(&self, at: Timestamp) -> Option<Timestamp> {
+        let seconds = self.approvals.iter().map(|quorum| quorum.expires_seconds).min()?;
+        Some(at.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX))
+    }
+
     /// Both at once: in every field at least as strict as either. Of two sequences of rings the one whose first ring
     /// is smaller is taken, and of equal ones the longer.
     #[must_use]

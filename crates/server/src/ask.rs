@@ -279,6 +279,8 @@ pub(crate) async fn approve(app: &App, who: &str, id: &str, wanted: &Approve) ->
         .map_err(|_| Problem::bad_request("`plan_hash` is not a hash: expected 64 hexadecimal digits"))?;
     let now = app.now();
     let mut with = Vec::new();
+    let rollout = Record::read(&row.body).rollout;
+    let until = rollout.and_then(|rollout| rollout.terms.approved_until(now));
     if row.plan == Some(plan) {
         with.push(Write::PutApproval(stanch_store::approval::Approval {
             plan,
@@ -286,10 +288,10 @@ pub(crate) async fn approve(app: &App, who: &str, id: &str, wanted: &Approve) ->
             verdict: stanch_store::approval::ApprovalVerdict::Approved,
             reason: String::new(),
             at: now,
-            expires_at: None,
+            expires_at: until,
         }));
     }
-    take(app, &row.id, who, Event::Approved { plan, by: actor(who) }, with).await?;
+    take(app, &row.id, who, Event::Approved { plan, by: actor(who), until }, with).await?;
     shown(app, id).await
 }
 

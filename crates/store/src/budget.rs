@@ -71,8 +71,8 @@ pub(crate) fn reserving(ask: &Reserve) -> Result<[Statement; 2], CommitError> {
 }
 
 fn over(ask: &Reserve) -> CommitError {
-    let (scope, span) = (ask.scope.clone(), ask.span.clone());
-    CommitError::OverBudget { scope, span, wanted: ask.amount, limit: ask.limit }
+    let (holder, scope, span) = (ask.holder.clone(), ask.scope.clone(), ask.span.clone());
+    CommitError::OverBudget { holder, scope, span, wanted: ask.amount, limit: ask.limit }
 }
 
 pub(crate) async fn reserve(conn: &mut Conn, ask: &Reserve) -> Result<Effect, CommitError> {

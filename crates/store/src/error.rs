@@ -85,6 +85,8 @@ pub enum CommitError {
     /// The limit would be exceeded.
     #[error("the budget {scope} ({span}) has no room for {wanted}: limit {limit}")]
     OverBudget {
+        /// Who asked.
+        holder: String,
         /// The scope.
         scope: String,
         /// The window.

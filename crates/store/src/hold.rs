@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+pub use stanch_model::hold::HoldLevel;
 
 use crate::column::{Columns, Conn, all, micros, name};
 use crate::error::{CommitError, ReadError};
@@ -10,16 +11,6 @@ use crate::transition::Effect;
 
 /// The scope that covers everything.
 pub const ALL: &str = "all";
-
-/// How much is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HoldLevel {
-    /// Nothing new is started; undo stays allowed.
-    StopNew,
-    /// What runs stops too, at its next safe point.
-    StopAll,
-}
 
 /// A hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

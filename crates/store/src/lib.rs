@@ -9,6 +9,7 @@
 pub mod approval;
 pub mod assessment;
 pub mod asset;
+pub mod breaker;
 pub mod budget;
 mod column;
 pub mod decision;

@@ -9,6 +9,7 @@ use stanch_model::plan::Plan;
 
 use crate::approval::Approval;
 use crate::asset::SeenAsset;
+use crate::breaker::PutBreaker;
 use crate::budget::{Reserve, Settle};
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
@@ -64,6 +65,8 @@ pub enum Write {
     Reserve(Reserve),
     /// A share is given back or used up.
     Settle(Settle),
+    /// A breaker opens, is tried, or closes.
+    PutBreaker(PutBreaker),
     /// An order lies ready for its executor.
     NewOrder(NewOrder),
     /// An order was signed and handed out.

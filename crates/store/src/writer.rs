@@ -12,8 +12,8 @@ use crate::error::CommitError;
 use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
-    approval, assessment, asset, budget, decision, entry, facts, feed, finding, hold, item, lease, order, outbox, plan,
-    receipt, remediation, session, setting, sqlite, suppression, task, verification,
+    approval, assessment, asset, breaker, budget, decision, entry, facts, feed, finding, hold, item, lease, order,
+    outbox, plan, receipt, remediation, session, setting, sqlite, suppression, task, verification,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -269,6 +269,7 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::EditTask(edit) => task::edit(conn, edit).await,
         Write::Reserve(ask) => budget::reserve(conn, ask).await,
         Write::Settle(share) => budget::settle(conn, share).await,
+        Write::PutBreaker(put) => breaker::put(conn, put).await,
         Write::NewOrder(new) => order::new(conn, new).await,
         Write::DeliverOrder(delivery) => order::deliver(conn, delivery).await,
         Write::VoidOrder(void) => order::void(conn, void).await,

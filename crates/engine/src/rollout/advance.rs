@@ -4,9 +4,10 @@ use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::defect::{Defect, planted};
-use super::{ASK_AGAIN_SECONDS, Effect, Halt, Illegal, MAX_SENDS, Machine, Pause, Task};
+use super::{ASK_AGAIN_SECONDS, Effect, Halt, Illegal, MAX_PAUSE_SECONDS, MAX_SENDS, Machine, Pause, Task};
 use crate::blocked::Blocked;
-use crate::verify::{Failure, ItemVerdict};
+use crate::plan::Replan;
+use crate::verify::ItemVerdict;
 
 impl Machine {
     /// The wave it is at, also while paused.
@@ -23,11 +24,16 @@ impl Machine {
         let late = self.now > self.rollout.valid_until;
         match self.rollout.state {
             S::Planned | S::AwaitingApproval if late => return self.to(S::Expired),
-            S::Scheduled if late => {
+            S::Scheduled if late || self.approval_is_void() => {
                 self.cancel_unbegun()?;
                 return self.to(S::Expired);
             }
-            S::Scheduled if self.rollout.hold.is_none() => return self.to(S::Rolling(0)),
+            S::Rolling(0) if self.approval_is_void() => {
+                self.cancel_unbegun()?;
+                return self.to(S::Expired);
+            }
+            S::Scheduled if self.rollout.hold.is_none() && self.closed().is_none() => return self.to(S::Rolling(0)),
+            S::AwaitingConfirmation => return self.await_confirmation(),
             _ => {}
         }
         for at in self.tasks_where(|task| matches!(task.state, T::Unknown | T::Reconciling)) {
@@ -49,41 +55,46 @@ impl Machine {
 
     /// One move on the way to the target.
     fn start(&mut self, at: usize, late: bool) -> Result<(), Illegal> {
-        let room = self.rollout.in_flight() < self.rollout.limits.concurrent as usize || planted(Defect::IgnoreLimit);
         let Some(task) = self.rollout.tasks.get(at) else { return Ok(()) };
         let waiting = task.again_at.is_some_and(|again_at| self.now < again_at);
         match task.state {
             T::Pending | T::Deferred | T::NotStarted | T::Reserved | T::Granted if late => {
-                let since = self.rollout.valid_until;
-                self.give_up(at, Blocked::TooOld { since }.to_string())
+                self.set_aside(at, Replan::TooOld)
             }
             T::NotStarted if task.sends >= MAX_SENDS && !planted(Defect::EndlessResend) => {
                 self.give_up(at, format!("the order was sent {MAX_SENDS} times and never begun"))
             }
             T::NotStarted if !waiting => self.task_to(at, T::Pending),
-            T::Pending if !waiting => match self.bar(task) {
-                Some(Blocked::Attempts { limit }) => self.give_up(at, Blocked::Attempts { limit }.to_string()),
-                None if room => self.task_to(at, T::Reserved),
+            T::Pending if !waiting => match (self.unproven(task), self.bar(task)) {
+                (Some(why), _) if !planted(Defect::IgnorePins) => self.set_aside(at, why),
+                (_, Some(Blocked::Attempts { limit })) => self.give_up(at, Blocked::Attempts { limit }.to_string()),
+                (_, None) if self.room() && self.gate(task).is_none() => self.task_to(at, T::Reserved),
                 _ => Ok(()),
             },
+            // Its shares count for a time that is over, or it may not start now: others may have them.
+            T::Reserved | T::Granted if self.outdated(task) || self.gate(task).is_some() => self.step_back(at),
             T::Reserved => {
                 let (task, attempt) = (task.id.clone(), task.attempt);
                 self.effects.push(Effect::RecordIntent { task, attempt });
                 self.task_to(at, T::Granted)
             }
-            T::Granted if self.rollout.approved_by.is_some() => self.dispatch(at),
+            T::Granted if self.rollout.approved_by.is_some() || self.rollout.automatic => self.dispatch(at),
             T::Running if task.rest && late => {
                 self.leave_rest(at, Blocked::TooOld { since: self.rollout.valid_until }.to_string())
             }
             T::Running if task.rest && task.sends >= MAX_SENDS => {
                 self.leave_rest(at, format!("the order for the rest was sent {MAX_SENDS} times and never begun"))
             }
-            T::Running if task.rest && !waiting => {
+            T::Running if task.rest && !waiting && self.gate(task).is_none() => {
                 self.send_rest(at);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn room(&self) -> bool {
+        self.rollout.in_flight() < self.rollout.terms.limits.concurrent as usize || planted(Defect::IgnoreLimit)
     }
 
     /// Sends the same order for the rest: what is done answers under its key that it is.
@@ -120,7 +131,7 @@ impl Machine {
         if task.sends > 0 {
             return None;
         }
-        let limits = &self.rollout.limits;
+        let limits = &self.rollout.terms.limits;
         let made = task.items.iter().filter_map(|item| self.rollout.attempts.get(item));
         if made.clone().any(|attempts| attempts.count >= limits.max_attempts) {
             return Some(Blocked::Attempts { limit: limits.max_attempts });
@@ -224,10 +235,11 @@ impl Machine {
 
     fn settle_once(&mut self) -> Result<(), Illegal> {
         let state = self.rollout.state;
-        if matches!(state, S::Rolling(_) | S::Verifying(_) | S::Baking(_) | S::Paused)
-            && let Some(halt) = self.failure()
-        {
-            return self.halt(halt);
+        if matches!(state, S::Rolling(_) | S::Verifying(_) | S::Baking(_) | S::Paused) {
+            if let Some(halt) = self.count_failures()? {
+                return self.halt(halt);
+            }
+            self.take_back_aside()?;
         }
         let may_pause = matches!(state, S::Scheduled | S::Rolling(_) | S::Verifying(_) | S::Baking(_));
         if may_pause && self.rollout.hold.is_some() && !planted(Defect::IgnoreHold) {
@@ -250,7 +262,7 @@ impl Machine {
             let blocked = Blocked::Inconclusive { detail: detail.clone() };
             self.effects.push(Effect::Notify { blocked });
         }
-        self.rollout.pause = Some(Pause { resume: self.rollout.state, inconclusive });
+        self.rollout.pause = Some(Pause { resume: self.rollout.state, inconclusive, since: self.now });
         self.to(S::Paused)
     }
 
@@ -259,48 +271,39 @@ impl Machine {
         let wave = self.wave();
         let still = pause.inconclusive.is_some()
             && self.rollout.tasks.iter().any(|task| Some(task.wave) == wave && open_question(task));
+        let stood = self.now.duration_since(pause.since).as_secs();
+        if still && stood >= i64::from(self.rollout.terms.halt_if.inconclusive_seconds) {
+            return self.halt(Halt::Inconclusive { detail: pause.inconclusive.unwrap_or_default() });
+        }
         if still || (self.rollout.hold.is_some() && !planted(Defect::IgnoreHold)) {
             return Ok(());
         }
         self.to(pause.resume)?;
         self.rollout.pause = None;
-        Ok(())
-    }
-
-    /// The first thing that went wrong.
-    fn failure(&self) -> Option<Halt> {
-        self.rollout.tasks.iter().find_map(|task| {
-            let asset = task.asset.clone();
-            let judged = || match task.judgement.as_ref().and_then(|judgement| judgement.failure) {
-                Some(Failure::Health) => Halt::Health { asset: task.asset.clone() },
-                failure => {
-                    Halt::NotVerified { asset: task.asset.clone(), failure: failure.unwrap_or(Failure::StillThere) }
-                }
+        if stood > MAX_PAUSE_SECONDS {
+            let unbegun = |task: &Task| {
+                task.sends == 0 && matches!(task.state, T::Pending | T::Deferred | T::Reserved | T::Granted)
             };
-            match task.state {
-                T::Interrupted if task.rest => {
-                    Some(Halt::HalfDone { asset, message: task.message.clone().unwrap_or_default() })
-                }
-                T::Failed | T::Interrupted => {
-                    Some(Halt::Failed { asset, message: task.message.clone().unwrap_or_default() })
-                }
-                T::Lost => Some(Halt::Lost { asset }),
-                T::VerifyFailed => Some(judged()),
-                T::Verified if outcome(task) == Some(CheckOutcome::Failed) => Some(judged()),
-                _ => None,
+            for at in self.tasks_where(unbegun) {
+                self.set_aside(at, Replan::TooOld)?;
             }
-        })
+        }
+        Ok(())
     }
 
     fn rolled(&mut self, wave: u32) -> Result<(), Illegal> {
         let mine = self.tasks_where(|task| task.wave == wave);
-        let states: Vec<T> = mine.iter().filter_map(|at| self.rollout.tasks.get(*at)).map(|task| task.state).collect();
-        let over = |state: &T| matches!(state, T::Succeeded | T::Skipped | T::Refused | T::Deferred | T::Cancelled);
-        if !states.iter().all(over) {
+        let tasks = || mine.iter().filter_map(|at| self.rollout.tasks.get(*at));
+        let over = |state| matches!(state, T::Succeeded | T::Skipped | T::Refused | T::Deferred | T::Cancelled);
+        // What was set aside is taken back in its own time and keeps nobody waiting.
+        if !tasks().all(|task| over(task.state) || task.failed.is_some()) {
             return Ok(());
         }
+        let planned_again = wave > 0 && tasks().all(|task| task.replan.is_some());
+        let failed = tasks().any(|task| task.failed.is_some());
+        let states: Vec<T> = tasks().map(|task| task.state).collect();
         let done = |state: &T| matches!(state, T::Succeeded | T::Skipped);
-        if states.iter().any(done) {
+        if states.iter().any(done) || planned_again {
             for at in self.tasks_where(|task| task.wave == wave && task.state == T::Succeeded) {
                 self.verify(at, true);
             }
@@ -315,6 +318,9 @@ impl Machine {
                 return self.to(S::Cancelled);
             }
             return self.to(S::Verifying(wave));
+        }
+        if failed {
+            return self.nothing_shown(wave);
         }
         let told = mine.iter().filter_map(|at| self.rollout.tasks.get(*at)).find_map(|task| task.message.clone());
         self.halt(Halt::NothingBegun { message: told.unwrap_or_default() })
@@ -331,6 +337,9 @@ impl Machine {
         }
         if waiting {
             return Ok(());
+        }
+        if !self.has_shown(wave) {
+            return self.nothing_shown(wave);
         }
         let seconds = self.rollout.bakes.get(wave as usize).copied().unwrap_or(0);
         self.rollout.bake_until = self.after(i64::from(seconds));
@@ -364,6 +373,9 @@ impl Machine {
                 }
             }
         }
+        if !self.has_shown(wave) {
+            return self.nothing_shown(wave);
+        }
         self.rollout.bake_until = None;
         self.rollout.rechecking = false;
         let next = wave + 1;
@@ -372,11 +384,26 @@ impl Machine {
         if more && self.now <= self.rollout.valid_until {
             return self.to(S::Rolling(next));
         }
+        for at in self.tasks_where(|task| task.state == T::Pending) {
+            self.set_aside(at, Replan::TooOld)?;
+        }
         self.cancel_unbegun()?;
         self.to(S::Verified)
     }
 
     fn close(&mut self) -> Result<(), Illegal> {
+        self.take_back_aside()?;
+        if self.rollout.tasks.iter().any(|task| task.state == T::Undoing || !task.to_undo.is_empty()) {
+            return Ok(());
+        }
+        if self.ask_confirmation() {
+            return self.to(S::AwaitingConfirmation);
+        }
+        self.end()
+    }
+
+    /// Closes what is done, and says whether anything is left.
+    pub(super) fn end(&mut self) -> Result<(), Illegal> {
         let mut closed = Vec::new();
         let mut whole = true;
         for task in &self.rollout.tasks {
@@ -398,7 +425,16 @@ impl Machine {
         if !closed.is_empty() {
             self.effects.push(Effect::Close { items: closed });
         }
-        self.to(if whole { S::Closed } else { S::PartiallyRemediated })
+        self.to(if whole { S::Closed } else { S::PartiallyRemediated })?;
+        match self.rollout.tasks.iter().find(|task| task.state == T::UndoFailed) {
+            Some(task) => {
+                let message = task.message.clone().unwrap_or_default();
+                let reason = Halt::UndoFailed { asset: task.asset.clone(), message }.to_string();
+                self.effects.push(Effect::Notify { blocked: Blocked::Person { reason } });
+                self.to(S::NeedsOperator)
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,20 +1,33 @@
 //! The way back: halting, taking back what was done, and handing over to a person.
 
+use std::collections::BTreeSet;
+
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::advance::awaits_facts;
 use super::defect::{Defect, planted};
 use super::{Effect, Halt, HoldLevel, Illegal, Machine, RESEND_SECONDS, Task};
 use crate::blocked::Blocked;
+use crate::breaker;
 
 impl Machine {
     /// Stops for good.
     pub(super) fn halt(&mut self, halt: Halt) -> Result<(), Illegal> {
+        if !matches!(halt, Halt::Person { .. }) {
+            self.tell_breakers();
+        }
         self.rollout.halt = Some(halt);
         self.rollout.pause = None;
         self.rollout.bake_until = None;
         self.rollout.rechecking = false;
         self.to(S::Halted)
+    }
+
+    fn tell_breakers(&mut self) {
+        let begun = self.rollout.tasks.iter().filter(|task| task.sends > 0);
+        let scopes: BTreeSet<String> = begun.flat_map(|task| self.rollout.breakers(task)).collect();
+        let words = scopes.into_iter().map(|scope| Effect::Breaker { scope, word: breaker::Word::Halted });
+        self.effects.extend(words);
     }
 
     /// Waits until nothing runs any more, then goes back or to a person.
@@ -83,7 +96,7 @@ impl Machine {
         self.to(if left(&[T::Verified, T::Succeeded]) { S::PartiallyRemediated } else { S::RolledBack })
     }
 
-    fn undo(&mut self, at: usize) -> Result<(), Illegal> {
+    pub(super) fn undo(&mut self, at: usize) -> Result<(), Illegal> {
         if let Some(task) = self.rollout.tasks.get_mut(at) {
             task.undo_attempt += 1;
             task.undo_sends = 0;
@@ -126,7 +139,7 @@ impl Machine {
 }
 
 /// Whether something may have been done that can be taken back.
-fn done(task: &Task) -> bool {
+pub(super) fn done(task: &Task) -> bool {
     match task.state {
         T::Succeeded | T::Failed => task.changed,
         T::Verified | T::VerifyFailed | T::Interrupted | T::UndoFailed => true,

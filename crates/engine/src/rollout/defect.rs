@@ -23,6 +23,24 @@ pub(super) enum Defect {
     ForgetUndo,
     /// Every wait has a reason.
     HideReasons,
+    /// Windows and freezes gate each start.
+    IgnoreWindow,
+    /// Another environment comes first.
+    IgnorePromotion,
+    /// Groups keep their healthy members, and change stops when too many are ill.
+    IgnoreHealth,
+    /// One failure budget over the whole rollout.
+    IgnoreFailures,
+    /// A target that is set aside is taken back.
+    ForgetAside,
+    /// Later waves bring what the first one proved.
+    IgnorePins,
+    /// A void approval starts nothing.
+    IgnoreExpiry,
+    /// A start counts in the hour in which it starts.
+    IgnoreHour,
+    /// Every share is given back.
+    KeepShares,
 }
 
 /// Whether a test planted this defect.

@@ -8,27 +8,49 @@
 //! durable before the next: the reservation before the intent, the intent before the order.
 
 mod advance;
+mod aside;
 mod back;
+mod confirm;
 mod defect;
+mod effect;
+mod event;
+mod gate;
+mod halt;
+mod pin;
+#[cfg(test)]
+mod promises;
+mod share;
 #[cfg(test)]
 mod simulator;
+mod surroundings;
 mod take;
 mod wait;
 mod word;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_model::canonical::{CanonicalError, Digest, digest};
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
-use stanch_model::plan::{Limits, Plan};
+use stanch_model::plan::{Disruption, Leaf, Plan};
 use stanch_model::remediation::{RemediationState, TaskState};
+use stanch_model::terms::{Role, Terms};
 
+pub use stanch_model::hold::HoldLevel;
+
+pub use confirm::{ConfirmAnswer, Question};
+pub use effect::Effect;
+pub use event::Event;
+pub use halt::Halt;
+pub use pin::Pin;
+pub use share::{ALWAYS, Settled, Share, hour};
+pub use surroundings::{Environment, FAILING_OTHERS, FAILING_PERCENT, Group, Openings, Surroundings};
 pub use word::Word;
 
 use crate::blocked::Blocked;
-use crate::verify::{Failure, Judgement};
+use crate::plan::Replan;
+use crate::verify::Judgement;
 
 /// Orders that were never begun are sent so often, with growing pauses; then a person is asked.
 pub const MAX_SENDS: u32 = 6;
@@ -36,16 +58,10 @@ pub const MAX_SENDS: u32 = 6;
 pub const RESEND_SECONDS: i64 = 30;
 /// How long an answer about the journal or a verification is waited for before it is asked again, in seconds.
 pub const ASK_AGAIN_SECONDS: i64 = 60;
-
-/// How far a hold goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HoldLevel {
-    /// Nothing new starts; undo is allowed.
-    StopNew,
-    /// Not even undo starts.
-    StopAll,
-}
+/// A task for which the store had no room is tried again after this, in seconds.
+pub const NO_ROOM_SECONDS: i64 = 5;
+/// What was not begun when a rollout stood still for longer than this is planned again, in seconds.
+pub const MAX_PAUSE_SECONDS: i64 = 24 * 3600;
 
 /// A hold in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,77 +81,6 @@ pub struct Attempts {
     pub last_at: Option<Timestamp>,
 }
 
-/// Why a rollout was stopped for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "because", rename_all = "snake_case")]
-pub enum Halt {
-    /// A task failed or was broken off.
-    Failed {
-        /// Where.
-        asset: AssetId,
-        /// What it said.
-        message: String,
-    },
-    /// The target does not do its work.
-    Health {
-        /// Where.
-        asset: AssetId,
-    },
-    /// A check failed, or the detector still sees the problem.
-    NotVerified {
-        /// Where.
-        asset: AssetId,
-        /// Which of the two.
-        failure: Failure,
-    },
-    /// A part is done, and the rest could not be begun in time.
-    HalfDone {
-        /// Where.
-        asset: AssetId,
-        /// Why.
-        message: String,
-    },
-    /// The journal of an executor is gone.
-    Lost {
-        /// Where.
-        asset: AssetId,
-    },
-    /// No target of the wave could be changed.
-    NothingBegun {
-        /// Why, in words.
-        message: String,
-    },
-    /// A person asked to have it taken back.
-    Person {
-        /// Who.
-        by: ActorId,
-    },
-}
-
-impl Halt {
-    /// Whether what was done is taken back without asking a person.
-    pub const fn rolls_back(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Health { .. } | Self::Person { .. })
-    }
-}
-
-impl std::fmt::Display for Halt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed { asset, message } => write!(f, "{asset} failed: {message}"),
-            Self::Health { asset } => write!(f, "the health probe of {asset} fails"),
-            Self::NotVerified { asset, failure: Failure::StillThere } => {
-                write!(f, "the detector still sees the problem on {asset}")
-            }
-            Self::NotVerified { asset, .. } => write!(f, "a check failed on {asset}"),
-            Self::HalfDone { asset, message } => write!(f, "{asset} is half done: {message}"),
-            Self::Lost { asset } => write!(f, "the journal of {asset} is gone"),
-            Self::NothingBegun { message } => write!(f, "nothing could be started: {message}"),
-            Self::Person { by } => write!(f, "{by} asked to have it taken back"),
-        }
-    }
-}
-
 /// Why a rollout is paused, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
@@ -143,6 +88,8 @@ pub struct Pause {
     pub resume: RemediationState,
     /// A check could not tell; else a hold came.
     pub inconclusive: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// One leaf on one asset, on its way.
@@ -154,6 +101,14 @@ pub struct Task {
     pub asset: AssetId,
     /// What it closes, in order.
     pub items: Vec<ItemId>,
+    /// The environment its target stands in, where somebody said so.
+    pub environment: Option<String>,
+    /// The actions of its steps.
+    pub actions: BTreeSet<String>,
+    /// The most that users of the target notice.
+    pub disruption: Disruption,
+    /// The versions it would bring, by what.
+    pub versions: BTreeMap<String, Pin>,
     /// Its wave, from 0.
     pub wave: u32,
     /// Where it stands.
@@ -200,25 +155,50 @@ pub struct Task {
     pub away: bool,
     /// What the executor said last, for people.
     pub message: Option<String>,
+    /// The shares of budgets it has.
+    pub shares: Vec<Share>,
+    /// What the store had no room for, when it last tried.
+    pub no_room: Option<Blocked>,
+    /// The trials of breakers that its start is part of: scope and span.
+    pub trials: Vec<(String, String)>,
+    /// What went wrong here. It counts against the rollout's failure budget once, and the target is set aside.
+    pub failed: Option<Halt>,
+    /// Why it is set aside until it is planned again.
+    pub replan: Option<Replan>,
+}
+
+impl Task {
+    /// The name of the environment it stands in; empty for none.
+    pub fn place(&self) -> &str {
+        self.environment.as_deref().unwrap_or_default()
+    }
 }
 
 /// A rollout, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
+    /// The remediation.
+    pub remediation: RemediationId,
     /// The plan's hash.
     pub plan: Digest,
     /// Where it stands.
     pub state: RemediationState,
     /// Seconds each wave is watched.
     pub bakes: Vec<u32>,
-    /// The limits.
-    pub limits: Limits,
+    /// What the plan binds it to.
+    pub terms: Terms,
+    /// The policies whose rules asked for it; none when a person did.
+    pub policies: BTreeSet<String>,
     /// After this nothing new starts.
     pub valid_until: Timestamp,
     /// One task a leaf, in the order of the assets' ids.
     pub tasks: Vec<Task>,
     /// Who approved the hash; the last of them where several had to.
     pub approved_by: Option<ActorId>,
+    /// Unless something is begun before, the approval is void then.
+    pub approved_until: Option<Timestamp>,
+    /// The rules alone had it start: its owner is asked afterwards.
+    pub automatic: bool,
     /// The hold in force.
     pub hold: Option<Hold>,
     /// While paused: why, and where it goes on.
@@ -235,186 +215,12 @@ pub struct Rollout {
     pub undo_by: Option<ActorId>,
     /// Earlier attempts at the items.
     pub attempts: BTreeMap<ItemId, Attempts>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// The plan was shown to those who may approve it.
-    Submitted,
-    /// All approvals that are needed are in.
-    Approved {
-        /// The hash that was approved.
-        plan: Digest,
-        /// The last who approved.
-        by: ActorId,
-    },
-    /// An approver said no.
-    Rejected {
-        /// Who.
-        by: ActorId,
-    },
-    /// A newer plan took its place.
-    Superseded,
-    /// Time passed, or a commit was nudged.
-    Tick,
-    /// The executor's word on an order.
-    Receipt {
-        /// The task.
-        task: TaskId,
-        /// The order it answers, as its effect named it.
-        order: u32,
-        /// The word.
-        word: Word,
-    },
-    /// A verification was judged.
-    Judged {
-        /// The task.
-        task: TaskId,
-        /// Its round, as its effect named it.
-        round: u32,
-        /// The judgement.
-        judgement: Box<Judgement>,
-    },
-    /// Facts of an asset arrived.
-    Facts {
-        /// The asset.
-        asset: AssetId,
-        /// When they were read.
-        collected_at: Timestamp,
-    },
-    /// An executor went out of reach, or came back.
-    Reach {
-        /// The asset.
-        asset: AssetId,
-        /// Whether it can be reached.
-        reachable: bool,
-    },
-    /// No word from the executor in time.
-    LeaseExpired {
-        /// The task.
-        task: TaskId,
-    },
-    /// A hold was set, changed or released.
-    HoldChanged {
-        /// The hold in force now.
-        hold: Option<Hold>,
-    },
-    /// A person asked to have items taken back. All of them must be named.
-    UndoAsked {
-        /// The items.
-        items: Vec<ItemId>,
-        /// Who.
-        by: ActorId,
-    },
-    /// A person asked to start nothing more of it.
-    Cancelled {
-        /// Who.
-        by: ActorId,
-    },
-    /// A person who was needed has dealt with it outside.
-    Dismissed {
-        /// Who.
-        by: ActorId,
-    },
-}
-
-/// What has to be done together with the commit of the step, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "effect", rename_all = "snake_case")]
-pub enum Effect {
-    /// The remediation went into this state. One step may pass through several; each is a transition of its own in the
-    /// record.
-    Entered {
-        /// The state.
-        state: RemediationState,
-    },
-    /// A task went into this state.
-    TaskEntered {
-        /// The task.
-        task: TaskId,
-        /// The state.
-        state: TaskState,
-    },
-    /// Take the asset's lane and, unless it is for an undo, a share of the budgets. When it cannot be had, the step is
-    /// not committed and the task waits.
-    Reserve {
-        /// The task.
-        task: TaskId,
-        /// For an undo, which no budget stops.
-        undo: bool,
-    },
-    /// Give lane and share back.
-    Release {
-        /// The task.
-        task: TaskId,
-    },
-    /// Write the intent to the ledger.
-    RecordIntent {
-        /// The task.
-        task: TaskId,
-        /// Its attempt.
-        attempt: u32,
-    },
-    /// Send the order to apply the leaf.
-    DispatchApply {
-        /// The task.
-        task: TaskId,
-        /// The order's number.
-        order: u32,
-        /// The attempt, for the grant.
-        attempt: u32,
-    },
-    /// Send the order to take items back.
-    DispatchUndo {
-        /// The task.
-        task: TaskId,
-        /// The order's number.
-        order: u32,
-        /// Which undo.
-        undo_attempt: u32,
-        /// The items, all of them spelled out.
-        items: Vec<ItemId>,
-    },
-    /// Ask the journal what became of the order.
-    Reconcile {
-        /// The task.
-        task: TaskId,
-        /// The order's number.
-        order: u32,
-    },
-    /// Ask for facts.
-    RequestFacts {
-        /// The asset.
-        asset: AssetId,
-    },
-    /// Run the checks and judge with facts newer than the act.
-    Verify {
-        /// The task.
-        task: TaskId,
-        /// The round.
-        round: u32,
-    },
-    /// Keep these items from being fixed again by themselves.
-    Suppress {
-        /// Where.
-        asset: AssetId,
-        /// The items.
-        items: Vec<ItemId>,
-        /// Who had them taken back; a failure when absent.
-        by: Option<ActorId>,
-    },
-    /// These items are done.
-    Close {
-        /// The items.
-        items: Vec<ItemId>,
-    },
-    /// Tell people that it waits for something.
-    Notify {
-        /// For what.
-        blocked: Blocked,
-    },
+    /// What surrounds it.
+    pub surroundings: Surroundings,
+    /// The versions that were verified so far, by what.
+    pub proven: BTreeMap<String, BTreeSet<Pin>>,
+    /// Who was asked whether what was done may stay, and has not answered.
+    pub questions: Vec<Question>,
 }
 
 /// Why an event cannot be taken. The state stays as it was.
@@ -450,6 +256,18 @@ pub enum Illegal {
         event: &'static str,
         /// The state.
         state: RemediationState,
+    },
+    /// The rules alone may not start it.
+    #[error("it may not start by itself: {why}")]
+    NotByItself {
+        /// Why.
+        why: &'static str,
+    },
+    /// Nobody of this role was asked.
+    #[error("nobody was asked as {}", role.name())]
+    NotAsked {
+        /// The role.
+        role: Role,
     },
     /// An undo of nothing.
     #[error("no item was named: nothing is taken back")]
@@ -506,6 +324,10 @@ impl Rollout {
                     id: TaskId::from_digest(&id),
                     asset: leaf.asset.clone(),
                     items: leaf.items.clone(),
+                    environment: None,
+                    actions: leaf.steps.iter().map(|step| step.action.clone()).collect(),
+                    disruption: disruption(leaf),
+                    versions: pin::of(leaf),
                     wave: u32::try_from(wave).unwrap_or(u32::MAX),
                     state: TaskState::Pending,
                     attempt: 1,
@@ -528,17 +350,26 @@ impl Rollout {
                     facts_at: None,
                     away: false,
                     message: None,
+                    shares: Vec::new(),
+                    no_room: None,
+                    trials: Vec::new(),
+                    failed: None,
+                    replan: None,
                 })
             })
             .collect::<Result<_, CanonicalError>>()?;
         Ok(Self {
+            remediation: remediation.clone(),
             plan: hash,
             state: RemediationState::Planned,
             bakes: plan.waves.iter().map(|wave| wave.bake_seconds).collect(),
-            limits: plan.limits.clone(),
+            terms: plan.terms.clone(),
+            policies: plan.policies().into_iter().map(str::to_owned).collect(),
             valid_until: plan.valid_until,
             tasks,
             approved_by: None,
+            approved_until: None,
+            automatic: false,
             hold: None,
             pause: None,
             bake_until: None,
@@ -547,7 +378,19 @@ impl Rollout {
             cancelled_by: None,
             undo_by: None,
             attempts,
+            surroundings: Surroundings::default(),
+            proven: BTreeMap::new(),
+            questions: Vec::new(),
         })
+    }
+
+    /// The same with the environments of its targets. A target that is not named stands in none.
+    #[must_use]
+    pub fn standing_in(mut self, environments: &BTreeMap<AssetId, String>) -> Self {
+        for task in &mut self.tasks {
+            task.environment = environments.get(&task.asset).cloned();
+        }
+        self
     }
 
     /// The task of this id.
@@ -559,6 +402,10 @@ impl Rollout {
     pub fn in_flight(&self) -> usize {
         self.tasks.iter().filter(|task| task.state.holds_lane()).count()
     }
+}
+
+fn disruption(leaf: &Leaf) -> Disruption {
+    leaf.steps.iter().map(|step| step.disruption).max().unwrap_or(Disruption::None)
 }
 
 /// Takes one event.
@@ -607,14 +454,39 @@ impl Machine {
         task.state = next;
         self.effects.push(Effect::TaskEntered { task: task.id.clone(), state: next });
         match (from.holds_lane(), next.holds_lane()) {
-            (false, true) => {
-                let undo = next == TaskState::Undoing;
-                self.effects.push(Effect::Reserve { task: task.id.clone(), undo });
-            }
-            (true, false) => self.effects.push(Effect::Release { task: task.id.clone() }),
+            (false, true) => self.reserve(at, next == TaskState::Undoing),
+            (true, false) => self.release(at, from, next),
             _ => {}
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, at: usize, undo: bool) {
+        let Some(task) = self.rollout.tasks.get(at) else { return };
+        let shares = self.rollout.shares(task, undo, self.now);
+        self.effects.push(Effect::Reserve { task: task.id.clone(), undo, shares: shares.clone() });
+        if let Some(task) = self.rollout.tasks.get_mut(at) {
+            if !undo {
+                let trials = shares.iter().filter(|share| share.scope.starts_with("breaker/"));
+                task.trials = trials.map(|share| (share.scope.clone(), share.span.clone())).collect();
+            }
+            task.shares = shares;
+            task.no_room = None;
+        }
+    }
+
+    fn release(&mut self, at: usize, from: TaskState, next: TaskState) {
+        let Some(task) = self.rollout.tasks.get_mut(at) else { return };
+        // What never began has used nothing up.
+        let begun = !matches!(from, TaskState::Reserved | TaskState::Granted)
+            && !matches!(next, TaskState::NotStarted | TaskState::Refused);
+        let mut shares = std::mem::take(&mut task.shares);
+        if defect::planted(defect::Defect::KeepShares) {
+            shares.pop();
+        }
+        let settled = |share: Share| Settled { used: begun && share.lasts(), scope: share.scope, span: share.span };
+        let shares = shares.into_iter().map(settled).collect();
+        self.effects.push(Effect::Release { task: task.id.clone(), shares });
     }
 
     fn find(&self, id: &TaskId) -> Result<usize, Illegal> {

@@ -14,6 +14,7 @@ use stanch_model::item::{Subject, item_id};
 use stanch_model::order::CheckOutcome;
 use stanch_model::plan::{Disruption, Leaf, Limits, Plan, PlannedStep, Reversibility, Wave};
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
+use stanch_model::terms::Terms;
 
 use super::defect::{Defect, with};
 use super::{Attempts, Effect, Event, Hold, HoldLevel, Illegal, MAX_SENDS, Rollout, Word, step};
@@ -126,7 +127,8 @@ pub(super) fn plan(hosts: usize, waves: usize, concurrent: u32, bake_seconds: u3
         .collect();
     let limits = Limits { concurrent, max_attempts: 2, cooldown_seconds: 600, ..Limits::default() };
     let valid_until = start().checked_add(SignedDuration::from_hours(8)).unwrap();
-    Plan { leaves, waves, limits, valid_until }
+    let terms = Terms { limits, ..Terms::default() };
+    Plan { leaves, waves, terms, rules: BTreeSet::new(), valid_until }
 }
 
 impl World {
@@ -296,7 +298,7 @@ impl World {
                         return Err("12: sent again without end".to_owned());
                     }
                     for item in &here.items {
-                        if self.rollout.attempts[item].count > self.rollout.limits.max_attempts {
+                        if self.rollout.attempts[item].count > self.rollout.terms.limits.max_attempts {
                             return Err("12: more attempts than allowed".to_owned());
                         }
                     }
@@ -321,7 +323,7 @@ impl World {
 
     fn check_state(&self) -> Result<(), String> {
         let changing = |task: &&super::Task| task.state.holds_lane() && task.state != T::Undoing;
-        if self.rollout.tasks.iter().filter(changing).count() > self.rollout.limits.concurrent as usize {
+        if self.rollout.tasks.iter().filter(changing).count() > self.rollout.terms.limits.concurrent as usize {
             return Err("1: more at once than the limit".to_owned());
         }
         for task in &self.rollout.tasks {
@@ -395,7 +397,9 @@ impl World {
                         host.running = Some((attempt, order));
                         None
                     }
-                    None if host.fate == Fate::Refuses => Some(Word::Refused { message: "not here".to_owned() }),
+                    None if host.fate == Fate::Refuses => {
+                        Some(Word::Refused { message: "not here".to_owned(), moved: false })
+                    }
                     None if host.fate == Fate::NeverStarts || local_hold => Some(Word::NotStarted),
                     None => {
                         host.journal.insert(attempt, None);
@@ -551,7 +555,7 @@ impl World {
             12 if self.dice.percent(3) => self.feed(Event::Cancelled { by: actor() }),
             12 if self.dice.percent(50) => {
                 let plan = if self.dice.percent(70) { self.rollout.plan } else { Digest::from_bytes([9; 32]) };
-                self.feed(Event::Approved { plan, by: actor() })
+                self.feed(Event::Approved { plan, by: actor(), until: None })
             }
             _ => {
                 let seconds = self.dice.below(60) as i64;

@@ -1,13 +1,15 @@
 //! Taking one event: what it says is written down; what follows from it is settled afterwards.
 
 use jiff::Timestamp;
+use stanch_model::canonical::Digest;
 use stanch_model::id::{ActorId, AssetId, ItemId};
 use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::defect::{Defect, planted};
-use super::{Effect, Event, Halt, Illegal, MAX_SENDS, Machine, RESEND_SECONDS, Word};
+use super::{Effect, Event, Halt, Illegal, MAX_SENDS, Machine, NO_ROOM_SECONDS, RESEND_SECONDS, Task, Word};
 use crate::blocked::Blocked;
+use crate::plan::Replan;
 use crate::verify::Judgement;
 
 impl Machine {
@@ -18,17 +20,15 @@ impl Machine {
                 self.effects.push(Effect::Notify { blocked: Blocked::Approval });
                 self.to(S::AwaitingApproval)
             }
-            Event::Approved { plan, by } => {
-                self.only(matches!(self.rollout.state, S::Planned | S::AwaitingApproval), "an approval")?;
-                if plan != self.rollout.plan && !planted(Defect::AcceptAnyHash) {
-                    return Err(Illegal::OtherPlan { approved: plan, plan: self.rollout.plan });
+            Event::Approved { plan, by, until } => self.approved(plan, Some(by), until),
+            Event::Granted { plan } => {
+                if !self.rollout.terms.approvals.is_empty() {
+                    return Err(Illegal::NotByItself { why: "its terms ask for approvals" });
                 }
-                if self.now > self.rollout.valid_until {
-                    return self.to(S::Expired);
+                if self.rollout.policies.is_empty() {
+                    return Err(Illegal::NotByItself { why: "no rule asked for it" });
                 }
-                self.rollout.approved_by = Some(by);
-                self.to(S::Approved)?;
-                self.to(S::Scheduled)
+                self.approved(plan, None, None)
             }
             Event::Rejected { .. } => {
                 self.only(self.rollout.state == S::AwaitingApproval, "a rejection")?;
@@ -66,6 +66,22 @@ impl Machine {
                 let at = self.find(&task)?;
                 self.lease_expired(at)
             }
+            Event::SurroundingsChanged { surroundings } => {
+                self.rollout.surroundings = *surroundings;
+                Ok(())
+            }
+            Event::NoRoom { task, blocked } => {
+                let at = self.find(&task)?;
+                let again = self.after(NO_ROOM_SECONDS);
+                let waits =
+                    |task: &&mut Task| matches!(task.state, T::Pending | T::NotStarted) || !task.to_undo.is_empty();
+                if let Some(task) = self.rollout.tasks.get_mut(at).filter(waits) {
+                    task.again_at = again;
+                    task.no_room = Some(blocked);
+                }
+                Ok(())
+            }
+            Event::Answered { answer, role, by } => self.answered(answer, role, by),
             Event::HoldChanged { hold } => {
                 self.rollout.hold = hold;
                 Ok(())
@@ -77,6 +93,28 @@ impl Machine {
 
     const fn only(&self, sensible: bool, event: &'static str) -> Result<(), Illegal> {
         if sensible { Ok(()) } else { Err(Illegal::NotNow { event, state: self.rollout.state }) }
+    }
+
+    fn approved(&mut self, plan: Digest, by: Option<ActorId>, until: Option<Timestamp>) -> Result<(), Illegal> {
+        self.only(matches!(self.rollout.state, S::Planned | S::AwaitingApproval), "an approval")?;
+        if plan != self.rollout.plan && !planted(Defect::AcceptAnyHash) {
+            return Err(Illegal::OtherPlan { approved: plan, plan: self.rollout.plan });
+        }
+        if self.now > self.rollout.valid_until || until.is_some_and(|until| self.now > until) {
+            return self.to(S::Expired);
+        }
+        self.rollout.automatic = by.is_none();
+        self.rollout.approved_by = by;
+        self.rollout.approved_until = until;
+        self.to(S::Approved)?;
+        self.to(S::Scheduled)
+    }
+
+    /// Whether the approval ran out before anything began. After the first start the plan's own validity holds.
+    pub(super) fn approval_is_void(&self) -> bool {
+        self.rollout.approved_until.is_some_and(|until| self.now > until)
+            && self.nothing_begun()
+            && !planted(Defect::IgnoreExpiry)
     }
 
     pub(super) fn nothing_begun(&self) -> bool {
@@ -124,9 +162,10 @@ impl Machine {
             Word::Partly { .. } => return self.partly(at),
             // Of a rest that was sent again, "never begun" is true of the rest alone, and so is a refusal.
             Word::NotStarted if task.changed => return self.partly(at),
-            Word::Refused { message } if task.changed => return self.leave_rest(at, message),
+            Word::Refused { message, .. } if task.changed => return self.leave_rest(at, message),
             _ => {}
         }
+        let drifted = matches!(&word, Word::Refused { moved: true, .. }) && state != T::Running;
         let (next, message) = match word {
             Word::Accepted if state == T::Dispatched => (T::Accepted, None),
             Word::Running if state != T::Running => (T::Running, None),
@@ -146,8 +185,8 @@ impl Machine {
                 (T::Interrupted, Some(message))
             }
             // An order refused after it began has failed without a change.
-            Word::Refused { message } if state == T::Running => (T::Failed, Some(message)),
-            Word::Refused { message } => (T::Refused, Some(message)),
+            Word::Refused { message, .. } if state == T::Running => (T::Failed, Some(message)),
+            Word::Refused { message, .. } => (T::Refused, Some(message)),
             Word::NotStarted => (T::NotStarted, None),
             Word::Lost if state == T::Reconciling => (T::Lost, None),
             _ => return Ok(()),
@@ -170,7 +209,11 @@ impl Machine {
         if matches!(state, T::Unknown) || (next == T::NotStarted && state != T::Reconciling) {
             self.task_to(at, T::Reconciling)?;
         }
-        self.task_to(at, next)
+        self.task_to(at, next)?;
+        match self.rollout.tasks.get(at).and_then(|task| task.message.clone()).filter(|_| drifted) {
+            Some(detail) => self.set_aside(at, Replan::Drifted { detail }),
+            None => Ok(()),
+        }
     }
 
     /// A part is done, and the rest waits until it may begin.
@@ -208,7 +251,7 @@ impl Machine {
                 self.effects.push(Effect::RequestFacts { asset });
                 self.task_to(at, if whole { T::Undone } else { T::Verified })
             }
-            Word::UndoFailed { message } | Word::Refused { message } => {
+            Word::UndoFailed { message } | Word::Refused { message, .. } => {
                 task.to_undo.clear();
                 task.message = Some(message);
                 self.task_to(at, T::UndoFailed)
@@ -253,7 +296,11 @@ impl Machine {
         task.judgement = Some(judgement);
         task.judged_round = round;
         match outcome {
-            CheckOutcome::Successful if first => self.task_to(at, T::Verified),
+            CheckOutcome::Successful if first => {
+                self.proves(at);
+                self.tell_trials(at, |span| crate::breaker::Word::Good { span });
+                self.task_to(at, T::Verified)
+            }
             CheckOutcome::Failed if first => self.task_to(at, T::VerifyFailed),
             _ => Ok(()),
         }

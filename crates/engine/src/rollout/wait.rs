@@ -19,6 +19,11 @@ impl Rollout {
         let mut waits: Vec<(Option<TaskId>, Blocked)> = Vec::new();
         match self.state {
             S::Planned | S::AwaitingApproval => waits.push((None, Blocked::Approval)),
+            S::AwaitingConfirmation => waits.extend(
+                self.questions
+                    .iter()
+                    .map(|question| (None, Blocked::Confirmation { role: question.asked, due: question.due })),
+            ),
             S::Paused => {
                 if let Some(held) = &self.hold {
                     waits.push((None, hold(&held.reason)));
@@ -61,6 +66,12 @@ impl Rollout {
             _ => {}
         }
         let machine = Machine { rollout: self.clone(), effects: Vec::new(), now };
+        if let Some(blocked) = machine.closed().filter(|_| matches!(self.state, S::Scheduled)) {
+            waits.push((None, blocked));
+        }
+        if let Some(held) = self.hold.as_ref().filter(|_| matches!(self.state, S::Verified)) {
+            waits.push((None, hold(&held.reason)));
+        }
         let wave = machine.wave();
         for task in &self.tasks {
             if let Some(blocked) = self.task_blocked(&machine, task, wave) {
@@ -76,7 +87,7 @@ impl Rollout {
         match task.state {
             T::Running if task.rest => {
                 let again = task.again_at.filter(|again_at| machine.now < *again_at);
-                again.map(|until| Blocked::Cooldown { until })
+                again.map(|until| Blocked::Cooldown { until }).or_else(|| machine.gate(task))
             }
             T::Dispatched | T::Accepted | T::Running | T::Undoing if task.away => {
                 Some(Blocked::Away { asset: asset() })
@@ -85,11 +96,18 @@ impl Rollout {
             T::Unknown | T::Reconciling => Some(Blocked::Journal { asset: asset() }),
             T::Deferred if current => Some(Blocked::Away { asset: asset() }),
             T::Pending | T::NotStarted if matches!(self.state, S::Rolling(_)) && current => {
+                if let Some(blocked) = &task.no_room {
+                    return Some(blocked.clone());
+                }
                 let again = task.again_at.filter(|again_at| machine.now < *again_at);
-                again.map(|until| Blocked::Cooldown { until }).or_else(|| machine.bar(task)).or_else(|| {
-                    let limit = self.limits.concurrent;
-                    (self.in_flight() >= limit as usize).then_some(Blocked::Concurrency { limit })
-                })
+                again
+                    .map(|until| Blocked::Cooldown { until })
+                    .or_else(|| machine.bar(task))
+                    .or_else(|| machine.gate(task))
+                    .or_else(|| {
+                        let limit = self.terms.limits.concurrent;
+                        (self.in_flight() >= limit as usize).then_some(Blocked::Concurrency { limit })
+                    })
             }
             T::Succeeded | T::Verified
                 if matches!(self.state, S::Verifying(_) | S::Baking(_))

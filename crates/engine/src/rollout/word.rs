@@ -39,6 +39,9 @@ pub enum Word {
     Refused {
         /// Why.
         message: String,
+        /// The target moved: somebody else changed it since the plan was made.
+        #[serde(default)]
+        moved: bool,
     },
     /// Some steps are done and the rest was not begun, because a hold or the end of its time came between them. Nothing
     /// went wrong: the same order goes on with the rest.
@@ -69,7 +72,7 @@ impl Word {
         Some(match answer {
             Answer::Applied { steps } => applied(steps, at),
             Answer::Undone { steps } => undone(steps, at),
-            Answer::Refused { message, .. } => Self::Refused { message: message.clone() },
+            Answer::Refused { message, .. } => Self::Refused { message: message.clone(), moved: false },
             Answer::Reconciled { known } => match known {
                 Reconciled::NotStarted => Self::NotStarted,
                 Reconciled::Running => Self::Running,
@@ -95,8 +98,8 @@ fn applied(steps: &[StepReport], at: Timestamp) -> Word {
             StepOutcome::Interrupted { at } => {
                 return Word::Interrupted { message: format!("{} was broken off at {at}", step.action), ended_at };
             }
-            StepOutcome::Refused { message, .. } if !done => {
-                return Word::Refused { message: format!("{}: {message}", step.action) };
+            StepOutcome::Refused { message, moved } if !done => {
+                return Word::Refused { message: format!("{}: {message}", step.action), moved: !moved.is_empty() };
             }
             StepOutcome::Refused { message, .. } => {
                 return Word::Failed { changed: true, message: format!("{}: {message}", step.action), ended_at };

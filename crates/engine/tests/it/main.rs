@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod again;
 mod assessing;
 mod conflicting;
 mod forecasting;
+mod breaking;
+mod campaigning;
+mod exposed;
 mod grouping;
+mod holding;
 mod judging;
 mod order;
 mod planning;
@@ -14,4 +19,6 @@ mod proposing;
 mod published_tables;
 mod scheduling;
 mod walks;
+mod staged;
+mod trusting;
 mod world;

@@ -1,16 +1,19 @@
 //! Plans are made the same way whatever order their inputs come in, and nothing asked for gets lost.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::json;
 use stanch_engine::blocked::Blocked;
-use stanch_engine::plan::{Note, PlanError, PlanInput, Ring, Target, assemble, check};
+use stanch_engine::plan::{Note, PlanError, PlanInput, Target, assemble, check};
 use stanch_model::asset::{AssetKind, Tier, asset_id};
 use stanch_model::canonical::Digest;
 use stanch_model::id::ItemId;
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::PlanRefusal;
-use stanch_model::plan::{Change, Disruption, Limits, PlannedStep, Reversibility};
+use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
+use stanch_model::terms::{RingSize, RingTerm, Terms};
 
 use crate::world::now;
 
@@ -39,6 +42,7 @@ pub(crate) fn target(machine: usize, items: usize) -> Target {
         asset,
         tier: None,
         own: false,
+        ring: None,
         items,
         steps: vec![step(Reversibility::Restorable, "installs the earlier version")],
         compliant: Vec::new(),
@@ -50,11 +54,15 @@ pub(crate) fn target(machine: usize, items: usize) -> Target {
 pub(crate) fn input(targets: Vec<Target>) -> PlanInput {
     PlanInput {
         targets,
-        limits: Limits::default(),
-        rings: Vec::new(),
+        terms: Terms::default(),
+        rules: BTreeSet::new(),
         now: now(),
         valid_for: SignedDuration::from_hours(24),
     }
+}
+
+pub(crate) const fn percent(percent: u8, min: u32, bake_seconds: u32) -> RingTerm {
+    RingTerm { size: RingSize::Percent(percent), min, bake_seconds }
 }
 
 #[test]
@@ -108,11 +116,7 @@ fn rings_grow_and_our_own_machines_come_last_and_alone() {
     let least_critical = targets[5].asset.clone();
     let own = [targets[3].asset.clone(), targets[7].asset.clone()];
     let mut input = input(targets);
-    input.rings = vec![
-        Ring { percent: 1, min: 1, bake_seconds: 3_600 },
-        Ring { percent: 50, min: 0, bake_seconds: 600 },
-        Ring { percent: 100, min: 0, bake_seconds: 0 },
-    ];
+    input.terms.rings = vec![percent(1, 1, 3_600), percent(50, 0, 600), percent(100, 0, 0)];
     let (plan, _) = assemble(input).unwrap();
     let sizes: Vec<usize> = plan.waves.iter().map(|wave| wave.assets.len()).collect();
     assert_eq!(sizes, [1, 3, 4, 1, 1]);
@@ -136,7 +140,7 @@ fn the_checker_finds_what_is_wrong_with_a_plan() {
         broken(|plan| plan.leaves.truncate(1)),
         broken(|plan| plan.leaves[0].steps.clear()),
         broken(|plan| plan.leaves[0].items.clear()),
-        broken(|plan| plan.limits.concurrent = 0),
+        broken(|plan| plan.terms.limits.concurrent = 0),
         broken(|plan| plan.leaves[0].steps[0].params = json!({"ratio": 0.5})),
         broken(|plan| {
             plan.leaves[0].steps[0].reversibility = Reversibility::OneWay;
@@ -183,9 +187,10 @@ proptest! {
                 target
             })
             .collect();
-        let rings = vec![Ring { percent: 10, min: 1, bake_seconds: 60 }, Ring { percent: 100, min: 0, bake_seconds: 0 }];
-        let (plan, report) = assemble(PlanInput { rings: rings.clone(), ..input(all) }).unwrap();
-        let (other, other_report) = assemble(PlanInput { rings, ..input(shuffled) }).unwrap();
+        let rings = vec![percent(10, 1, 60), percent(100, 0, 0)];
+        let terms = Terms { rings, ..Terms::default() };
+        let (plan, report) = assemble(PlanInput { terms: terms.clone(), ..input(all) }).unwrap();
+        let (other, other_report) = assemble(PlanInput { terms, ..input(shuffled) }).unwrap();
         prop_assert_eq!(plan.hash().unwrap(), other.hash().unwrap());
         prop_assert_eq!(report, other_report);
     }

@@ -3,23 +3,30 @@
 //! A line is one event. Hosts are `web-1`, `web-2` ...; each has the items `openssl` and `bind9`. A host speaks for the
 //! newest order of the kind that its word answers.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
-use stanch_engine::plan::{PlanInput, Ring, Target, assemble};
-use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Rollout, Word, step};
+use stanch_engine::blocked::Blocked;
+use stanch_engine::breaker::{self, Admission};
+use stanch_engine::plan::{PlanInput, Target, assemble};
+use stanch_engine::rollout::{
+    Effect, Environment, Event, Group, Hold, HoldLevel, Openings, Rollout, Surroundings, Word, step,
+};
 use stanch_engine::verify::{Failure, ItemVerdict, Judgement};
 use stanch_model::asset::{AssetKind, asset_id};
+use stanch_model::calendar::Interval;
 use stanch_model::canonical::Digest;
 use stanch_model::id::{ActorId, ItemId, RemediationId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::CheckOutcome;
-use stanch_model::plan::{Limits, Reversibility};
+use stanch_model::plan::{Reversibility, RuleRef};
+use stanch_model::terms::{RingSize, RingTerm, Role, Terms};
 
 use crate::planning::step as planned_step;
 use crate::world::now;
 
-struct Play {
+pub(crate) struct Play {
     rollout: Rollout,
     now: Timestamp,
     names: Vec<(String, String)>,
@@ -31,7 +38,11 @@ fn item(host: &str, source: &str) -> ItemId {
 }
 
 impl Play {
-    fn new(hosts: usize, rings: Vec<Ring>) -> Self {
+    fn new(hosts: usize, rings: Vec<RingTerm>) -> Self {
+        Self::under(hosts, Terms { rings, ..Terms::default() })
+    }
+
+    pub(crate) fn under(hosts: usize, mut terms: Terms) -> Self {
         let actor = ActorId::from_entropy([7; 10]);
         let mut names = vec![(actor.to_string(), "alice".to_owned())];
         let mut targets = Vec::new();
@@ -47,6 +58,7 @@ impl Play {
                 asset,
                 tier: None,
                 own: false,
+                ring: None,
                 items,
                 steps: vec![planned_step(Reversibility::Restorable, "installs the earlier version")],
                 compliant: Vec::new(),
@@ -54,17 +66,20 @@ impl Play {
                 suppressed: Vec::new(),
             });
         }
-        let limits = Limits { concurrent: 2, ..Limits::default() };
+        terms.limits.concurrent = 2;
         let valid_for = SignedDuration::from_hours(24);
-        let (plan, _) = assemble(PlanInput { targets, limits, rings, now: now(), valid_for }).unwrap();
-        let rollout = Rollout::new(&RemediationId::from_entropy([1; 10]), &plan, Default::default()).unwrap();
+        let rules = BTreeSet::from([RuleRef { rule: "night/auto".to_owned(), digest: Digest::from_bytes([5; 32]) }]);
+        let (plan, _) = assemble(PlanInput { targets, terms, rules, now: now(), valid_for }).unwrap();
+        let mut rollout = Rollout::new(&RemediationId::from_entropy([1; 10]), &plan, Default::default()).unwrap();
+        let everywhere = Environment { assets: 100, ..Environment::default() };
+        rollout.surroundings.environments.insert(String::new(), everywhere);
         for task in &rollout.tasks {
             names.push((task.id.to_string(), "task".to_owned() + &names_of(&names, &task.asset.to_string())));
         }
         Self { rollout, now: now(), names, told: String::new() }
     }
 
-    fn run(mut self, script: &str) -> String {
+    pub(crate) fn run(mut self, script: &str) -> String {
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
             writeln!(self.told, "> {line}").unwrap();
             let words: Vec<&str> = line.split(' ').collect();
@@ -107,8 +122,47 @@ impl Play {
         match words {
             ["tick"] => Event::Tick,
             ["submit"] => Event::Submitted,
-            ["approve"] => Event::Approved { plan: self.rollout.plan, by },
-            ["approve", "another"] => Event::Approved { plan: Digest::from_bytes([9; 32]), by },
+            ["approve"] => Event::Approved { plan: self.rollout.plan, by, until: None },
+            ["approve", "another"] => Event::Approved { plan: Digest::from_bytes([9; 32]), by, until: None },
+            ["approve", "for", seconds] => {
+                let until = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).ok();
+                Event::Approved { plan: self.rollout.plan, by, until }
+            }
+            ["grant"] => Event::Granted { plan: self.rollout.plan },
+            ["owner", "says", answer] => {
+                let answer = serde_json::from_value(serde_json::json!(answer)).unwrap();
+                Event::Answered { answer, role: Role::Owner, by }
+            }
+            ["staging", "holds"] => self.around(|around| {
+                around.held_elsewhere.insert("staging".to_owned(), self.now);
+            }),
+            ["window", "opens", "for", seconds] => self.around(|around| {
+                let until = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).unwrap();
+                let known_until = self.now.checked_add(SignedDuration::from_hours(48)).unwrap();
+                let spans = vec![Interval::new(self.now, until)];
+                around.openings = Some(Openings { spans, known_until, why: None });
+            }),
+            ["breaker", "rests", seconds] => self.around(|around| {
+                let until = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).unwrap();
+                around.breakers.insert(breaker::scope("night", "package.upgrade"), Admission::Shut { until });
+            }),
+            ["breaker", "tries", limit] => self.around(|around| {
+                let admission = Admission::Trial { span: "trip/1/stage/1".to_owned(), limit: limit.parse().unwrap() };
+                around.breakers.insert(breaker::scope("night", "package.upgrade"), admission);
+            }),
+            ["undo", "is", "harmless"] => self.around(|around| {
+                around.harmless.insert("package.upgrade".to_owned());
+            }),
+            ["ill", others] => self.around(|around| {
+                let failing = (0..others.parse().unwrap()).map(|n| asset_id(AssetKind::Host, &format!("ill-{n}")));
+                around.environments.get_mut("").unwrap().failing = failing.collect();
+            }),
+            ["pair", spare, "with", broken @ ..] => self.around(|around| {
+                let broken = broken.iter().map(|host| asset_id(AssetKind::Host, host)).collect();
+                let members = self.rollout.tasks.iter().map(|task| task.asset.clone()).collect();
+                let min_healthy = spare.parse().unwrap();
+                around.groups.insert("pair".to_owned(), Group { members, broken, min_healthy });
+            }),
             ["hold", "stop-new"] => Event::HoldChanged { hold: hold(HoldLevel::StopNew) },
             ["hold", "stop-all"] => Event::HoldChanged { hold: hold(HoldLevel::StopAll) },
             ["release"] => Event::HoldChanged { hold: None },
@@ -120,6 +174,12 @@ impl Play {
             [host, rest @ ..] => self.of_host(host, rest),
             [] => panic!("an empty line"),
         }
+    }
+
+    fn around(&self, change: impl FnOnce(&mut Surroundings)) -> Event {
+        let mut surroundings = Box::new(self.rollout.surroundings.clone());
+        change(&mut surroundings);
+        Event::SurroundingsChanged { surroundings }
     }
 
     fn of_host(&self, host: &str, words: &[&str]) -> Event {
@@ -146,7 +206,16 @@ impl Play {
             ["does", "half"] => receipt(task.apply_order, Word::Partly { ended_at: now }),
             ["begins", "nothing"] => receipt(task.apply_order, Word::NotStarted),
             ["fails"] => receipt(task.apply_order, Word::Failed { changed: true, message: message(), ended_at: now }),
-            ["refuses"] => receipt(task.apply_order, Word::Refused { message: "apt-mark hold".to_owned() }),
+            ["refuses"] => {
+                receipt(task.apply_order, Word::Refused { message: "apt-mark hold".to_owned(), moved: false })
+            }
+            ["moved"] => {
+                receipt(task.apply_order, Word::Refused { message: "openssl is 3.0.18-1".to_owned(), moved: true })
+            }
+            ["has", "no", "room"] => {
+                let scope = "policy/night/concurrent".to_owned();
+                Event::NoRoom { task: id, blocked: Blocked::Budget { scope, limit: 2 } }
+            }
             ["journal", "knows", "nothing"] => receipt(task.reconcile_order, Word::NotStarted),
             ["journal", "is", "gone"] => receipt(task.reconcile_order, Word::Lost),
             ["undone"] => receipt(task.undo_order, Word::Undone { ended_at: now }),
@@ -182,7 +251,13 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Release { .. } => return None,
         Effect::Entered { state } => format!("is {state}"),
         Effect::TaskEntered { task, state } => format!("{task} is {}", state.name()),
-        Effect::Reserve { task, undo } => format!("reserve {task}{}", if *undo { " for undo" } else { "" }),
+        Effect::Reserve { task, undo, .. } => format!("reserve {task}{}", if *undo { " for undo" } else { "" }),
+        Effect::NeedsReplan { task, why } => format!("plan {task} again: {why}"),
+        Effect::Breaker { scope, word } => format!("tell {scope}: {}", serde_json::to_value(word).unwrap()),
+        Effect::AskConfirmation { role, due, reminder } => {
+            format!("{} {} until {due}", if *reminder { "remind" } else { "ask" }, role.name())
+        }
+        Effect::Except { items, .. } => format!("except {}", all(items)),
         Effect::RecordIntent { task, .. } => format!("record intent of {task}"),
         Effect::DispatchApply { task, order, .. } => format!("order {order}: apply {task}"),
         Effect::DispatchUndo { task, order, items, .. } => format!("order {order}: undo {} in {task}", all(items)),
@@ -197,8 +272,11 @@ fn tell(effect: &Effect) -> Option<String> {
     })
 }
 
-fn rings() -> Vec<Ring> {
-    vec![Ring { percent: 1, min: 1, bake_seconds: 600 }, Ring { percent: 100, min: 0, bake_seconds: 0 }]
+pub(crate) fn rings() -> Vec<RingTerm> {
+    vec![
+        RingTerm { size: RingSize::Percent(1), min: 1, bake_seconds: 600 },
+        RingTerm { size: RingSize::Percent(100), min: 0, bake_seconds: 0 },
+    ]
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod plan;
 pub(crate) mod rollout;
 mod schedule;
 mod seal;
+mod surroundings;
 mod verify;
 
 use std::time::Duration;

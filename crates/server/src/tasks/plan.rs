@@ -1,17 +1,18 @@
 //! Remediations to plans: asks executors what they would do, and makes one immutable plan of their answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use serde_json::json;
-use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Ring, Target, assemble};
+use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Target, assemble};
 use stanch_engine::rollout::{Event, Rollout};
 use stanch_engine::{Blocked, Candidate, LeftOut, requests};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
-use stanch_model::plan::{Limits, Plan, PlannedStep};
+use stanch_model::plan::{Plan, PlannedStep};
 use stanch_model::remediation::RemediationState;
+use stanch_model::terms::{RingSize, RingTerm, Terms};
 use stanch_store::order::{OrderState, VoidOrder};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
@@ -138,11 +139,14 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         let (candidates, _) = candidates(app, &context, row, &asset, &mut items).await?;
         let asked: Vec<ItemId> = candidates.into_iter().map(|candidate| candidate.item).collect();
         let (steps, compliant, refused) = planned(receipt.answer, &asked);
-        let tier = app.store.asset(&asset).await?.and_then(|stored| stored.asset.tier);
+        let known = app.store.asset(&asset).await?.map(|stored| stored.asset);
+        let tier = known.as_ref().and_then(|known| known.tier);
+        let ring = known.and_then(|mut known| known.labels.remove("ring"));
         targets.push(Target {
             asset,
             tier,
             own: true,
+            ring,
             items: asked,
             steps,
             compliant,
@@ -151,10 +155,11 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         });
     }
     let bake_seconds = u32::try_from(app.config.bake.as_secs()).unwrap_or(u32::MAX);
+    let all = RingTerm { size: RingSize::Percent(100), min: 1, bake_seconds };
     let input = PlanInput {
         targets,
-        limits: Limits::default(),
-        rings: vec![Ring { percent: 100, min: 1, bake_seconds }],
+        terms: Terms { rings: vec![all], ..Terms::default() },
+        rules: BTreeSet::new(),
         now,
         valid_for: VALID,
     };
@@ -187,7 +192,12 @@ fn planned(answer: Answer, asked: &[ItemId]) -> Said {
 async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan) -> Result<(), PassError> {
     let now = app.now();
     let hash = plan.hash()?;
-    let rollout = Rollout::new(&row.id, &plan, BTreeMap::new())?;
+    let mut places = BTreeMap::new();
+    for leaf in &plan.leaves {
+        let known = app.store.asset(&leaf.asset).await?;
+        places.extend(known.and_then(|known| Some((leaf.asset.clone(), known.asset.environment?))));
+    }
+    let rollout = Rollout::new(&row.id, &plan, BTreeMap::new())?.standing_in(&places);
     let mut entry = NewEntry::new(now, "server", "remediation_planned")
         .about(&row.id)
         .with(json!({ "targets": plan.leaves.len(), "valid_until": plan.valid_until }))

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Illegal, Rollout, Word, step};
+use stanch_engine::rollout::{Effect, Environment, Event, Hold, Illegal, Rollout, Settled, Share, Word, step};
+use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
 use stanch_model::order::{Grant, Verb};
 use stanch_model::plan::Plan;
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::{Digest, Timestamp};
+use stanch_store::breaker::PutBreaker;
 use stanch_store::budget::{Reserve, Settle};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
@@ -44,6 +46,10 @@ pub(crate) enum TakeError {
         why: String,
         /// Who has the lane.
         by: Option<RemediationId>,
+        /// The task that there was no room for.
+        task: Option<TaskId>,
+        /// What it waits for.
+        on: Option<Blocked>,
     },
     /// It makes no sense now.
     #[error(transparent)]
@@ -75,17 +81,29 @@ pub(crate) fn actor(name: &str) -> ActorId {
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     receipts(app).await?;
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
+    let environments = super::surroundings::environments(app).await?;
     for row in app.store.remediations(&filter, None, PAGE).await? {
         let Some(rollout) = Record::read(&row.body).rollout else { continue };
         quietly(hold(app, &row.id, &rollout).await)?;
+        quietly(surroundings(app, &row.id, &rollout, &environments).await)?;
         facts(app, &row.id, &rollout).await?;
         for _ in 0..TICKS {
-            if !quietly(take(app, &row.id, "server", Event::Tick, Vec::new()).await)? {
+            if !tick(app, &row.id).await? {
                 break;
             }
         }
     }
     Ok(())
+}
+
+/// One tick. A task for which the store has no room waits; the others go on without it.
+async fn tick(app: &App, id: &RemediationId) -> Result<bool, PassError> {
+    let taken = take(app, id, "server", Event::Tick, Vec::new()).await;
+    if let Err(TakeError::Busy { task: Some(task), on: Some(blocked), .. }) = &taken {
+        let event = Event::NoRoom { task: task.clone(), blocked: blocked.clone() };
+        return quietly(take(app, id, "server", event, Vec::new()).await);
+    }
+    quietly(taken)
 }
 
 /// An event that makes no sense any more changes nothing, and the next pass sees why.
@@ -102,18 +120,30 @@ fn quietly(taken: Result<bool, TakeError>) -> Result<bool, PassError> {
 
 async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, TakeError> {
     let holds = app.store.holds().await?;
-    let hold = holds.iter().max_by_key(|hold| hold.level).map(|hold| Hold {
-        level: match hold.level {
-            stanch_store::hold::HoldLevel::StopNew => HoldLevel::StopNew,
-            stanch_store::hold::HoldLevel::StopAll => HoldLevel::StopAll,
-        },
-        reason: hold.reason.clone(),
-    });
+    let hold =
+        holds.iter().max_by_key(|hold| hold.level).map(|hold| Hold { level: hold.level, reason: hold.reason.clone() });
     if rollout.hold == hold {
         Ok(false)
     } else {
         take(app, id, "server", Event::HoldChanged { hold }, Vec::new()).await
     }
+}
+
+async fn surroundings(
+    app: &App,
+    id: &RemediationId,
+    rollout: &Rollout,
+    environments: &BTreeMap<String, Environment>,
+) -> Result<bool, TakeError> {
+    if rollout.state.is_over() {
+        return Ok(false);
+    }
+    let surroundings = super::surroundings::of(app, rollout, environments).await?;
+    if rollout.surroundings == surroundings {
+        return Ok(false);
+    }
+    let event = Event::SurroundingsChanged { surroundings: Box::new(surroundings) };
+    take(app, id, "server", event, Vec::new()).await
 }
 
 async fn facts(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<(), PassError> {
@@ -236,11 +266,20 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
         Ok(_) => {}
         // There is no room now: nothing was written, and whoever asked decides what becomes of it.
         Err(error @ (CommitError::OverBudget { .. } | CommitError::LaneBusy { .. })) => {
-            let by = match &error {
-                CommitError::LaneBusy { asset, .. } => at_work(app, id, asset).await?,
-                _ => None,
+            let why = error.to_string();
+            let (by, task, on) = match error {
+                CommitError::LaneBusy { asset, .. } => {
+                    let task = next.tasks.iter().find(|task| task.asset.as_str() == asset);
+                    let on = task.map(|task| Blocked::Lane { asset: task.asset.clone() });
+                    (at_work(app, id, &asset).await?, task.map(|task| task.id.clone()), on)
+                }
+                CommitError::OverBudget { holder, scope, limit, .. } => {
+                    let task = next.tasks.iter().find(|task| task.id.as_str() == holder).map(|task| task.id.clone());
+                    (None, task, Some(Blocked::Budget { scope, limit }))
+                }
+                _ => (None, None, None),
             };
-            let busy = TakeError::Busy { why: error.to_string(), by };
+            let busy = TakeError::Busy { why, by, task, on };
             // A person is answered; what goes on by itself waits, and people see on what.
             if name.is_none() {
                 app.waits(id.as_str(), busy.to_string());
@@ -283,9 +322,15 @@ const fn event_name(event: &Event) -> Option<&'static str> {
         Event::Dismissed { .. } => "remediation_dismissed",
         Event::Judged { .. } => "task_judged",
         Event::LeaseExpired { .. } => "executor_silent",
-        Event::Tick | Event::Receipt { .. } | Event::Facts { .. } | Event::Reach { .. } | Event::HoldChanged { .. } => {
-            return None;
-        }
+        Event::Granted { .. } => "remediation_granted",
+        Event::Answered { .. } => "confirmation_answered",
+        Event::Tick
+        | Event::Receipt { .. }
+        | Event::Facts { .. }
+        | Event::Reach { .. }
+        | Event::HoldChanged { .. }
+        | Event::SurroundingsChanged { .. }
+        | Event::NoRoom { .. } => return None,
     })
 }
 
@@ -309,9 +354,14 @@ impl Change<'_> {
         }
         self.remediation_writes(&effects, &mut transition);
         self.task_rows(&effects, &mut transition).await?;
+        let mut told: BTreeMap<String, Vec<breaker::Word>> = BTreeMap::new();
         for effect in effects {
-            self.effect(effect, &mut transition).await?;
+            match effect {
+                Effect::Breaker { scope, word } => told.entry(scope).or_default().push(word),
+                effect => self.effect(effect, &mut transition).await?,
+            }
         }
+        transition.writes.extend(self.breakers(told).await?);
         Ok(transition)
     }
 
@@ -417,21 +467,14 @@ impl Change<'_> {
     }
 
     async fn effect(&self, effect: Effect, transition: &mut Transition) -> Result<(), TakeError> {
-        let scope = || format!("remediation/{}/concurrent", self.row.id);
         match effect {
-            Effect::Reserve { task, undo } => transition.writes.push(Write::Reserve(Reserve {
-                holder: task.to_string(),
-                scope: scope(),
-                span: "always".to_owned(),
-                amount: 1,
-                // No budget stops an undo.
-                limit: if undo { u32::MAX } else { self.after.limits.concurrent },
+            Effect::Reserve { task, shares, .. } => transition.writes.extend(shares.into_iter().map(|share| {
+                let Share { scope, span, amount, limit } = share;
+                Write::Reserve(Reserve { holder: task.to_string(), scope, span, amount, limit })
             })),
-            Effect::Release { task } => transition.writes.push(Write::Settle(Settle {
-                holder: task.to_string(),
-                scope: scope(),
-                span: "always".to_owned(),
-                used: false,
+            Effect::Release { task, shares } => transition.writes.extend(shares.into_iter().map(|share| {
+                let Settled { scope, span, used } = share;
+                Write::Settle(Settle { holder: task.to_string(), scope, span, used })
             })),
             Effect::RecordIntent { task, attempt } => {
                 let plan = self.plan().await?;
@@ -486,9 +529,33 @@ impl Change<'_> {
                 }
             }
             // Items close when the detectors no longer see them; waits stand in the row.
-            Effect::Entered { .. } | Effect::TaskEntered { .. } | Effect::Close { .. } | Effect::Notify { .. } => {}
+            Effect::Entered { .. }
+            | Effect::TaskEntered { .. }
+            | Effect::Close { .. }
+            | Effect::Notify { .. }
+            | Effect::NeedsReplan { .. }
+            | Effect::AskConfirmation { .. }
+            | Effect::Except { .. } => {}
+            Effect::Breaker { .. } => {}
         }
         Ok(())
+    }
+
+    /// What breakers make of it. A word that changes nothing is not written.
+    async fn breakers(&self, told: BTreeMap<String, Vec<breaker::Word>>) -> Result<Vec<Write>, TakeError> {
+        let mut writes = Vec::new();
+        for (scope, words) in told {
+            let stored = self.app.store.breaker(&scope).await?;
+            let before = super::surroundings::breaker(stored.as_ref());
+            let after = words.iter().fold(before.clone(), |breaker, word| breaker.after(word, self.now));
+            if after == before {
+                continue;
+            }
+            let generation = stored.map_or(0, |stored| stored.generation);
+            let body = serde_json::to_value(&after).unwrap_or_default();
+            writes.push(Write::PutBreaker(PutBreaker { scope, generation, body, at: self.now }));
+        }
+        Ok(writes)
     }
 
     async fn suppress(&self, asset: &AssetId, item: ItemId, asked: bool) -> Result<Write, TakeError> {

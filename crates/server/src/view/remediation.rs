@@ -151,7 +151,7 @@ fn wire_plan(plan: &ModelPlan) -> Result<Plan, Problem> {
                 bake_seconds: wave.bake_seconds,
             })
             .collect(),
-        concurrent: plan.limits.concurrent,
+        concurrent: plan.terms.limits.concurrent,
         valid_until: plan.valid_until,
     })
 }

@@ -92,7 +92,8 @@ async fn waves_plan_wait_and_body_are_kept() {
     let plan = stanch_model::plan::Plan {
         leaves: Vec::new(),
         waves: Vec::new(),
-        limits: stanch_model::plan::Limits::default(),
+        terms: stanch_model::terms::Terms::default(),
+        rules: std::collections::BTreeSet::new(),
         valid_until: at(100),
     };
     let hash = plan.hash().unwrap();

@@ -1,0 +1,6 @@
+CREATE TABLE breaker (
+  scope TEXT PRIMARY KEY,
+  generation INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  at INTEGER NOT NULL
+) STRICT;
