@@ -482,6 +482,8 @@ impl Loader {
                 wrong.push((Arc::clone(file), *at, format!("there is no playbook `{name}`"), remedy));
             }
         }
+        // A policy that could not be read has rules all the same.
+        let all_read = self.problems.iter().all(|problem| problem.grade != Grade::Error);
         let rules: BTreeSet<&str> =
             self.policies.iter().flat_map(|policy| &policy.rules).map(|rule| rule.path.as_str()).collect();
         for policy in &self.policies {
@@ -508,7 +510,7 @@ impl Loader {
             }
             for rule in trial.rules() {
                 let path = trial.path_of(rule, policy);
-                if !path.starts_with("built-in/") && !rules.contains(path.as_str()) {
+                if all_read && !path.starts_with("built-in/") && !rules.contains(path.as_str()) {
                     let remedy = meant(&path, rules.iter().copied(), "write the rule's id, or policy/rule");
                     wrong.push((Arc::clone(file), trial.at, format!("there is no rule `{path}`"), remedy));
                 }

@@ -10,6 +10,8 @@ mod components;
 mod double;
 mod help;
 mod pages;
+mod policy;
 mod program;
 mod record;
 mod scan;
+mod shipped;
