@@ -16,6 +16,10 @@ pub(crate) const GATE: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("aiosmtpd", "python3-aiosmtpd"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("openssl", "openssl"),
 ];
 
 /// What only the proofs need.

@@ -91,8 +91,20 @@ pub(crate) enum Command {
     /// Check, test, explain and sign policies; needs no server
     #[command(subcommand)]
     Policy(Policy),
+    /// List assets, and say whose they are
+    #[command(subcommand)]
+    Assets(Assets),
+    /// Manage accounts, teams and roles
+    #[command(subcommand)]
+    People(People),
+    /// Manage tokens for programs
+    #[command(subcommand)]
+    Token(Tokens),
+    /// Show notices, and test where they go
+    #[command(subcommand)]
+    Notify(Notify),
     /// Print a link to sign in to the web pages of a running `stanch up`
-    SignIn,
+    SignIn(SignIn),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -111,6 +123,9 @@ pub(crate) struct Up {
     /// Address of the web pages and the API
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR", value_parser = loopback)]
     pub(crate) listen: SocketAddr,
+    /// Address by which people reach it, when another program speaks HTTPS before it
+    #[arg(long, env = "STANCH_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
     /// Read facts again this often, in minutes
     #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) every: u32,
@@ -276,6 +291,156 @@ pub(crate) enum Hold {
     Release,
     /// Whether changes are held
     Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Assets {
+    /// List them
+    List,
+    /// Say what an asset is; what is left away stays, an empty text takes it away
+    Label {
+        /// Its id or name
+        asset: String,
+        /// Its environment, such as prod
+        #[arg(long, value_name = "NAME")]
+        environment: Option<String>,
+        /// The team that owns it
+        #[arg(long, value_name = "TEAM")]
+        owner: Option<String>,
+        /// What its data is, such as restricted
+        #[arg(long, value_name = "WORD")]
+        classification: Option<String>,
+        /// How much depends on it: 1 (most) to 5; 0 takes it away
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(0..=5))]
+        tier: Option<u8>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignIn {
+    /// Sign in as this person instead of `admin`
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) person: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum People {
+    /// List accounts
+    List,
+    /// Make an account, and print a link with which its person sets a password
+    Add {
+        /// The name to sign in with; never given twice
+        name: String,
+        /// Where notices go
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// Print a link with which somebody sets a new password
+    Invite {
+        /// The person
+        name: String,
+    },
+    /// Let somebody sign in again
+    Enable {
+        /// The person
+        name: String,
+    },
+    /// Sign somebody out everywhere and keep them out
+    Disable {
+        /// The person
+        name: String,
+    },
+    /// Remove an account for good; its name stays taken
+    Remove {
+        /// The person
+        name: String,
+    },
+    /// Give a role
+    Grant(Grant),
+    /// Take a role away
+    Revoke(Grant),
+    /// List teams
+    Teams,
+    /// Make a team, named as assets name their owner
+    AddTeam {
+        /// Its name
+        name: String,
+        /// What it is for
+        #[arg(long)]
+        about: Option<String>,
+    },
+    /// End a team with the roles it holds
+    RemoveTeam {
+        /// Its name
+        name: String,
+    },
+    /// Put somebody in a team
+    Join {
+        /// The team
+        team: String,
+        /// The person
+        name: String,
+    },
+    /// Take somebody out of a team
+    Leave {
+        /// The team
+        team: String,
+        /// The person
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Grant {
+    /// viewer, operator, approver, owner or admin
+    pub(crate) role: String,
+    /// The person who holds it
+    #[arg(long, value_name = "NAME", required_unless_present = "team")]
+    pub(crate) person: Option<String>,
+    /// The team whose members hold it
+    #[arg(long, value_name = "NAME", conflicts_with = "person")]
+    pub(crate) team: Option<String>,
+    /// Where: all, environment/NAME or team/NAME
+    #[arg(long = "for", value_name = "SCOPE")]
+    pub(crate) scope: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tokens {
+    /// List tokens; never the tokens themselves
+    List,
+    /// Make a token and print it, once
+    Create {
+        /// Its name; its acts are recorded as token:NAME
+        name: String,
+        /// What it may beside reading: operate, approve, admin
+        #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+        scope: Vec<String>,
+        /// The only environment it reaches
+        #[arg(long, value_name = "NAME")]
+        environment: Option<String>,
+        /// Days it lasts
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+    },
+    /// Take a token away
+    Revoke {
+        /// Its id or name
+        token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Notify {
+    /// Send a test notice through a connection
+    Test {
+        /// The connection
+        name: String,
+    },
+    /// List the newest notices and what became of them
+    List,
+    /// List connections
+    Connections,
 }
 
 #[derive(Debug, Subcommand)]

@@ -43,6 +43,11 @@ impl Api {
         self.json(Method::POST, path, Some(body)).await
     }
 
+    /// Asks for something whose answer holds nothing.
+    pub(crate) async fn done<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Failure> {
+        self.send(Method::POST, path, Some(body)).await.map(drop)
+    }
+
     /// The answer as it comes, for what is long.
     pub(crate) async fn stream(&self, path: &str) -> Result<Response, Failure> {
         self.send(Method::GET, path, None::<&()>).await

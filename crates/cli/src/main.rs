@@ -102,7 +102,11 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
         Command::Audit(wanted) => commands::audit::run(api, output, wanted).await,
-        Command::SignIn => commands::sign_in::run(api, output).await,
+        Command::Assets(wanted) => commands::assets::run(api, output, wanted).await,
+        Command::People(wanted) => commands::people::run(api, output, wanted).await,
+        Command::Token(wanted) => commands::people::tokens(api, output, wanted).await,
+        Command::Notify(wanted) => commands::notify::run(api, output, &wanted).await,
+        Command::SignIn(wanted) => commands::sign_in::run(api, output, wanted).await,
         Command::Up(_) | Command::Scan(_) | Command::Policy(_) | Command::Completions { .. } | Command::Man { .. } => {
             Ok(Exit::Done)
         }

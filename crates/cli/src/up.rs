@@ -17,7 +17,9 @@ const PUBLISHED: &str = "published";
 pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<Exit, Failure> {
     let observe = Duration::from_secs(u64::from(wanted.every) * 60);
     let intervals = Intervals { observe, ..Intervals::default() };
-    let config = Config { listen: Some(wanted.listen), intervals, feeds: feeds(wanted)?, ..Config::new(folder) };
+    let public_url = wanted.url.clone();
+    let config =
+        Config { listen: Some(wanted.listen), public_url, intervals, feeds: feeds(wanted)?, ..Config::new(folder) };
     let mut stop = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
     let local = Local::start(config).await?;
     let server = local.server();

@@ -2,3 +2,6 @@
 //! is decided elsewhere.
 
 pub mod feeds;
+pub mod oidc;
+pub mod smtp;
+pub mod webhook;

@@ -17,6 +17,7 @@ pub mod id;
 pub mod item;
 pub mod merkle;
 pub mod order;
+pub mod person;
 pub mod plan;
 pub mod remediation;
 pub mod sign;

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use stanch_ledger::Signer;
-use stanch_model::id::{AssetId, ExecutorId, OrderId};
+use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId};
 use stanch_model::order::{Order, Progress};
 use stanch_model::sign::Signed;
 use stanch_store::Store;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::api::types::Waiting;
-use crate::auth::Links;
+use crate::auth::{Links, Passwords, Seal, Seen, oidc};
 use crate::bus::Bus;
 use crate::clock::NoEntropy;
 use crate::config::Config;
@@ -35,6 +35,13 @@ pub(crate) struct Parts {
     pub(crate) signer: Signer,
     pub(crate) bus: Bus,
     pub(crate) links: Links,
+    pub(crate) passwords: Passwords,
+    /// When tokens were last seen.
+    pub(crate) tokens_seen: Seen,
+    /// What is known of providers of identities.
+    pub(crate) providers: oidc::Providers,
+    /// Closes secrets that the store keeps.
+    pub(crate) seal: Seal,
     pub(crate) started_at: Timestamp,
     /// The store's epoch: rises with every restore from a backup.
     pub(crate) epoch: u64,
@@ -72,7 +79,13 @@ impl Deref for App {
 }
 
 impl App {
-    pub(crate) async fn new(config: Config, store: Store, keys: Keys) -> Result<Self, StartError> {
+    pub(crate) async fn new(mut config: Config, store: Store, keys: Keys) -> Result<Self, StartError> {
+        if let Some(url) = &config.public_url {
+            let (url, host) = public(url).ok_or_else(|| StartError::PublicUrl(url.clone()))?;
+            config.hosts.push(host);
+            config.public_url = Some(url);
+        }
+        let seal = Seal::new(keys.sealing()).map_err(|error| StartError::Seal(Box::new(error)))?;
         let now = config.clock.now();
         let unread = |source| StartError::Store { path: config.data_dir.join("stanch.db"), source: Box::new(source) };
         let epoch = store.epoch().await.map_err(unread)?;
@@ -87,6 +100,10 @@ impl App {
             signer,
             bus: Bus::new(),
             links: Links::default(),
+            passwords: Passwords::default(),
+            tokens_seen: Seen::default(),
+            providers: oidc::Providers::default(),
+            seal,
             started_at: now,
             epoch,
             knowledge,
@@ -131,10 +148,19 @@ impl App {
         }
     }
 
-    /// A link that opens a page that asks to sign in.
-    pub(crate) fn sign_in_link(&self) -> Result<Option<String>, NoEntropy> {
+    /// The address by which people reach this server, without a slash at its end.
+    pub(crate) fn public_url(&self) -> String {
+        match (&self.config.public_url, self.address.get()) {
+            (Some(url), _) => url.clone(),
+            (None, Some(address)) => format!("http://{address}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// A link that opens a page that asks to sign in: as this person, or as the machine's operator.
+    pub(crate) fn sign_in_link(&self, person: Option<ActorId>) -> Result<Option<String>, NoEntropy> {
         let Some(address) = self.address.get() else { return Ok(None) };
-        let token = self.links.issue(self.now(), self.config.entropy.as_ref())?;
+        let token = self.links.issue(self.now(), self.config.entropy.as_ref(), person)?;
         // Behind the hash mark it would not be sent, but then the page could not work without its script.
         Ok(Some(format!("http://{address}/sign-in?token={token}")))
     }
@@ -186,6 +212,11 @@ impl App {
         lock(&self.assessed).insert(asset.clone(), run);
     }
 
+    /// Its items are to be assessed again: what people say of it has changed.
+    pub(crate) fn forget_assessed(&self, asset: &AssetId) {
+        lock(&self.assessed).remove(asset);
+    }
+
     /// Items are there that nobody has decided yet.
     pub(crate) fn want_decisions(&self) {
         self.decisions_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -230,6 +261,16 @@ impl App {
     pub(crate) fn progress(&self, order: &OrderId) -> Option<Progress> {
         lock(&self.progress).get(order).cloned()
     }
+}
+
+/// An address for people as it is used, and its name.
+fn public(text: &str) -> Option<(String, String)> {
+    let text = text.trim_end_matches('/');
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let host = rest.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(rest, |(host, _)| host);
+    let good = !host.is_empty() && rest.chars().all(plain);
+    good.then(|| (text.to_owned(), host.to_owned()))
 }
 
 /// A poisoned lock is still a lock: what it guards is replaced whole.

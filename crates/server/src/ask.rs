@@ -1,29 +1,34 @@
 //! What people ask for: each writes rows and nudges, and goes through the same moves as everything else.
 
+pub(crate) mod connection;
+pub(crate) mod people;
+pub(crate) mod token;
+
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde_json::json;
 use stanch_engine::Proposal;
 use stanch_engine::rollout::{Event, Illegal};
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
+use stanch_model::asset::Tier;
 use stanch_model::id::{ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
+use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
+use stanch_store::asset::SeenAsset;
 use stanch_store::hold::{ALL, Hold as HoldRow, HoldLevel, ReleaseHold};
 use stanch_store::item::StoredItem;
 use stanch_store::remediation::{
     EditRemediation, MoveRemediation, NewRemediation, OnFailure, RemediationFilter, StoredRemediation,
 };
-use stanch_store::session::{EndSession, NewSession};
 use stanch_store::suppression::LiftSuppression;
 use stanch_store::{CommitError, Transition, Write};
 
 use crate::api::Problem;
 use crate::api::types::{
-    Accepted, Approve, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LeftOut, Remediation,
-    Scan, SetHold, Undo,
+    Accepted, Approve, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut,
+    Remediation, Scan, SetHold, Undo,
 };
 use crate::app::App;
 use crate::bus::{Live, Stage};
@@ -65,6 +70,7 @@ const ATTEMPTS: u32 = 4;
 pub(crate) async fn create(
     app: &App,
     who: &str,
+    access: &Access,
     wanted: CreateRemediation,
     key: Option<&str>,
 ) -> Result<(bool, CreatedRemediation), Problem> {
@@ -117,12 +123,24 @@ async fn choose(app: &App, who: &str, wanted: &CreateRemediation) -> Result<Choi
     let mut choice = Choice::default();
     for row in rows {
         let name = row.item.subject.name().to_owned();
+        let asset = context.asset(&row.item.asset);
+        if !asset.is_some_and(|asset| access.may(Power::Read, asset)) {
+            // What they may not see is not there.
+            if wanted.all {
+                continue;
+            }
+            return Err(Problem::not_found("item", &name));
+        }
         let out = |reason: String, hint: Option<String>| LeftOut {
             item: row.item.id.to_string(),
             name: name.clone(),
             reason,
             hint,
         };
+        if !asset.is_some_and(|asset| access.may(Power::Operate, asset)) {
+            left_out.push(out("you may not operate its asset".to_owned(), Some("ask its owner".to_owned())));
+            continue;
+        }
         match context.propose(&row) {
             Some(Proposal::Candidate(_)) => {}
             Some(Proposal::Nothing { why }) => {
@@ -479,21 +497,6 @@ pub(crate) async fn judge_feed(app: &App, who: &str, word: JudgeFeed) -> Result<
     view::feeds(app).await
 }
 
-/// Begins a session.
-pub(crate) async fn begin_session(app: &App, hash: &Digest, actor: &str, until: Timestamp) -> Result<(), Problem> {
-    let now = app.now();
-    let new = NewSession { hash: *hash, actor: actor.to_owned(), body: json!({}), at: now, expires_at: until };
-    let entry = NewEntry::new(now, actor, "signed_in").with(json!({ "until": until }));
-    app.store.commit(Transition::new(entry).write(Write::NewSession(new))).await?;
-    Ok(())
-}
-
-/// Ends a session.
-pub(crate) async fn end_session(app: &App, hash: &Digest) -> Result<(), Problem> {
-    app.store.put(Write::EndSession(EndSession { hash: *hash })).await?;
-    Ok(())
-}
-
 /// Vouches for an executor that was frozen.
 pub(crate) async fn trust(app: &App, who: &str, id: &str) -> Result<(), Problem> {
     let missing = || Problem::not_found("executor", id);
@@ -501,4 +504,44 @@ pub(crate) async fn trust(app: &App, who: &str, id: &str) -> Result<(), Problem>
     let known = crate::gateway::trust(app, who, &executor).await;
     let known = known.map_err(|error| Problem::internal("trusting an executor", &error))?;
     known.then_some(()).ok_or_else(missing)
+}
+
+/// Says what an asset's environment, owner, tier and classification are.
+pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -> Result<(), Problem> {
+    let missing = || Problem::not_found("asset", id);
+    let stored = app.store.asset(&id.parse().map_err(|_| missing())?).await?.ok_or_else(missing)?;
+    let mut asset = stored.asset;
+    if let Some(name) = &wanted.environment {
+        asset.environment = word("environment", name)?;
+    }
+    if let Some(name) = &wanted.owner {
+        asset.owner = word("owner", name)?;
+    }
+    if let Some(name) = &wanted.classification {
+        asset.classification = word("classification", name)?;
+    }
+    if let Some(tier) = wanted.tier {
+        let known = |tier: u8| Tier::try_from(tier).map_err(|error| Problem::bad_request(error.to_string()));
+        asset.tier = if tier == 0 { None } else { Some(known(tier)?) };
+    }
+    let entry = NewEntry::new(app.now(), who, "asset_labelled").about(&asset.id).with(json!({
+        "environment": asset.environment, "owner": asset.owner, "classification": asset.classification,
+        "tier": asset.tier.map(Tier::number),
+    }));
+    let id = asset.id.clone();
+    let write = Write::SeeAsset(SeenAsset { asset, at: stored.last_seen });
+    app.store.commit(Transition::new(entry).write(write)).await?;
+    app.forget_assessed(&id);
+    app.bus.nudge(Stage::Assess);
+    app.bus.tell(Live::of("facts", &id, "labelled"));
+    Ok(())
+}
+
+/// A label: one word, or nothing.
+fn word(what: &str, text: &str) -> Result<Option<String>, Problem> {
+    let text = text.trim();
+    if text.len() > 64 || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Problem::bad_request(format!("`{what}` is one word of at most 64 bytes")));
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }

@@ -30,10 +30,12 @@ pub(crate) enum Stage {
     Seal,
     /// Newer feeds.
     Feeds,
+    /// Notices to whoever is to be told.
+    Notify,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Schedule,
         Self::Ingest,
         Self::Assess,
@@ -44,6 +46,7 @@ impl Stage {
         Self::Verify,
         Self::Seal,
         Self::Feeds,
+        Self::Notify,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Stage {
             Self::Verify => "verify",
             Self::Seal => "seal",
             Self::Feeds => "feeds",
+            Self::Notify => "notify",
         }
     }
 }

@@ -17,6 +17,9 @@ pub struct Config {
     /// Names under which the HTTP listener may be called besides the loopback ones: anything else is refused, so that
     /// a web page elsewhere cannot reach it by renaming its own host.
     pub hosts: Vec<String>,
+    /// The address by which people and providers of identities reach it, when another program stands before it:
+    /// `https://stanch.example`. Its name counts as one of ours.
+    pub public_url: Option<String>,
     /// The control socket; `None` leaves it away.
     pub socket: Option<PathBuf>,
     /// How often things happen.
@@ -43,6 +46,7 @@ impl Config {
             data_dir,
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070))),
             hosts: Vec::new(),
+            public_url: None,
             intervals: Intervals::default(),
             feeds: Vec::new(),
             bake: Duration::from_secs(10),

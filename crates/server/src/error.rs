@@ -64,6 +64,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The address for people is not one.
+    #[error("`{0}` is not an address for people: https://NAME or https://NAME:PORT")]
+    PublicUrl(String),
+    /// Secrets cannot be sealed.
+    #[error("cannot seal secrets")]
+    Seal(#[source] Box<dyn Error + Send + Sync>),
     /// No random bytes.
     #[error("cannot draw random bytes")]
     Entropy(#[source] crate::clock::NoEntropy),

@@ -162,7 +162,13 @@ impl Gateway {
         }
         write(&self.app, &callers).await?;
         drop(callers);
-        let seen = Write::SeeAsset(SeenAsset { asset: hello.asset.clone(), at: now });
+        // What people said of the asset stays, whatever the host says of itself.
+        let said = self.app.store.asset(&hello.asset.id).await?.map(|stored| stored.asset);
+        let asset = said.map_or_else(
+            || hello.asset.clone(),
+            |said| stanch_model::asset::Asset { name: hello.asset.name.clone(), ..said },
+        );
+        let seen = Write::SeeAsset(SeenAsset { asset, at: now });
         let entry = NewEntry::new(now, "server", "executor_registered")
             .about(&hello.executor)
             .about(&hello.asset.id)

@@ -15,6 +15,7 @@ pub mod error;
 pub mod gateway;
 mod knowledge;
 mod lock;
+mod notice;
 pub mod pki;
 mod record;
 pub mod server;

@@ -1,5 +1,5 @@
 //! The keys of a server and what each may do: the root says which key may sign orders for a while, the order key signs
-//! orders, the ledger key signs checkpoints. Executors pin the root; nothing else of the server is trusted by them.
+//! orders, the ledger key signs checkpoints, the sealing key closes secrets that the store keeps. Executors pin the root; nothing else of the server is trusted by them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -71,6 +71,7 @@ pub enum KeyError {
 pub struct Keys {
     root: SigningKey,
     ledger: [u8; 32],
+    sealing: [u8; 32],
 }
 
 /// A key that signs orders for a while, with the root's word for it. Lives in memory only: a new one every boot.
@@ -100,7 +101,13 @@ impl Keys {
         }
         let root = load(&folder.join("root"), entropy)?;
         let root = SigningKey::from_seed(&root).map_err(KeyError::Refused)?;
-        Ok(Self { root, ledger: load(&folder.join("ledger"), entropy)? })
+        let (ledger, sealing) = (load(&folder.join("ledger"), entropy)?, load(&folder.join("sealing"), entropy)?);
+        Ok(Self { root, ledger, sealing })
+    }
+
+    /// What seals the secrets that the store keeps; it lies beside the store and in no copy of it.
+    pub(crate) const fn sealing(&self) -> &[u8; 32] {
+        &self.sealing
     }
 
     /// What executors pin.

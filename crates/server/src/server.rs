@@ -134,7 +134,7 @@ impl Running {
     /// # Errors
     /// When no random bytes can be had.
     pub fn sign_in_link(&self) -> Result<Option<String>, StartError> {
-        self.app.sign_in_link().map_err(StartError::Entropy)
+        self.app.sign_in_link(None).map_err(StartError::Entropy)
     }
 
     /// Stops: no new requests, reconcilers finish what they are at, the store is shut. State is rows, so a server that

@@ -95,6 +95,10 @@ impl<'r> Columns<'r> {
         self.row.try_get(column).map_err(|error| self.damaged(error))
     }
 
+    pub(crate) fn optional_bytes(&self, column: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        self.row.try_get(column).map_err(|error| self.damaged(error))
+    }
+
     pub(crate) fn digest(&self, column: &str) -> Result<Digest, ReadError> {
         let bytes = <[u8; 32]>::try_from(self.bytes(column)?).map_err(|_| self.damaged("a digest has 32 bytes"))?;
         Ok(Digest::from_bytes(bytes))

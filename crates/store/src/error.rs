@@ -156,6 +156,9 @@ pub enum CommitError {
         #[source]
         source: Arc<sqlx::Error>,
     },
+    /// Nobody would be left who can give roles.
+    #[error("the last administrator stays: nobody else could give this role again")]
+    LastAdministrator,
     /// The store is shut.
     #[error("the store is shut")]
     Closed,

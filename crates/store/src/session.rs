@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stanch_model::Digest;
 
-use crate::column::{Columns, Conn, json, micros, optional_micros};
+use crate::column::{Columns, Conn, all, json, micros, optional_micros};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -29,6 +29,15 @@ pub struct NewSession {
 pub struct EndSession {
     /// Hash of the secret.
     pub hash: Digest,
+}
+
+/// Somebody is signed out everywhere, but perhaps here.
+#[derive(Debug, Clone)]
+pub struct EndSessions {
+    /// Who.
+    pub actor: String,
+    /// The session that goes on.
+    pub except: Option<Digest>,
 }
 
 /// A token was made.
@@ -59,6 +68,15 @@ pub struct UseToken {
     pub at: Timestamp,
 }
 
+/// A lasting token was shown: when it was last used is kept, and is written again only after a while.
+#[derive(Debug, Clone)]
+pub struct TouchToken {
+    /// Hash of the token.
+    pub hash: Digest,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A token is taken away.
 #[derive(Debug, Clone)]
 pub struct DropToken {
@@ -79,14 +97,35 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
+/// A lasting token that was made, whether it has ended or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Hash of the token.
+    pub hash: Digest,
+    /// What belongs to it.
+    pub body: Value,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used.
+    pub used_at: Option<Timestamp>,
+}
+
 const NEW_SESSION: &str = "INSERT INTO session (hash, actor, body, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
 const SWEEP: &str = "DELETE FROM session WHERE expires_at <= $1";
 const END: &str = "DELETE FROM session WHERE hash = $1";
+const END_ALL: &str = "DELETE FROM session WHERE actor = $1 AND ($2 IS NULL OR hash <> $2)";
 const SESSION: &str = "SELECT actor, body, created_at, expires_at FROM session WHERE hash = $1 AND expires_at > $2";
 const NEW_TOKEN: &str = "INSERT INTO token (hash, purpose, once, body, created_at, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6)";
 const USE: &str = "UPDATE token SET used_at = $1 WHERE hash = $2 AND purpose = $3 AND once = 1 AND used_at IS NULL \
      AND (expires_at IS NULL OR expires_at > $1) RETURNING body";
+const ONCE: &str = "SELECT body FROM token WHERE hash = $1 AND purpose = $2 AND once = 1 AND used_at IS NULL \
+     AND (expires_at IS NULL OR expires_at > $3)";
+const TOUCH: &str = "UPDATE token SET used_at = $1 WHERE hash = $2 AND once = 0";
+const TOKENS: &str = "SELECT hash, body, created_at, expires_at, used_at FROM token WHERE purpose = $1 AND once = 0 \
+     ORDER BY created_at, hash";
 const DROP: &str = "DELETE FROM token WHERE hash = $1";
 const TOKEN: &str = "SELECT body FROM token WHERE hash = $1 AND purpose = $2 AND once = 0 \
      AND (expires_at IS NULL OR expires_at > $3)";
@@ -112,6 +151,19 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewSession) -> Result<Effect, Com
 pub(crate) async fn end(conn: &mut Conn, end: &EndSession) -> Result<Effect, CommitError> {
     let done = sqlx::query(END).bind(end.hash.as_bytes().as_slice()).execute(conn).await;
     let done = done.map_err(CommitError::database("end a session"))?;
+    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+}
+
+pub(crate) async fn end_all(conn: &mut Conn, end: &EndSessions) -> Result<Effect, CommitError> {
+    let except = end.except.map(|hash| hash.as_bytes().to_vec());
+    let done = sqlx::query(END_ALL).bind(&end.actor).bind(except).execute(conn).await;
+    let done = done.map_err(CommitError::database("end somebody's sessions"))?;
+    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+}
+
+pub(crate) async fn touch_token(conn: &mut Conn, token: &TouchToken) -> Result<Effect, CommitError> {
+    let done = sqlx::query(TOUCH).bind(micros(token.at)).bind(token.hash.as_bytes().as_slice()).execute(conn).await;
+    let done = done.map_err(CommitError::database("note the use of a token"))?;
     Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
@@ -178,5 +230,33 @@ impl Store {
             .await;
         let row = row.map_err(ReadError::database("read a token"))?;
         row.map(|row| Columns::new("token", &row).json("body")).transpose()
+    }
+
+    /// What belongs to a one-time token that can still be used; it stays usable.
+    ///
+    /// # Errors
+    /// When the database refuses or the row does not read.
+    pub async fn token_once(&self, hash: &Digest, purpose: &str, now: Timestamp) -> Result<Option<Value>, ReadError> {
+        let query = sqlx::query(ONCE).bind(hash.as_bytes().as_slice()).bind(purpose).bind(micros(now));
+        let row = query.fetch_optional(self.read()).await.map_err(ReadError::database("read a token"))?;
+        row.map(|row| Columns::new("token", &row).json("body")).transpose()
+    }
+
+    /// The lasting tokens for a purpose, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn tokens(&self, purpose: &str) -> Result<Vec<StoredToken>, ReadError> {
+        let rows = sqlx::query(TOKENS).bind(purpose).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list tokens"))?, |row| {
+            let columns = Columns::new("token", row);
+            Ok(StoredToken {
+                hash: columns.digest("hash")?,
+                body: columns.json("body")?,
+                created_at: columns.time("created_at")?,
+                expires_at: columns.optional_time("expires_at")?,
+                used_at: columns.optional_time("used_at")?,
+            })
+        })
     }
 }

@@ -23,6 +23,7 @@ const CHECKPOINT: &str = "10000";
 
 const MIGRATIONS: [(i64, &str, &str); 2] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
+    (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
 ];
 

@@ -5,27 +5,33 @@ use stanch_model::assessment::Assessment;
 use stanch_model::decision::Decision;
 use stanch_model::id::OrderId;
 use stanch_model::order::Position;
+use stanch_model::person::Holder;
 use stanch_model::plan::Plan;
 
 use crate::approval::Approval;
 use crate::asset::SeenAsset;
 use crate::breaker::PutBreaker;
 use crate::budget::{Reserve, Settle};
+use crate::connection::{Connection, DropConnection};
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
 use crate::facts::NewFacts;
 use crate::feed::Feed;
 use crate::finding::{FindingChanges, SyncFindings};
+use crate::grant::{Grant, Revoke};
 use crate::hold::{Hold, ReleaseHold};
 use crate::item::SyncItems;
 use crate::lease::TakeLease;
+use crate::notice::{MoveNotice, Notice, SweepNotices};
 use crate::order::{DeliverOrder, NewOrder, VoidOrder};
+use crate::person::{ChangePerson, NewPerson};
 use crate::receipt::{HandleReceipt, NewReceipt};
 use crate::remediation::{EditRemediation, MoveRemediation, NewRemediation};
-use crate::session::{DropToken, EndSession, NewSession, NewToken, UseToken};
+use crate::session::{DropToken, EndSession, EndSessions, NewSession, NewToken, TouchToken, UseToken};
 use crate::setting::Setting;
 use crate::suppression::{LiftSuppression, Suppression};
 use crate::task::{EditTask, MoveTask, NewTask};
+use crate::team::{Member, NewTeam, RemoveTeam};
 use crate::verification::Verification;
 
 /// One change of one noun.
@@ -99,6 +105,36 @@ pub enum Write {
     UseToken(UseToken),
     /// A token is taken away.
     DropToken(DropToken),
+    /// A lasting token was shown.
+    TouchToken(TouchToken),
+    /// Somebody is signed out everywhere.
+    EndSessions(EndSessions),
+    /// An account is made.
+    NewPerson(NewPerson),
+    /// An account changes.
+    ChangePerson(ChangePerson),
+    /// A team is made.
+    NewTeam(NewTeam),
+    /// A team ends.
+    RemoveTeam(RemoveTeam),
+    /// Somebody is in a team.
+    Join(Member),
+    /// Somebody is not in a team any more.
+    Leave(Member),
+    /// A role is given.
+    Give(Grant),
+    /// A role is taken away.
+    Revoke(Revoke),
+    /// A connection to the outside is set up or changed.
+    PutConnection(Connection),
+    /// A connection ends.
+    DropConnection(DropConnection),
+    /// A notice is to be sent.
+    NewNotice(Notice),
+    /// A notice was tried.
+    MoveNotice(MoveNotice),
+    /// Notices that are over are forgotten.
+    SweepNotices(SweepNotices),
     /// A setting.
     PutSetting(Setting),
     /// A lease is taken or renewed.
@@ -192,8 +228,25 @@ impl Write {
             Self::MoveRemediation(step) => Some(("remediation", step.id.to_string())),
             Self::NewTask(new) => Some(("task", new.id.to_string())),
             Self::MoveTask(step) => Some(("task", step.id.to_string())),
+            Self::NewPerson(new) => Some(("person", new.id.to_string())),
+            Self::ChangePerson(change) => Some(("person", change.id.to_string())),
+            Self::NewTeam(new) => Some(("team", format!("team/{}", new.name))),
+            Self::RemoveTeam(team) => Some(("team", format!("team/{}", team.name))),
+            Self::Join(member) | Self::Leave(member) => Some(("person", member.person.to_string())),
+            Self::Give(grant) => Some(("grant", subject(&grant.holder))),
+            Self::Revoke(revoke) => Some(("grant", subject(&revoke.holder))),
+            Self::PutConnection(connection) => Some(("connection", format!("connection/{}", connection.name))),
+            Self::DropConnection(connection) => Some(("connection", format!("connection/{}", connection.name))),
             _ => None,
         }
+    }
+}
+
+/// How the ledger names whoever holds a role.
+fn subject(holder: &Holder) -> String {
+    match holder {
+        Holder::Person(id) => id.to_string(),
+        Holder::Team(_) => holder.to_string(),
     }
 }
 

@@ -12,8 +12,9 @@ use crate::error::CommitError;
 use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
-    approval, assessment, asset, breaker, budget, decision, entry, facts, feed, finding, hold, item, lease, order,
-    outbox, plan, receipt, remediation, session, setting, sqlite, suppression, task, verification,
+    approval, assessment, asset, breaker, budget, connection, decision, entry, facts, feed, finding, grant, hold, item,
+    lease, notice, order, outbox, person, plan, receipt, remediation, session, setting, sqlite, suppression, task, team,
+    verification,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -286,6 +287,21 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::NewToken(new) => session::new_token(conn, new).await,
         Write::UseToken(used) => session::use_token(conn, used).await,
         Write::DropToken(token) => session::drop_token(conn, token).await,
+        Write::TouchToken(token) => session::touch_token(conn, token).await,
+        Write::EndSessions(end) => session::end_all(conn, end).await,
+        Write::NewPerson(new) => person::new(conn, new).await,
+        Write::ChangePerson(asked) => person::change(conn, asked).await,
+        Write::NewTeam(new) => team::new(conn, new).await,
+        Write::RemoveTeam(team) => team::remove(conn, team).await,
+        Write::Join(member) => team::join(conn, member).await,
+        Write::Leave(member) => team::leave(conn, member).await,
+        Write::Give(grant) => grant::give(conn, grant).await,
+        Write::Revoke(revoke) => grant::revoke(conn, revoke).await,
+        Write::PutConnection(connection) => connection::put(conn, connection).await,
+        Write::DropConnection(connection) => connection::drop(conn, connection).await,
+        Write::NewNotice(notice) => notice::new(conn, notice).await,
+        Write::MoveNotice(step) => notice::step(conn, step).await,
+        Write::SweepNotices(sweep) => notice::sweep(conn, sweep).await,
         Write::PutSetting(setting) => setting::put(conn, setting).await,
         Write::TakeLease(ask) => lease::take(conn, ask).await,
         Write::PutCheckpoint(put) => entry::put_checkpoint(conn, put).await,

@@ -1,5 +1,6 @@
 //! The commands that talk to a server, a file each.
 
+pub(crate) mod assets;
 pub(crate) mod audit;
 pub(crate) mod executors;
 pub(crate) mod explain;
@@ -8,6 +9,8 @@ pub(crate) mod findings;
 pub(crate) mod fix;
 pub(crate) mod history;
 pub(crate) mod hold;
+pub(crate) mod notify;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod sign_in;
 pub(crate) mod undo;

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use stanch_server::api::CreateLink;
+
+use crate::args::SignIn;
 use crate::client::Api;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -11,8 +14,8 @@ struct Link {
     url: String,
 }
 
-pub(crate) async fn run(api: &Api, output: &Output) -> Result<Exit, Failure> {
-    let link: Link = api.post("/session/links", &serde_json::json!({})).await?;
+pub(crate) async fn run(api: &Api, output: &Output, wanted: SignIn) -> Result<Exit, Failure> {
+    let link: Link = api.post("/session/links", &CreateLink { person: wanted.person }).await?;
     if output.json {
         output.object(&link)?;
     } else {

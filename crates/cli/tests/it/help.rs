@@ -21,6 +21,10 @@ fn every_command_has_a_line_of_help() {
         "feeds",
         "audit",
         "policy",
+        "assets",
+        "people",
+        "token",
+        "notify",
         "sign-in",
     ] {
         assert!(run.out.contains(&format!("\n  {command} ")), "{command}");

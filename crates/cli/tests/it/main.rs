@@ -10,6 +10,7 @@ mod components;
 mod double;
 mod help;
 mod pages;
+mod people;
 mod policy;
 mod program;
 mod record;

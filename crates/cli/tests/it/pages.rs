@@ -9,17 +9,18 @@ use stanch_testkit::browser::{Browser, Look};
 use stanch_testkit::wait_until;
 
 /// Reached from every page.
-const PAGES: &[&str] = &["/", "/items", "/remediations", "/ledger", "/feeds"];
+const PAGES: &[&str] =
+    &["/", "/items", "/remediations", "/ledger", "/feeds", "/people", "/connections", "/account", "/people/admin"];
 
 /// `stanch up` on a port of its own with an empty data folder; ends with the test.
-struct Up {
+pub(crate) struct Up {
     child: Child,
     link: String,
-    data: tempfile::TempDir,
+    pub(crate) data: tempfile::TempDir,
 }
 
 impl Up {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_stanch"));
         command.args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
@@ -29,7 +30,7 @@ impl Up {
         Self { child, link: link.trim().to_owned(), data }
     }
 
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.link.split_once("/sign-in?").expect("the first line is a link to sign in").0
     }
 

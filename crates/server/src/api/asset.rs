@@ -5,20 +5,21 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::types::{Asset, Facts};
-use super::{Problem, Segment};
+use super::types::{Asset, Facts, LabelAsset};
+use super::{Body, Problem, Segment};
 use crate::app::App;
-use crate::view;
+use crate::auth::Visitor;
+use crate::{ask, view};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(facts))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(facts)).routes(routes!(label))
 }
 
 /// All assets.
 #[utoipa::path(get, path = "/assets", tag = "assets", operation_id = "assets",
     responses((status = 200, body = Vec<Asset>)))]
-async fn list(State(app): State<App>) -> Result<Json<Vec<Asset>>, Problem> {
-    view::assets(&app).await.map(Json)
+async fn list(State(app): State<App>, visitor: Visitor) -> Result<Json<Vec<Asset>>, Problem> {
+    view::assets(&app, &visitor.sight).await.map(Json)
 }
 
 /// One asset.
@@ -33,4 +34,18 @@ async fn one(State(app): State<App>, Segment(id): Segment<String>) -> Result<Jso
     responses((status = 200, body = Facts), (status = 404, body = Problem)))]
 async fn facts(State(app): State<App>, Segment(id): Segment<String>) -> Result<Json<Facts>, Problem> {
     view::facts(&app, &id).await.map(Json)
+}
+
+/// Say what an asset's environment, owner, tier and classification are. Roles and policies go by it.
+#[utoipa::path(post, path = "/assets/{id}/labels", tag = "assets", operation_id = "label_asset",
+    params(("id" = String, Path)), request_body = LabelAsset,
+    responses((status = 200, body = Asset), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn label(
+    State(app): State<App>,
+    visitor: Visitor,
+    Segment(id): Segment<String>,
+    Body(wanted): Body<LabelAsset>,
+) -> Result<Json<Asset>, Problem> {
+    ask::label(&app, &visitor.name, &id, &wanted).await?;
+    view::asset(&app, &id).await.map(Json)
 }

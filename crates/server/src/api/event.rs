@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::{Problem, Segment};
 use crate::app::App;
+use crate::auth::Visitor;
 use crate::bus::Live;
 use crate::view;
 
@@ -22,8 +23,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Everything that changes. The event's name is the kind; its data `{kind, subject, remediation, text}`.
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "events",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
-async fn all(State(app): State<App>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    stream(&app, None)
+async fn all(State(app): State<App>, visitor: Visitor) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    stream(&app, None, visitor.sight.is_everything())
 }
 
 /// What changes in one remediation.
@@ -35,13 +36,15 @@ async fn of_remediation(
     Segment(id): Segment<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     view::remediation_exists(&app, &id).await?;
-    Ok(stream(&app, Some(id)))
+    Ok(stream(&app, Some(id), true))
 }
 
-fn stream(app: &App, only: Option<String>) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+fn stream(app: &App, only: Option<String>, whole: bool) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let closing = app.closing();
     let events = BroadcastStream::new(app.bus.watch()).filter_map(move |live| {
         let event = match live {
+            // Whoever does not see everything is told that something changed, and reads what of it is theirs.
+            Ok(live) if only.is_none() && !whole => Some(Event::default().event(live.kind).data("{}")),
             Ok(live) if only.is_none() || live.remediation == only => Some(write(&live)),
             Ok(_) => None,
             // The watcher was too slow: tell it to read everything again.

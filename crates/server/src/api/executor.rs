@@ -18,8 +18,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// The executors, newest word first.
 #[utoipa::path(get, path = "/executors", tag = "executors", operation_id = "executors",
     responses((status = 200, body = Vec<Executor>)))]
-async fn list(State(app): State<App>) -> Json<Vec<Executor>> {
-    Json(view::executors(&app).await)
+async fn list(State(app): State<App>, visitor: Visitor) -> Json<Vec<Executor>> {
+    Json(view::executors(&app, &visitor.sight).await)
 }
 
 /// Vouch for an executor that was frozen: its next call pins whatever key it presents.
@@ -32,5 +32,5 @@ async fn trust(
     Segment(id): Segment<String>,
 ) -> Result<Json<Vec<Executor>>, Problem> {
     ask::trust(&app, &visitor.name, &id).await?;
-    Ok(Json(view::executors(&app).await))
+    Ok(Json(view::executors(&app, &visitor.sight).await))
 }

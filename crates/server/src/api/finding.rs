@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::types::{Finding, FindingPage};
 use super::{Filter, Problem, Segment};
 use crate::app::App;
+use crate::auth::Visitor;
 use crate::view;
 
 /// Which findings; what is left away does not filter.
@@ -45,8 +46,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// A page of findings.
 #[utoipa::path(get, path = "/findings", tag = "findings", operation_id = "findings", params(FindingFilter),
     responses((status = 200, body = FindingPage), (status = 400, body = Problem)))]
-async fn list(State(app): State<App>, Filter(filter): Filter<FindingFilter>) -> Result<Json<FindingPage>, Problem> {
-    view::findings(&app, &filter).await.map(Json)
+async fn list(
+    State(app): State<App>,
+    visitor: Visitor,
+    Filter(filter): Filter<FindingFilter>,
+) -> Result<Json<FindingPage>, Problem> {
+    view::findings(&app, &visitor.sight, &filter).await.map(Json)
 }
 
 /// One finding.

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::types::{ItemDetail, ItemList};
 use super::{Filter, Problem, Segment};
 use crate::app::App;
+use crate::auth::Visitor;
 use crate::view;
 
 /// Which items; what is left away does not filter.
@@ -39,8 +40,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// The open items, most urgent first.
 #[utoipa::path(get, path = "/items", tag = "items", operation_id = "items", params(ItemFilter),
     responses((status = 200, body = ItemList), (status = 400, body = Problem)))]
-async fn list(State(app): State<App>, Filter(filter): Filter<ItemFilter>) -> Result<Json<ItemList>, Problem> {
-    view::items(&app, &filter).await.map(Json)
+async fn list(
+    State(app): State<App>,
+    visitor: Visitor,
+    Filter(filter): Filter<ItemFilter>,
+) -> Result<Json<ItemList>, Problem> {
+    view::items(&app, &visitor.sight, &filter).await.map(Json)
 }
 
 /// One item with its reasons; by id, or by its short name where only one asset has an item of that name.

@@ -2,6 +2,7 @@
 //! can do nothing that the reconcilers do not see.
 
 mod asset;
+mod connection;
 mod event;
 mod executor;
 mod feed;
@@ -9,10 +10,12 @@ mod finding;
 mod hold;
 mod item;
 mod ledger;
+mod people;
 mod problem;
 mod remediation;
 mod session;
 mod status;
+mod token;
 pub mod types;
 
 pub(crate) use finding::FindingFilter;
@@ -21,13 +24,13 @@ pub(crate) use ledger::LedgerFilter;
 pub use problem::Problem;
 pub(crate) use problem::{Body, Filter, MaybeBody, Segment};
 pub(crate) use remediation::RemediationFilter;
-pub use session::{Me, SignInLink};
+pub use session::{CreateLink, Me, SignInLink};
 
 use axum::Json;
 use axum::Router;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -39,11 +42,11 @@ pub const PREFIX: &str = "/api/v1";
 #[openapi(
     info(
         title = "Stanch",
-        description = "Closes security problems by itself, safely. Requests come with a session cookie, or over the \
-                       control socket on the same machine. With a cookie, whatever acts must carry `x-csrf-token`. \
+        description = "Closes security problems by itself, safely. Requests come with a session cookie, with a \
+                       token (`Authorization: Bearer stn_...`), or over the control socket on the same machine. With a cookie, whatever acts must carry `x-csrf-token`. \
                        Errors are `application/problem+json` with a `code` that stays and a `hint` for a person."
     ),
-    security(("session" = []))
+    security(("session" = []), ("token" = []))
 )]
 struct Description;
 
@@ -60,6 +63,9 @@ fn operations() -> OpenApiRouter<App> {
         .merge(ledger::routes())
         .merge(event::routes())
         .merge(session::routes())
+        .merge(people::routes())
+        .merge(token::routes())
+        .merge(connection::routes())
 }
 
 /// The description of every operation, made from the code.
@@ -70,6 +76,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     description.security = root.security;
     let scheme = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::auth::COOKIE)));
     description.components.get_or_insert_with(Default::default).add_security_scheme("session", scheme);
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    description.components.get_or_insert_with(Default::default).add_security_scheme("token", token);
     description
 }
 

@@ -69,8 +69,8 @@ impl Problem {
 
     /// Nobody is signed in.
     pub fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first", "this needs a session")
-            .hint("open the sign-in link that the server printed, or use the control socket on this machine")
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first", "this needs a session or a token")
+            .hint("sign in, send a token of yours, or use the control socket on this machine")
     }
 
     /// The request was not made by a page of this server.
@@ -166,8 +166,14 @@ impl From<stanch_store::CommitError> for Problem {
         if error.is_conflict() {
             return Self::conflict("changed_meanwhile", error.to_string()).hint("look again and decide anew");
         }
-        if let stanch_store::CommitError::IllegalMove { .. } = error {
-            return Self::conflict("wrong_state", error.to_string());
+        match error {
+            stanch_store::CommitError::IllegalMove { .. } => return Self::conflict("wrong_state", error.to_string()),
+            stanch_store::CommitError::LastAdministrator => {
+                return Self::conflict("last_administrator", error.to_string())
+                    .hint("give somebody else the role of an administrator everywhere first");
+            }
+            stanch_store::CommitError::Token => return Self::conflict(crate::auth::TOKEN_USED, error.to_string()),
+            _ => {}
         }
         Self::internal("writing the store", &error)
     }

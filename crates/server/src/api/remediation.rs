@@ -44,9 +44,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     params(RemediationFilter), responses((status = 200, body = Vec<Remediation>), (status = 400, body = Problem)))]
 async fn list(
     State(app): State<App>,
+    visitor: Visitor,
     Filter(filter): Filter<RemediationFilter>,
 ) -> Result<Json<Vec<Remediation>>, Problem> {
-    view::remediations(&app, &filter).await.map(Json)
+    view::remediations(&app, &visitor.sight, &filter).await.map(Json)
 }
 
 /// Ask for items to be fixed. A plan is made; nothing changes before that plan is approved. Sending the same
@@ -62,7 +63,7 @@ async fn create(
     Body(wanted): Body<CreateRemediation>,
 ) -> Result<(StatusCode, Json<CreatedRemediation>), Problem> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    let (fresh, created) = ask::create(&app, &visitor.name, wanted, key).await?;
+    let (fresh, created) = ask::create(&app, &visitor.name, &visitor.access, wanted, key).await?;
     Ok((if fresh { StatusCode::CREATED } else { StatusCode::OK }, Json(created)))
 }
 

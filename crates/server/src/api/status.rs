@@ -17,8 +17,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// How the server and what it watches are.
 #[utoipa::path(get, path = "/status", tag = "status", responses((status = 200, body = Status)))]
-async fn status(State(app): State<App>) -> Result<Json<Status>, Problem> {
-    view::status(&app).await.map(Json)
+async fn status(State(app): State<App>, visitor: Visitor) -> Result<Json<Status>, Problem> {
+    view::status(&app, &visitor.sight).await.map(Json)
 }
 
 /// Read the facts of every asset again.

@@ -1,27 +1,48 @@
-//! Who may ask: a person with a session over HTTP, or the operator of this machine over the control socket.
+//! Who may ask: a person with a session, a program with a token, or the operator of this machine over the control
+//! socket; and what each may.
 //!
 //! One door for pages and API: every request passes [`door`], which checks the name it was called by, finds out who
-//! asks, and refuses what acts without proof that a page of this server sent it.
+//! asks, refuses what acts without proof that a page of this server sent it, and looks up in [`permit`] what the
+//! operation needs.
 
+mod attempts;
+pub(crate) mod oidc;
 mod origin;
+mod password;
 mod peer;
+pub(crate) mod permit;
+mod seal;
 mod session;
+mod sign_in;
 mod token;
 
+pub(crate) use password::{PasswordError, Passwords};
 pub(crate) use peer::Peer;
-pub(crate) use session::{COOKIE, forget_cookie, sign_in, sign_out};
-pub(crate) use token::{Denied, Links};
+pub(crate) use seal::{Seal, SealError};
+pub(crate) use session::{API, COOKIE, Kept, Seen, forget_cookie, sign_out};
+pub(crate) use sign_in::{TOKEN_USED, accept_invitation, by_link, by_password, change_password};
+pub(crate) use token::{Links, api_digest, fresh, fresh_api, invitation_digest};
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Form, FromRequest as _, FromRequestParts, Request, State};
+use axum::extract::{
+    ConnectInfo, Form, FromRequest as _, FromRequestParts, MatchedPath, RawPathParams, Request, State,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use stanch_model::asset::Asset;
 use stanch_model::canonical::Digest;
+use stanch_model::id::{ActorId, AssetId};
+use stanch_model::person::{Access, Power};
+use stanch_model::terms::Role;
 
 use crate::api::Problem;
 use crate::app::App;
+use permit::Need;
 
 /// The most bytes a request may carry.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
@@ -29,15 +50,78 @@ pub(crate) const MAX_BODY: usize = 256 * 1024;
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src \
                               'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// The assets that a visitor sees.
+#[derive(Debug, Clone)]
+pub(crate) enum Sight {
+    /// All there are, and what belongs to none.
+    Everything,
+    /// These.
+    Only(Arc<BTreeSet<AssetId>>),
+}
+
+impl Sight {
+    /// Whether an asset is among them.
+    pub(crate) fn covers(&self, asset: &AssetId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Only(seen) => seen.contains(asset),
+        }
+    }
+
+    /// Whether nothing is hidden.
+    pub(crate) const fn is_everything(&self) -> bool {
+        matches!(self, Self::Everything)
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
     /// The name under which acts are recorded.
     pub(crate) name: String,
+    /// The person who answers for it, also where a token of theirs asks; nobody on the machine itself.
+    pub(crate) person: Option<ActorId>,
+    /// What they may do.
+    pub(crate) access: Access,
+    /// What they see.
+    pub(crate) sight: Sight,
+    /// Whether a program asks, with a token.
+    pub(crate) is_token: bool,
     /// What pages of this session carry; `None` over the control socket, which no web page can reach.
     pub(crate) csrf: Option<String>,
     /// The session, where there is one.
     pub(crate) session: Option<Digest>,
+}
+
+impl Visitor {
+    /// The operator of this machine, over the control socket.
+    fn operator(uid: u32) -> Self {
+        Self {
+            name: format!("operator (uid {uid})"),
+            person: None,
+            access: Access::full(),
+            sight: Sight::Everything,
+            is_token: false,
+            csrf: None,
+            session: None,
+        }
+    }
+
+    /// The roles that count when they say yes or no to what is done to an asset; empty for who may not say it.
+    #[allow(dead_code, reason = "asked where approvals are counted")]
+    pub(crate) fn approving_roles(&self, asset: &Asset) -> BTreeSet<Role> {
+        self.access.approving_roles(asset)
+    }
+
+    /// What tells people apart who must be different ones: two tokens of a person are that person.
+    #[allow(dead_code, reason = "asked where approvals are counted")]
+    pub(crate) fn is_same_person(&self, other: &Self) -> bool {
+        match (&self.person, &other.person) {
+            (Some(one), Some(two)) => one == two,
+            (None, None) => true,
+            _ => false,
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Visitor {
@@ -67,6 +151,8 @@ pub(crate) async fn door(
 enum Refusal {
     Problem(Box<Problem>),
     SignIn,
+    /// Whoever may see nothing is shown their account instead of the overview.
+    Account,
 }
 
 impl Refusal {
@@ -74,6 +160,7 @@ impl Refusal {
         match self {
             Self::SignIn if !path.starts_with("/api/") => Redirect::to("/sign-in").into_response(),
             Self::SignIn => Problem::unauthenticated().into_response(),
+            Self::Account => Redirect::to("/account").into_response(),
             Self::Problem(problem) if path.starts_with("/api/") => problem.into_response(),
             Self::Problem(problem) => crate::web::problem_page(&problem),
         }
@@ -102,13 +189,14 @@ async fn admit(app: &App, peer: Peer, mut request: Request) -> Result<Request, R
     }
     let acts = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let visitor = match peer {
-        Peer::Unix { uid } if uid == 0 || uid == rustix::process::getuid().as_raw() => {
-            Some(Visitor { name: format!("operator (uid {uid})"), csrf: None, session: None })
-        }
+        Peer::Unix { uid } if uid == 0 || uid == rustix::process::getuid().as_raw() => Some(Visitor::operator(uid)),
         Peer::Unix { .. } => None,
-        Peer::Tcp => session::find(app, request.headers()).await?,
+        Peer::Tcp => visitor_over_tcp(app, request.uri().path(), request.headers()).await?,
     };
-    if is_public(request.uri().path()) {
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let need = matched.as_deref().map(|path| permit::need(&method, path));
+    if need == Some(Some(Need::Nothing)) {
         if acts && !origin::same_origin(request.headers()) {
             return Err(Problem::forbidden("another site asked for this").into());
         }
@@ -125,12 +213,39 @@ async fn admit(app: &App, peer: Peer, mut request: Request) -> Result<Request, R
         let secret = session::secret(request.headers()).unwrap_or_default();
         request = with_csrf(request, &secret).await?;
     }
+    match (matched.as_deref(), need.flatten()) {
+        // Where nothing is, the answer is that nothing is there.
+        (None, _) | (_, Some(Need::Nothing | Need::SignedIn)) => {}
+        (Some(path), None) => {
+            tracing::error!(%method, path, "an operation that is not in the table of permits was asked for");
+            return Err(Problem::not_found("page", path).into());
+        }
+        (Some("/"), _) if !visitor.access.may_somewhere(Power::Read) => return Err(Refusal::Account),
+        (Some(path), Some(Need::Power(powers, over))) => {
+            let (mut parts, body) = request.into_parts();
+            let named = named(&mut parts).await;
+            permit::check(app, &visitor, &method, path, (powers, over), named.as_deref()).await?;
+            request = Request::from_parts(parts, body);
+        }
+    }
     request.extensions_mut().insert(visitor);
     Ok(request)
 }
 
-fn is_public(path: &str) -> bool {
-    path == "/sign-in" || path.starts_with("/static/") || path == "/api/v1/openapi.json"
+/// Programs come with a token, and only to the API; browsers come with a cookie.
+async fn visitor_over_tcp(app: &App, path: &str, headers: &HeaderMap) -> Result<Option<Visitor>, Problem> {
+    if path.starts_with("/api/")
+        && let Some(visitor) = session::find_bearer(app, headers).await?
+    {
+        return Ok(Some(visitor));
+    }
+    session::find(app, headers).await
+}
+
+/// What the path names first.
+async fn named(parts: &mut Parts) -> Option<String> {
+    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    params.iter().next().map(|(_, value)| value.to_owned())
 }
 
 /// Passes a request that carries the token of its session's pages, in a header or as a form's field.

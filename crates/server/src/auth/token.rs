@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use stanch_model::canonical::{Digest, digest_encoded};
+use stanch_model::id::ActorId;
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::{Entropy, NoEntropy, thirty_two};
@@ -32,6 +33,29 @@ pub(crate) fn session_digest(secret: &str) -> Digest {
     digest_encoded("stanch/session/v1", secret.as_bytes())
 }
 
+/// How a token of the API begins, so that one that leaked can be found and known for what it is.
+const API_PREFIX: &str = "stn_";
+
+/// A fresh token of the API.
+///
+/// # Errors
+/// When no random bytes can be had.
+pub(crate) fn fresh_api(entropy: &dyn Entropy) -> Result<String, NoEntropy> {
+    Ok(format!("{API_PREFIX}{}", fresh(entropy)?))
+}
+
+/// What the store keeps of a token of the API; `None` for what is none.
+pub(crate) fn api_digest(token: &str) -> Option<Digest> {
+    let secret = token.strip_prefix(API_PREFIX)?;
+    let whole = secret.len() == 43 && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    whole.then(|| digest_encoded("stanch/api-token/v1", secret.as_bytes()))
+}
+
+/// What the store keeps of an invitation.
+pub(crate) fn invitation_digest(token: &str) -> Digest {
+    digest_encoded("stanch/invitation/v1", token.as_bytes())
+}
+
 /// The token that a page made for this session carries; other sites cannot know it, because they cannot read the
 /// session's cookie.
 pub(crate) fn csrf(secret: &str) -> String {
@@ -55,9 +79,15 @@ pub(crate) enum Denied {
     TooMany,
 }
 
+struct Link {
+    digest: Digest,
+    until: Timestamp,
+    person: Option<ActorId>,
+}
+
 #[derive(Default)]
 struct Open {
-    links: Vec<(Digest, Timestamp)>,
+    links: Vec<Link>,
     failures: Vec<Timestamp>,
 }
 
@@ -66,31 +96,33 @@ struct Open {
 pub(crate) struct Links(Mutex<Open>);
 
 impl Links {
-    /// A new link's token.
-    pub(crate) fn issue(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<String, NoEntropy> {
+    /// The token of a new link for a person; for the account of the machine's operator when nobody is named.
+    pub(crate) fn issue(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+        person: Option<ActorId>,
+    ) -> Result<String, NoEntropy> {
         let token = fresh(entropy)?;
         let mut open = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if open.links.len() >= OPEN_LINKS {
             open.links.remove(0);
         }
-        open.links.push((link_digest(&token), now.saturating_add(LINK_LIFE).unwrap_or(now)));
+        let until = now.saturating_add(LINK_LIFE).unwrap_or(now);
+        open.links.push(Link { digest: link_digest(&token), until, person });
         Ok(token)
     }
 
-    /// Uses a token up.
-    pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Result<(), Denied> {
+    /// Uses a token up; answers whom it is for.
+    pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Result<Option<ActorId>, Denied> {
         let mut open = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let minute = SignedDuration::from_mins(1);
         open.failures.retain(|at| now.duration_since(*at) < minute);
-        open.links.retain(|(_, until)| *until > now);
+        open.links.retain(|link| link.until > now);
         let given = link_digest(token);
-        let found =
-            open.links.iter().position(|(known, _)| bool::from(known.as_bytes().ct_eq(given.as_bytes().as_slice())));
-        match found {
-            Some(place) => {
-                open.links.remove(place);
-                Ok(())
-            }
+        let is_given = |link: &Link| bool::from(link.digest.as_bytes().ct_eq(given.as_bytes().as_slice()));
+        match open.links.iter().position(is_given) {
+            Some(place) => Ok(open.links.remove(place).person),
             // Whoever has a good link is let in, however many others guess.
             None if open.failures.len() >= FAILURES_PER_MINUTE => Err(Denied::TooMany),
             None => {
@@ -117,28 +149,37 @@ mod tests {
     #[test]
     fn a_link_opens_once() {
         let links = Links::default();
-        let token = links.issue(at(0), &SystemEntropy).unwrap();
-        assert_eq!(links.redeem(&token, at(1)), Ok(()));
+        let token = links.issue(at(0), &SystemEntropy, None).unwrap();
+        assert_eq!(links.redeem(&token, at(1)), Ok(None));
         assert_eq!(links.redeem(&token, at(1)), Err(Denied::Unknown));
     }
 
     #[test]
     fn a_link_does_not_last() {
         let links = Links::default();
-        let token = links.issue(at(0), &SystemEntropy).unwrap();
+        let token = links.issue(at(0), &SystemEntropy, None).unwrap();
         assert_eq!(links.redeem(&token, at(61)), Err(Denied::Unknown));
     }
 
     #[test]
     fn guessing_is_slowed_down_and_keeps_nobody_with_a_link_out() {
         let links = Links::default();
-        let token = links.issue(at(0), &SystemEntropy).unwrap();
+        let token = links.issue(at(0), &SystemEntropy, None).unwrap();
         for _ in 0..FAILURES_PER_MINUTE {
             assert_eq!(links.redeem("guess", at(0)), Err(Denied::Unknown));
         }
         assert_eq!(links.redeem("guess", at(0)), Err(Denied::TooMany));
-        assert_eq!(links.redeem(&token, at(0)), Ok(()));
+        assert_eq!(links.redeem(&token, at(0)), Ok(None));
         assert_eq!(links.redeem("guess", at(2)), Err(Denied::Unknown), "the minute passes");
+    }
+
+    #[test]
+    fn only_a_whole_token_of_the_api_is_looked_up() {
+        let token = fresh_api(&SystemEntropy).unwrap();
+        assert!(api_digest(&token).is_some());
+        for bad in ["", "stn_", &token[..token.len() - 1], &format!("{token}a"), &token[4..], "stn_ä"] {
+            assert!(api_digest(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

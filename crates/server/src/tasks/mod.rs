@@ -7,6 +7,7 @@ mod decide;
 mod dispatch;
 mod feeds;
 mod ingest;
+mod notify;
 pub(crate) mod orders;
 mod plan;
 pub(crate) mod rollout;
@@ -87,6 +88,7 @@ async fn run(app: &App, stage: Stage) {
             Stage::Dispatch => dispatch::pass(app).await,
             Stage::Verify => verify::pass(app).await,
             Stage::Feeds => feeds::pass(app).await,
+            Stage::Notify => notify::pass(app).await,
             Stage::Seal => Ok(()),
         }
     };

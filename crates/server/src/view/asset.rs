@@ -10,12 +10,13 @@ use super::{PAGE, coverage, name};
 use crate::api::Problem;
 use crate::api::types::{Asset, Coverage, Facts, UnknownFact};
 use crate::app::App;
+use crate::auth::Sight;
 use crate::record::Detected;
 
-/// All assets.
-pub(crate) async fn assets(app: &App) -> Result<Vec<Asset>, Problem> {
+/// All assets that are seen.
+pub(crate) async fn assets(app: &App, sight: &Sight) -> Result<Vec<Asset>, Problem> {
     let mut assets = Vec::new();
-    for stored in app.store.assets(None, PAGE).await? {
+    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
         assets.push(wire(app, &stored).await?);
     }
     Ok(assets)
@@ -52,6 +53,8 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
         name: asset.name.clone(),
         environment: asset.environment.clone(),
         tier: asset.tier.map(|tier| tier.number()),
+        owner: asset.owner.clone(),
+        classification: asset.classification.clone(),
         os: facts.as_ref().map(|facts| facts.facts.os.pretty_name.clone()),
         facts_at: facts.as_ref().map(|facts| facts.facts.collected_at),
         judged_at: judged.map(|said| said.facts_at),

@@ -8,12 +8,13 @@ use super::{PAGE, asset, coverage, name};
 use crate::api::types::{Closed, Coverage, Finding, FindingPage};
 use crate::api::{FindingFilter, Problem};
 use crate::app::App;
+use crate::auth::Sight;
 
 /// Findings on a page when nobody says.
 const DEFAULT: u32 = 200;
 
 /// A page of findings.
-pub(crate) async fn findings(app: &App, filter: &FindingFilter) -> Result<FindingPage, Problem> {
+pub(crate) async fn findings(app: &App, sight: &Sight, filter: &FindingFilter) -> Result<FindingPage, Problem> {
     let rows = Rows {
         asset: filter.asset.as_deref().map(|id| parse(id, "asset")).transpose()?,
         item: filter.item.as_deref().map(|id| parse(id, "item")).transpose()?,
@@ -25,17 +26,38 @@ pub(crate) async fn findings(app: &App, filter: &FindingFilter) -> Result<Findin
     };
     let after: Option<FindingId> = filter.after.as_deref().map(|id| parse(id, "finding")).transpose()?;
     let limit = filter.limit.unwrap_or(DEFAULT).clamp(1, PAGE);
-    let mut found = app.store.findings(&rows, after.as_ref(), limit + 1).await?;
+    let mut found = seen(app, sight, &rows, after, limit as usize + 1).await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| more).map(|last| last.finding.fingerprint.to_string());
-    Ok(FindingPage { findings: found.iter().map(wire).collect(), next, coverage: all_coverage(app).await? })
+    Ok(FindingPage { findings: found.iter().map(wire).collect(), next, coverage: all_coverage(app, sight).await? })
+}
+
+/// Findings that are seen, as many as wanted: those of other assets do not count.
+async fn seen(
+    app: &App,
+    sight: &Sight,
+    rows: &Rows,
+    mut after: Option<FindingId>,
+    wanted: usize,
+) -> Result<Vec<StoredFinding>, Problem> {
+    let mut found = Vec::new();
+    loop {
+        let page = app.store.findings(rows, after.as_ref(), PAGE).await?;
+        let full = page.len() == PAGE as usize;
+        after = page.last().map(|last| last.finding.fingerprint.clone());
+        found.extend(page.into_iter().filter(|row| sight.covers(&row.finding.asset)));
+        if !full || found.len() >= wanted {
+            found.truncate(wanted);
+            return Ok(found);
+        }
+    }
 }
 
 /// How much of all inventories the data covers.
-pub(super) async fn all_coverage(app: &App) -> Result<Coverage, Problem> {
+pub(super) async fn all_coverage(app: &App, sight: &Sight) -> Result<Coverage, Problem> {
     let mut sum = Coverage::default();
-    for stored in app.store.assets(None, PAGE).await? {
+    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
         if let Some(said) = asset::detected(app, &stored.asset.id).await? {
             super::add(&mut sum, &coverage(&said.coverage));
         }

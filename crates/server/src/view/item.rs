@@ -18,18 +18,19 @@ use super::{PAGE, name};
 use crate::api::types::{FeedRef, Item, ItemDetail, ItemList, Member, Suppressed};
 use crate::api::{ItemFilter, Problem};
 use crate::app::App;
+use crate::auth::Sight;
 
 /// Items read at most.
 const MOST: usize = 20_000;
 
 /// The open items, most urgent first.
-pub(crate) async fn items(app: &App, filter: &ItemFilter) -> Result<ItemList, Problem> {
+pub(crate) async fn items(app: &App, sight: &Sight, filter: &ItemFilter) -> Result<ItemList, Problem> {
     if let Some(text) = &filter.verdict {
         verdict(text)?;
     }
     let context = Context::load(app).await?;
     let mut list = Vec::new();
-    for row in open_items(app).await? {
+    for row in open_items(app).await?.into_iter().filter(|row| sight.covers(&row.item.asset)) {
         let item = context.wire(&row);
         let is = |field: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == field);
         let named = filter.name.as_deref().is_none_or(|part| item.name.contains(part));
@@ -43,7 +44,7 @@ pub(crate) async fn items(app: &App, filter: &ItemFilter) -> Result<ItemList, Pr
             list.push(item);
         }
     }
-    Ok(ItemList { items: list, coverage: all_coverage(app).await? })
+    Ok(ItemList { items: list, coverage: all_coverage(app, sight).await? })
 }
 
 /// The rows of all open items, most urgent first.
@@ -184,6 +185,11 @@ impl Context {
             suppressed: app.store.suppressions(app.now()).await?,
             busy,
         })
+    }
+
+    /// An asset.
+    pub(crate) fn asset(&self, id: &AssetId) -> Option<&stanch_model::asset::Asset> {
+        self.assets.get(id).map(|stored| &stored.asset)
     }
 
     /// What the catalogue offers for an item.

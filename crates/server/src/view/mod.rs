@@ -6,6 +6,7 @@ mod feed;
 mod finding;
 mod item;
 mod ledger;
+mod people;
 mod remediation;
 mod status;
 
@@ -14,18 +15,18 @@ pub(crate) use feed::feeds;
 pub(crate) use finding::{finding, findings};
 pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
+pub(crate) use people::{connections, notices, people, person, providers, team, teams};
 pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
 pub(crate) use status::{blind_spots, executors, overview, status, unknown};
 
 use serde::Serialize;
-use stanch_model::Digest;
 
 use crate::api::Problem;
 use crate::api::types::{Coverage, Hold};
 use crate::app::App;
 
 /// Rows read at once.
-const PAGE: u32 = 1_000;
+pub(crate) const PAGE: u32 = 1_000;
 
 /// The name a value has on the wire.
 fn name<T: Serialize>(value: &T) -> String {
@@ -43,11 +44,6 @@ fn add(sum: &mut Coverage, more: &Coverage) {
     sum.with_data += more.with_data;
     sum.without_feed += more.without_feed;
     sum.packages += more.packages;
-}
-
-/// The name under which a session's acts are recorded.
-pub(crate) async fn session(app: &App, digest: &Digest) -> Result<Option<String>, Problem> {
-    Ok(app.store.session(digest, app.now()).await?.map(|session| session.actor))
 }
 
 /// The holds in force.

@@ -17,17 +17,23 @@ use crate::api::types::{
 };
 use crate::api::{Problem, RemediationFilter};
 use crate::app::App;
+use crate::auth::Sight;
 use crate::record::Record;
 
 /// Entries of a timeline at most.
 const TIMELINE: u32 = 2_000;
 
 /// Remediations, newest first.
-pub(crate) async fn remediations(app: &App, filter: &RemediationFilter) -> Result<Vec<Remediation>, Problem> {
+pub(crate) async fn remediations(
+    app: &App,
+    sight: &Sight,
+    filter: &RemediationFilter,
+) -> Result<Vec<Remediation>, Problem> {
     let rows = Rows { over: filter.open.then_some(false), ..Rows::default() };
     let mut all = Vec::new();
     for row in app.store.remediations(&rows, None, PAGE).await? {
-        if filter.state.as_deref().is_none_or(|state| state == row.state.name()) {
+        let seen = sight.is_everything() || row.assets.iter().any(|asset| sight.covers(asset));
+        if seen && filter.state.as_deref().is_none_or(|state| state == row.state.name()) {
             all.push(one(app, &row).await?);
         }
     }

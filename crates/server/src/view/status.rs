@@ -10,37 +10,39 @@ use super::{PAGE, asset, finding, holds};
 use crate::api::types::{Counts, Executor, Item, Status, TrendPoint, UnknownFact, Waiting};
 use crate::api::{ItemFilter, Problem};
 use crate::app::App;
+use crate::auth::Sight;
 use crate::record::TREND;
 
 /// How the server and what it watches are.
-pub(crate) async fn status(app: &App) -> Result<Status, Problem> {
-    Ok(overview(app).await?.0)
+pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> {
+    Ok(overview(app, sight).await?.0)
 }
 
 /// The same with the open items, which it counts anyway.
-pub(crate) async fn overview(app: &App) -> Result<(Status, Vec<Item>), Problem> {
-    let items = super::items(app, &ItemFilter::default()).await?.items;
+pub(crate) async fn overview(app: &App, sight: &Sight) -> Result<(Status, Vec<Item>), Problem> {
+    let items = super::items(app, sight, &ItemFilter::default()).await?.items;
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
-    let unknown = unknown(app).await?;
+    let unknown = unknown(app, sight).await?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
         default_mode: "alert".to_owned(),
-        executors: executors(app).await,
+        executors: executors(app, sight).await,
         holds: holds(app).await?,
-        counts: counts(app, &items).await?,
-        coverage: finding::all_coverage(app).await?,
-        waiting: waiting(app).await?,
+        counts: counts(app, sight, &items).await?,
+        coverage: finding::all_coverage(app, sight).await?,
+        waiting: waiting(app, sight).await?,
         unknown,
-        trend: trend.unwrap_or_else(Vec::<TrendPoint>::new),
+        // It is the trend of everything.
+        trend: trend.filter(|_| sight.is_everything()).unwrap_or_else(Vec::<TrendPoint>::new),
     };
     Ok((status, items))
 }
 
 /// What could not be read, by asset.
-pub(crate) async fn unknown(app: &App) -> Result<Vec<UnknownFact>, Problem> {
+pub(crate) async fn unknown(app: &App, sight: &Sight) -> Result<Vec<UnknownFact>, Problem> {
     let mut unknown = Vec::new();
-    for stored in app.store.assets(None, PAGE).await? {
+    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
         if let Some(facts) = app.store.facts(&stored.asset.id).await? {
             unknown.extend(asset::unknown(&facts.facts));
         }
@@ -49,12 +51,13 @@ pub(crate) async fn unknown(app: &App) -> Result<Vec<UnknownFact>, Problem> {
 }
 
 /// The executors, newest word first.
-pub(crate) async fn executors(app: &App) -> Vec<Executor> {
+pub(crate) async fn executors(app: &App, sight: &Sight) -> Vec<Executor> {
     let now = app.now();
     let patience = crate::tasks::patience(app);
     let callers = app.callers.lock().await;
     let mut all: Vec<Executor> = callers
         .iter()
+        .filter(|(_, caller)| sight.covers(&caller.asset.id))
         .map(|(id, caller)| Executor {
             id: id.to_string(),
             asset: caller.asset.name.clone(),
@@ -68,16 +71,12 @@ pub(crate) async fn executors(app: &App) -> Vec<Executor> {
     all
 }
 
-async fn counts(app: &App, items: &[Item]) -> Result<Counts, Problem> {
-    let overview = app.store.overview().await?;
+async fn counts(app: &App, sight: &Sight, items: &[Item]) -> Result<Counts, Problem> {
+    let overview = overview_of(app, sight).await?;
     let of = |wanted: &dyn Fn(&str) -> bool| {
         overview.remediations.iter().filter(|(state, _)| wanted(state)).map(|(_, count)| count).sum::<u64>()
     };
-    let mut by_verdict: BTreeMap<String, u64> = BTreeMap::new();
-    for ((_, verdict), count) in &overview.findings {
-        *by_verdict.entry(verdict.name().to_owned()).or_default() += count;
-    }
-    let closed = FindingFilter { open: Some(false), ..FindingFilter::default() };
+    let by_verdict = overview.by_verdict.clone();
     let over = |state: &str| OVER.iter().any(|known| known.name() == state);
     let number = |wanted: &dyn Fn(&Item) -> bool| items.iter().filter(|item| wanted(item)).count() as u64;
     Ok(Counts {
@@ -90,9 +89,48 @@ async fn counts(app: &App, items: &[Item]) -> Result<Counts, Problem> {
         remediations_open: of(&|state| !over(state)),
         remediations_waiting: of(&|state| matches!(state, "awaiting_approval" | "needs_operator")),
         remediations_closed: of(&|state| state == "closed"),
-        findings_closed: app.store.count_findings(&closed).await?,
+        findings_closed: overview.findings_closed,
         by_verdict,
     })
+}
+
+/// Numbers of what is seen.
+#[derive(Default)]
+struct Numbers {
+    remediations: BTreeMap<String, u64>,
+    by_verdict: BTreeMap<String, u64>,
+    findings_closed: u64,
+}
+
+/// Counted by the store for who sees everything; row by row for who does not.
+async fn overview_of(app: &App, sight: &Sight) -> Result<Numbers, Problem> {
+    let mut numbers = Numbers::default();
+    if sight.is_everything() {
+        let overview = app.store.overview().await?;
+        numbers.remediations = overview.remediations.into_iter().collect();
+        for ((_, verdict), count) in &overview.findings {
+            *numbers.by_verdict.entry(verdict.name().to_owned()).or_default() += count;
+        }
+        let closed = FindingFilter { open: Some(false), ..FindingFilter::default() };
+        numbers.findings_closed = app.store.count_findings(&closed).await?;
+        return Ok(numbers);
+    }
+    for one in super::remediations(app, sight, &crate::api::RemediationFilter::default()).await? {
+        *numbers.remediations.entry(one.state).or_default() += 1;
+    }
+    let mut last = None;
+    loop {
+        let page = app.store.findings(&FindingFilter::default(), last.as_ref(), PAGE).await?;
+        let Some(end) = page.last() else { return Ok(numbers) };
+        last = Some(end.finding.fingerprint.clone());
+        for row in page.iter().filter(|row| sight.covers(&row.finding.asset)) {
+            if row.closed.is_some() {
+                numbers.findings_closed += 1;
+            } else {
+                *numbers.by_verdict.entry(row.finding.verdict.name().to_owned()).or_default() += 1;
+            }
+        }
+    }
 }
 
 const OVER: [RemediationState; 9] = {
@@ -115,13 +153,17 @@ fn is_open(verdict: &str) -> bool {
 }
 
 /// Everything that waits: stages that cannot go on, and remediations with what they wait on.
-async fn waiting(app: &App) -> Result<Vec<Waiting>, Problem> {
-    let mut all = app.waiting();
+async fn waiting(app: &App, sight: &Sight) -> Result<Vec<Waiting>, Problem> {
+    // What stages wait on may name any asset.
+    let mut all = if sight.is_everything() { app.waiting() } else { Vec::new() };
     if let Some(why) = app.knowledge.held().damaged {
         all.push(Waiting { what: "feeds".to_owned(), on: why, since: app.started_at });
     }
     let open = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
     for row in app.store.remediations(&open, None, PAGE).await? {
+        if !sight.is_everything() && !row.assets.iter().any(|asset| sight.covers(asset)) {
+            continue;
+        }
         if let Some(on) = row.waiting {
             all.push(Waiting { what: row.id.to_string(), on, since: row.updated_at });
         }
@@ -130,9 +172,9 @@ async fn waiting(app: &App) -> Result<Vec<Waiting>, Problem> {
 }
 
 /// What could not be judged, by asset: anything here forbids calling it clean.
-pub(crate) async fn blind_spots(app: &App) -> Result<Vec<UnknownFact>, Problem> {
+pub(crate) async fn blind_spots(app: &App, sight: &Sight) -> Result<Vec<UnknownFact>, Problem> {
     let mut all = Vec::new();
-    for stored in app.store.assets(None, PAGE).await? {
+    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
         let Some(said) = asset::detected(app, &stored.asset.id).await? else { continue };
         for (fact, lines) in [("cannot be judged", said.blind_spots), ("worth knowing", said.notes)] {
             all.extend(lines.into_iter().map(|why| UnknownFact {

@@ -11,8 +11,8 @@ use crate::app::App;
 use crate::ask;
 use crate::auth::Visitor;
 
-type Fields = Form<Vec<(String, String)>>;
-type Done = Result<Response, PageError>;
+pub(super) type Fields = Form<Vec<(String, String)>>;
+pub(super) type Done = Result<Response, PageError>;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -28,15 +28,15 @@ pub(super) fn routes() -> Router<App> {
         .route("/scan", post(scan))
 }
 
-fn field(fields: &[(String, String)], name: &str) -> String {
+pub(super) fn field(fields: &[(String, String)], name: &str) -> String {
     fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-fn fields(all: &[(String, String)], name: &str) -> Vec<String> {
+pub(super) fn fields(all: &[(String, String)], name: &str) -> Vec<String> {
     all.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
 }
 
-fn to(path: &str) -> Done {
+pub(super) fn to(path: &str) -> Done {
     Ok(Redirect::to(path).into_response())
 }
 
@@ -51,7 +51,7 @@ async fn fix(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Do
         include_suppressed: field(&form, "include_suppressed") == "true",
         reason: reason(&form),
     };
-    let (_, created) = ask::create(&app, &visitor.name, wanted, None).await?;
+    let (_, created) = ask::create(&app, &visitor.name, &visitor.access, wanted, None).await?;
     match created.remediation {
         Some(remediation) => to(&format!("/remediations/{}", remediation.id)),
         None => {

@@ -32,9 +32,9 @@ async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
             .await?
             .live("/api/v1/events", "feeds facts"),
         feeds: view::feeds(&app).await?,
-        assets: view::assets(&app).await?,
-        unknown: view::unknown(&app).await?,
-        blind: view::blind_spots(&app).await?,
+        assets: view::assets(&app, &visitor.sight).await?,
+        unknown: view::unknown(&app, &visitor.sight).await?,
+        blind: view::blind_spots(&app, &visitor.sight).await?,
         refreshable: !app.config.feeds.is_empty(),
     })
 }

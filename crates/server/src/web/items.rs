@@ -31,7 +31,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Query(mut filter): 
     for field in [&mut filter.asset, &mut filter.kind, &mut filter.verdict, &mut filter.deployer, &mut filter.name] {
         field.take_if(|text| text.is_empty());
     }
-    let list = view::items(&app, &filter).await.map_err(PageError::from)?;
+    let list = view::items(&app, &visitor.sight, &filter).await.map_err(PageError::from)?;
     let ready = |suppressed: bool| {
         list.items.iter().filter(|item| item.action.is_some() && item.suppressed.is_some() == suppressed).count() as u64
     };

@@ -1,13 +1,16 @@
 //! Pages, a file a page with its template beside it. Rendered on the server, whole without script; they read through
 //! `view` and act through `ask`, as the API does.
 
+mod account;
 mod act;
 mod chart;
+mod connections;
 mod feeds;
 mod item;
 mod items;
 mod ledger;
 mod overview;
+mod people;
 mod remediation;
 mod remediations;
 mod show;
@@ -24,6 +27,7 @@ use crate::api::types::Hold;
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
+use stanch_model::person::Power;
 
 pub(crate) fn router() -> Router<App> {
     Router::new()
@@ -34,6 +38,9 @@ pub(crate) fn router() -> Router<App> {
         .merge(remediation::routes())
         .merge(ledger::routes())
         .merge(feeds::routes())
+        .merge(people::routes())
+        .merge(connections::routes())
+        .merge(account::routes())
         .merge(sign_in::routes())
         .merge(act::routes())
         .merge(statics::routes())
@@ -45,6 +52,14 @@ struct Shell {
     /// The name of the page in the bar.
     page: &'static str,
     csrf: String,
+    /// Who looks at it.
+    name: String,
+    /// Whether they see what belongs to no asset.
+    sees_everything: bool,
+    /// Whether they may stop everything.
+    may_hold: bool,
+    /// Whether they manage people and connections.
+    may_admin: bool,
     holds: Vec<Hold>,
     version: &'static str,
     /// Where changes are told; empty for a page that does not change.
@@ -70,6 +85,10 @@ impl Shell {
             title: title.into(),
             page,
             csrf: visitor.csrf.clone().unwrap_or_default(),
+            name: visitor.name.clone(),
+            sees_everything: visitor.sight.is_everything(),
+            may_hold: visitor.access.may_everywhere(Power::Operate),
+            may_admin: visitor.access.may_everywhere(Power::Admin),
             holds: view::holds(app).await?,
             version: env!("CARGO_PKG_VERSION"),
             live: String::new(),
@@ -84,16 +103,30 @@ impl Shell {
         self
     }
 
-    fn pages(&self) -> [Link; 5] {
+    /// The pages that this visitor may open.
+    fn pages(&self) -> Vec<Link> {
         let link = |name, path, key| Link { name, path, key };
-        [
-            link("Overview", "/", "o"),
-            link("Items", "/items", "i"),
-            link("Remediations", "/remediations", "r"),
-            link("Ledger", "/ledger", "l"),
-            link("Feeds", "/feeds", "f"),
-        ]
+        let mut pages =
+            vec![link("Overview", "/", "o"), link("Items", "/items", "i"), link("Remediations", "/remediations", "r")];
+        if self.sees_everything {
+            pages.push(link("Ledger", "/ledger", "l"));
+        }
+        pages.push(link("Feeds", "/feeds", "f"));
+        if self.may_admin {
+            pages.extend([link("People", "/people", "p"), link("Connections", "/connections", "c")]);
+        }
+        pages
     }
+}
+
+/// Something that is shown once: a token, an invitation, a secret.
+#[derive(Template)]
+#[template(path = "once.html")]
+struct Once {
+    shell: Shell,
+    text: String,
+    value: String,
+    back: String,
 }
 
 /// A page that could not be made.

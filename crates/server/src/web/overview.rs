@@ -30,10 +30,10 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
-    let (status, mut items) = view::overview(&app).await?;
+    let (status, mut items) = view::overview(&app, &visitor.sight).await?;
     items.truncate(8);
     let feeds = view::feeds(&app).await?;
-    let all = view::remediations(&app, &Default::default()).await?;
+    let all = view::remediations(&app, &visitor.sight, &Default::default()).await?;
     let (waiting, other): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|one| matches!(one.state.as_str(), "awaiting_approval" | "needs_operator"));
     let recent = other.into_iter().take(8).collect();

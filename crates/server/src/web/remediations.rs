@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<App> {
 
 async fn show_page(State(app): State<App>, visitor: Visitor, Query(mut filter): Query<RemediationFilter>) -> Page {
     filter.state.take_if(|state| state.is_empty());
-    let list = view::remediations(&app, &filter).await?;
+    let list = view::remediations(&app, &visitor.sight, &filter).await?;
     page(&Remediations {
         shell: Shell::new(&app, &visitor, "Remediations", "Remediations").await?.live("/api/v1/events", "remediation"),
         list,

@@ -51,15 +51,16 @@ pub(super) fn mark(name: &str) -> Mark {
         | "held"
         | "halted"
         | "partially_remediated"
+        | "disabled"
         | "one_way"
         | "unknown"
         | "stale"
         | "fixed_not_running" => ("warn", "◆"),
-        "closed" | "verified" | "successful" | "done" | "fixed" | "good" | "fresh" | "unchanged" | "undone"
-        | "restorable" | "transient" => ("good", "✓"),
+        "enabled" | "sent" | "closed" | "verified" | "successful" | "done" | "fixed" | "good" | "fresh"
+        | "unchanged" | "undone" | "restorable" | "transient" => ("good", "✓"),
         "decided" | "planned" | "approved" | "scheduled" | "rolling" | "verifying" | "baking" | "rolling_back"
-        | "pending" | "reserved" | "granted" | "dispatched" | "accepted" | "running" | "reconciling" | "undoing"
-        | "succeeded" => ("busy", "◐"),
+        | "pending" | "waiting" | "reserved" | "granted" | "dispatched" | "accepted" | "running" | "reconciling"
+        | "undoing" | "succeeded" => ("busy", "◐"),
         "affected_fixable" => ("", "●"),
         "affected_unfixed" | "unsupported" => ("warn", "○"),
         _ => ("", "○"),
@@ -165,6 +166,26 @@ pub(super) fn share(part: &u32, of: &u32) -> String {
         return "no packages".to_owned();
     }
     format!("{} %", u64::from(*part) * 100 / u64::from(*of))
+}
+
+/// Where a role holds, in words.
+pub(super) fn scope(scope: &str) -> String {
+    match scope.split_once('/') {
+        Some(("environment", name)) => format!("environment {name}"),
+        Some(("team", name)) => format!("assets of team {name}"),
+        _ => "everything".to_owned(),
+    }
+}
+
+/// A name as one part of a path.
+pub(super) fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// The beginning of a text.
+pub(super) fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
 }
 
 /// The first few names, and how many more there are.

@@ -20,7 +20,7 @@ fn operations() -> Vec<(Method, String)> {
             if let Ok(method) = verb.to_uppercase().parse::<Method>()
                 && ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str())
             {
-                all.push((method, path.replace("{id}", "none").replace("{hash}", "none")));
+                all.push((method, path.replace("{id}", "none").replace("{hash}", "none").replace("{name}", "none")));
             }
         }
     }
@@ -45,7 +45,18 @@ async fn nothing_answers_a_stranger_and_nothing_acts_without_the_token_of_a_page
             }
         }
     }
-    for page in ["/", "/items", "/remediations", "/ledger", "/feeds", "/items/x", "/remediations/x"] {
+    for page in [
+        "/",
+        "/items",
+        "/remediations",
+        "/ledger",
+        "/feeds",
+        "/items/x",
+        "/remediations/x",
+        "/people",
+        "/connections",
+        "/account",
+    ] {
         let answer = stranger.raw(&[], page).await;
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["location"]),

@@ -219,6 +219,53 @@ impl Client {
         client
     }
 
+    /// A browser with the session that an answer began.
+    pub(crate) async fn with_session(&self, answer: &reqwest::Response) -> Self {
+        let cookies = answer.headers().get_all("set-cookie").iter().map(|set| set.to_str().unwrap());
+        let set = cookies.into_iter().find(|set| set.starts_with("stanch_session=")).expect("a session");
+        assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict"), "{set}");
+        let cookie = set.split(';').next().unwrap().to_owned();
+        let mut client = Self { cookie, csrf: String::new(), ..self.clone() };
+        client.csrf = client.get("/api/v1/session").await["csrf"].as_str().unwrap().to_owned();
+        client
+    }
+
+    /// Makes an account with these roles, accepts its invitation with a password, and gives its browser.
+    pub(crate) async fn person(&self, name: &str, roles: &[(&str, &str)], password: &str) -> Self {
+        self.post("/api/v1/people", json!({ "name": name, "email": format!("{name}@example.org") })).await;
+        for (role, scope) in roles {
+            self.grant(name, role, scope).await;
+        }
+        let invitation = self.post(&format!("/api/v1/people/{name}/invitation"), json!({})).await;
+        let (_, token) = invitation["url"].as_str().unwrap().split_once("/invitation?token=").unwrap();
+        let answer = self.stranger().accept(token, password).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        self.with_session(&answer).await
+    }
+
+    pub(crate) async fn grant(&self, name: &str, role: &str, scope: &str) {
+        let wanted = json!({ "person": name, "role": role, "scope": scope });
+        let (status, text) = self.send(Method::POST, "/api/v1/grants", Some(wanted)).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{text}");
+    }
+
+    pub(crate) async fn accept(&self, token: &str, password: &str) -> reqwest::Response {
+        let password = password.replace(' ', "+");
+        self.fill("/invitation", &format!("token={token}&password={password}&again={password}")).await
+    }
+
+    pub(crate) async fn by_password(&self, name: &str, password: &str) -> reqwest::Response {
+        self.fill("/sign-in/password", &format!("name={name}&password={}", password.replace(' ', "+"))).await
+    }
+
+    /// Sends a form as a page of the server does.
+    pub(crate) async fn fill(&self, path: &str, fields: &str) -> reqwest::Response {
+        let request = self.http.post(format!("{}{path}", self.base)).header("origin", &self.base);
+        let request = request.header("cookie", &self.cookie);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(fields.to_owned());
+        request.send().await.unwrap()
+    }
+
     /// The same browser without its session.
     pub(crate) fn stranger(&self) -> Self {
         Self { cookie: String::new(), csrf: String::new(), ..self.clone() }

@@ -23,6 +23,20 @@ pub struct CreateRemediation {
     pub reason: Option<String>,
 }
 
+/// What people say of an asset. What is left away stays; an empty text takes it away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LabelAsset {
+    /// Its environment, such as `prod`.
+    pub environment: Option<String>,
+    /// The team that owns it.
+    pub owner: Option<String>,
+    /// What its data is, such as `restricted`.
+    pub classification: Option<String>,
+    /// How much depends on it: 1 (most) to 5; 0 takes it away.
+    pub tier: Option<u8>,
+}
+
 /// What was made of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedRemediation {

@@ -2,15 +2,19 @@
 //! while the model moves. Ids and digests are text; times are RFC 3339 in UTC.
 
 mod act;
+mod connection;
 mod item;
 mod ledger;
 mod overview;
+mod people;
 mod plan;
 mod remediation;
 
 pub use act::*;
+pub use connection::*;
 pub use item::*;
 pub use ledger::*;
 pub use overview::*;
+pub use people::*;
 pub use plan::*;
 pub use remediation::*;

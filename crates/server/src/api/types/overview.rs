@@ -134,6 +134,10 @@ pub struct Asset {
     pub environment: Option<String>,
     /// Its tier, where a person said: 1 is the most critical.
     pub tier: Option<u8>,
+    /// The team that owns it, where a person said.
+    pub owner: Option<String>,
+    /// What its data is, where a person said.
+    pub classification: Option<String>,
     /// The operating system's own name.
     pub os: Option<String>,
     /// When its facts were read.

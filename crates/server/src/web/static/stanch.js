@@ -5,7 +5,7 @@
   const main = document.getElementById("main");
   const busy = () => {
     const at = document.activeElement;
-    const typing = at && (at.matches("input[type=text], input[type=search], select, textarea"));
+    const typing = at && (at.matches("input:not([type=checkbox], [type=hidden]), select, textarea"));
     return typing || document.querySelector("details.stop[open]") || document.querySelector("input[type=checkbox]:checked");
   };
 
@@ -43,7 +43,7 @@
       document.querySelectorAll("details.stop[open]").forEach((fold) => { fold.open = false; });
       return;
     }
-    if (event.target.matches("input[type=text], input[type=search], select, textarea")) return;
+    if (event.target.matches("input:not([type=checkbox]), select, textarea")) return;
     const key = event.key;
     if (prefix) {
       prefix = false;
