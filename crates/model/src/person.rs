@@ -116,17 +116,6 @@ impl Role {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::Approver, Self::Owner, Self::Admin];
 
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Approver => "approver",
-            Self::Owner => "owner",
-            Self::Admin => "admin",
-        }
-    }
-
     /// What it lets people do. Everybody who has any role may look.
     pub const fn allows(self, power: Power) -> bool {
         match power {

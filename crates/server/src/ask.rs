@@ -86,7 +86,7 @@ pub(crate) async fn create(
     let mut attempt = 0;
     let (id, left_out) = loop {
         attempt += 1;
-        let choice = choose(app, who, &wanted).await?;
+        let choice = choose(app, who, access, &wanted).await?;
         if choice.taken.is_empty() {
             return Ok((false, CreatedRemediation { remediation: None, left_out: choice.left_out }));
         }
@@ -115,7 +115,7 @@ struct Choice {
 }
 
 /// Looks at everything asked for, and writes nothing.
-async fn choose(app: &App, who: &str, wanted: &CreateRemediation) -> Result<Choice, Problem> {
+async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediation) -> Result<Choice, Problem> {
     let rows = if wanted.all { view::open_items(app).await? } else { named(app, &wanted.items).await? };
     let context = view::Context::load(app).await?;
     let include = wanted.include_suppressed || !wanted.all;
@@ -138,7 +138,7 @@ async fn choose(app: &App, who: &str, wanted: &CreateRemediation) -> Result<Choi
             hint,
         };
         if !asset.is_some_and(|asset| access.may(Power::Operate, asset)) {
-            left_out.push(out("you may not operate its asset".to_owned(), Some("ask its owner".to_owned())));
+            choice.left_out.push(out("you may not operate its asset".to_owned(), Some("ask its owner".to_owned())));
             continue;
         }
         match context.propose(&row) {

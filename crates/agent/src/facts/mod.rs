@@ -156,7 +156,7 @@ fn facts(
     let kernel = kernel::read(options.proc.as_deref(), root, &status.packages);
     let mut packages = status.packages;
     let mut cache = Cache::open(options.cache.as_deref(), &packages);
-    let config = Config::read(&root);
+    let config = Config::read(root);
     let indexes = apt::read(root, &config, &mut packages, &mut cache);
     gaps.extend(indexes.gaps);
     let running = running(root, options.proc.as_deref().zip(seen()), &mut cache);

@@ -24,18 +24,18 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: People) -> Result<Ex
         People::Remove { name } => state(api, &name, PersonStateName::Removed).await?,
         People::Grant(grant) => api.done("/grants", &change(grant)).await?,
         People::Revoke(grant) => api.done("/grants/revoke", &change(grant)).await?,
-        People::Teams => return teams(output, &api.get("/teams").await?),
+        People::Teams => return teams(output, api.get("/teams").await?),
         People::AddTeam { name, about } => {
-            return teams(output, &api.post("/teams", &CreateTeam { name, about }).await?);
+            return teams(output, api.post("/teams", &CreateTeam { name, about }).await?);
         }
         People::RemoveTeam { name } => {
             let path = format!("/teams/{}/remove", segment(&name));
-            return teams(output, &api.post(&path, &serde_json::json!({})).await?);
+            return teams(output, api.post(&path, &serde_json::json!({})).await?);
         }
         People::Join { team, name } => return member(api, output, &team, name, true).await,
         People::Leave { team, name } => return member(api, output, &team, name, false).await,
     }
-    list(output, &api.get("/people").await?)
+    list(output, api.get("/people").await?)
 }
 
 /// A name as one part of a path.
@@ -72,18 +72,18 @@ async fn state(api: &Api, name: &str, state: PersonStateName) -> Result<(), Fail
 
 async fn member(api: &Api, output: &Output, team: &str, person: String, member: bool) -> Result<Exit, Failure> {
     let path = format!("/teams/{}/members", segment(team));
-    teams(output, &api.post(&path, &ChangeMember { person, member }).await?)
+    teams(output, api.post(&path, &ChangeMember { person, member }).await?)
 }
 
-fn list(output: &Output, people: &[Person]) -> Result<Exit, Failure> {
+fn list(output: &Output, people: Vec<Person>) -> Result<Exit, Failure> {
     if output.json {
-        for person in people {
+        for person in &people {
             output.object(person)?;
         }
         return Ok(Exit::Done);
     }
     let mut table = output.table(&["NAME", "STATE", "SIGNS IN WITH", "TEAMS", "OWN ROLES"]);
-    for person in people {
+    for person in &people {
         let state = match person.state {
             PersonStateName::Enabled => output.paint(Tone::Good, "enabled"),
             PersonStateName::Disabled => output.paint(Tone::Warn, "disabled"),
@@ -102,15 +102,15 @@ fn list(output: &Output, people: &[Person]) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn teams(output: &Output, teams: &[Team]) -> Result<Exit, Failure> {
+fn teams(output: &Output, teams: Vec<Team>) -> Result<Exit, Failure> {
     if output.json {
-        for team in teams {
+        for team in &teams {
             output.object(team)?;
         }
         return Ok(Exit::Done);
     }
     let mut table = output.table(&["TEAM", "MEMBERS", "ROLES", "ASSETS"]);
-    for team in teams {
+    for team in &teams {
         let members: Vec<&str> = team.members.iter().map(|member| member.person.as_str()).collect();
         let roles: Vec<String> =
             team.roles.iter().map(|held| format!("{} ({})", held.role, plain(&held.scope))).collect();

@@ -25,7 +25,9 @@ pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Ex
         Policy::Check { path, strict, signed_by } => check(output, &path, strict, signed_by.as_deref(), now),
         Policy::Test { path } => test(output, &path, now),
         Policy::Explain(wanted) => explain(output, &wanted, now),
-        Policy::Schema { facts: true } => Ok(output.text(&stanch_policy::facts_table()).map(|()| Exit::Done)?),
+        Policy::Schema { facts: true } => {
+            Ok(output.bytes(stanch_policy::facts_table().as_bytes()).map(|()| Exit::Done)?)
+        }
         Policy::Schema { facts: false } => {
             let schema = serde_json::to_string_pretty(&stanch_policy::schema())
                 .map_err(|error| Failure::new("the schema could not be written").because(error))?;
@@ -114,7 +116,7 @@ fn tell(output: &Output, sources: &[Source], problems: &[Problem]) -> Result<(),
         }
         let source =
             sources.iter().find(|source| *source.name == *problem.file).map_or("", |source| source.text.as_str());
-        output.text(&plain(&problem.render(source)))?;
+        output.bytes(plain(&problem.render(source)).as_bytes())?;
     }
     Ok(())
 }
@@ -195,7 +197,7 @@ fn explain(output: &Output, wanted: &PolicyExplain, now: Timestamp) -> Result<Ex
         output.object(&explanation)?;
         return Ok(Exit::Done);
     }
-    output.text(&plain(&told(output, &explanation, wanted.all)))?;
+    output.bytes(plain(&told(output, &explanation, wanted.all)).as_bytes())?;
     Ok(Exit::Done)
 }
 

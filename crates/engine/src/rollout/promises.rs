@@ -229,7 +229,7 @@ impl World {
         }
         for from in &terms.promote_from {
             let since = around.held_elsewhere.get(&from.environment);
-            if !since.is_some_and(|since| later(*since, i64::from(from.verified_seconds)) <= self.now) {
+            if since.is_none_or(|since| later(*since, i64::from(from.verified_seconds)) > self.now) {
                 return Err("2: it starts before it held elsewhere".to_owned());
             }
         }

@@ -4,11 +4,11 @@
 
 mod again;
 mod assessing;
-mod conflicting;
-mod forecasting;
 mod breaking;
 mod campaigning;
+mod conflicting;
 mod exposed;
+mod forecasting;
 mod grouping;
 mod holding;
 mod judging;
@@ -18,7 +18,7 @@ mod plays;
 mod proposing;
 mod published_tables;
 mod scheduling;
-mod walks;
 mod staged;
 mod trusting;
+mod walks;
 mod world;

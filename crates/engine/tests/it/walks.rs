@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use stanch_engine::plan::{PlanError, Ring, assemble};
+use stanch_engine::plan::{PlanError, assemble};
 use stanch_engine::rollout::{Effect, Event, Hold, HoldLevel, Rollout, Task, Word, step};
 use stanch_engine::verify::{Failure, ItemVerdict, Judgement};
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::CheckOutcome;
 use stanch_model::plan::Plan;
+use stanch_model::terms::{RingSize, RingTerm};
 
 use crate::planning::{input, target};
 use crate::world::now;
@@ -47,7 +48,8 @@ fn by() -> ActorId {
 
 fn plan() -> Plan {
     let mut input = input((1..=3).map(|machine| target(machine, 2)).collect());
-    input.rings = vec![Ring { percent: 1, min: 1, bake_seconds: 60 }, Ring { percent: 100, min: 0, bake_seconds: 0 }];
+    let ring = |percent, min, bake_seconds| RingTerm { size: RingSize::Percent(percent), min, bake_seconds };
+    input.terms.rings = vec![ring(1, 1, 60), ring(100, 0, 0)];
     assemble(input).unwrap().0
 }
 
@@ -72,7 +74,7 @@ impl Walk {
         let (id, now) = (task.id.clone(), self.now);
         let receipt = |order, word| Event::Receipt { task: id.clone(), order, word };
         match self.dice.below(28) {
-            0 => Event::Approved { plan: self.rollout.plan, by: by() },
+            0 => Event::Approved { plan: self.rollout.plan, by: by(), until: None },
             1 | 2 => receipt(task.apply_order, Word::Accepted),
             3..=5 => receipt(task.apply_order, Word::Succeeded { changed: true, ended_at: now }),
             6 => receipt(task.apply_order, Word::Partly { ended_at: now }),
@@ -199,7 +201,7 @@ fn a_plan_of_nothing_is_none_and_starts_nothing() {
     assert!(matches!(assemble(input(vec![nobody])), Err(PlanError::Nothing { .. })), "steps that no item asked for");
     let empty = Plan { leaves: Vec::new(), waves: Vec::new(), ..plan() };
     let mut rollout = Rollout::new(&RemediationId::from_entropy([1; 10]), &empty, Default::default()).unwrap();
-    let approved = Event::Approved { plan: rollout.plan, by: by() };
+    let approved = Event::Approved { plan: rollout.plan, by: by(), until: None };
     for event in std::iter::once(approved).chain((0..20).map(|_| Event::Tick)) {
         let Ok((next, effects)) = step(&rollout, event, now()) else { continue };
         assert!(effects.iter().all(|effect| matches!(effect, Effect::Entered { .. } | Effect::Notify { .. })));

@@ -74,14 +74,21 @@ async fn caller(store: Store, ids: Vec<TaskId>, attempts: Vec<Try>) -> Vec<Try> 
                 let to = if ends { TaskState::Granted } else { TaskState::Cancelled };
                 let settled = shares(task, hour).into_iter().map(|(scope, span, _)| {
                     let used = ends && span != "always";
-                    Write::Settle(Settle { holder: holder.clone(), scope: scope.to_owned(), span: span.to_owned(), used })
+                    Write::Settle(Settle {
+                        holder: holder.clone(),
+                        scope: scope.to_owned(),
+                        span: span.to_owned(),
+                        used,
+                    })
                 });
                 settled.fold(move_task(id, TaskState::Reserved, generation, to), |t, write| t.write(write))
             }
         };
         match store.commit(transition).await {
             Ok(_) => done.push(attempt),
-            Err(CommitError::OverBudget { holder, .. }) => assert_eq!(holder, id.to_string(), "who had no room is named"),
+            Err(CommitError::OverBudget { holder, .. }) => {
+                assert_eq!(holder, id.to_string(), "who had no room is named")
+            }
             Err(_) => {}
         }
         check(&store).await;
