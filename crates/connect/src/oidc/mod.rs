@@ -6,7 +6,7 @@
 mod provider;
 mod token;
 
-pub use provider::{Address, Answer, Metadata, OidcError, Provider, exchange, fetch_keys, fetch_metadata};
+pub use provider::{Address, Answer, Metadata, OidcError, exchange, fetch_keys, fetch_metadata};
 pub use token::{Claims, Expected, KeySet, SKEW, TokenError, verify};
 
 use aws_lc_rs::digest::{SHA256, digest};

@@ -52,15 +52,6 @@ pub enum OidcError {
     Cannot(&'static str),
 }
 
-/// How to reach a provider as a client of it.
-#[derive(Debug, Clone)]
-pub struct Provider {
-    /// Its issuer, as it calls itself.
-    pub issuer: Address,
-    /// What it calls us.
-    pub client_id: String,
-}
-
 /// The address of an issuer: https, or http on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);

@@ -68,7 +68,7 @@ fn changed(app: &App, about: impl ToString, what: &str) {
 pub(crate) async fn create(app: &App, who: &str, wanted: &CreatePerson) -> Result<Person, Problem> {
     let wished: PersonName = name(&wanted.name)?;
     let email = address(wanted.email.as_deref())?;
-    let person = make(app, who, wished, email, None, Vec::new()).await?;
+    let person = make(app, who, wished, email, None).await?;
     changed(app, &person.id, "made");
     Ok(person)
 }
@@ -79,15 +79,13 @@ async fn make(
     wished: PersonName,
     email: Option<String>,
     subject: Option<Subject>,
-    also: Vec<(ActorId, Write)>,
 ) -> Result<Person, Problem> {
     let now = app.now();
     let id = ActorId::from_entropy(ten(app.config.entropy.as_ref())?);
     let issuer = subject.as_ref().map(|subject| subject.issuer.clone());
     let entry = NewEntry::new(now, who, "person_made").about(&id).with(json!({ "name": wished, "issuer": issuer }));
     let new = NewPerson { id: id.clone(), name: wished, email, subject, at: now };
-    let mut transition = Transition::new(entry).write(Write::NewPerson(new));
-    transition.writes.extend(also.into_iter().map(|(_, write)| write));
+    let transition = Transition::new(entry).write(Write::NewPerson(new));
     app.store.commit(transition).await.map_err(|error| match error {
         CommitError::Exists { ref id, .. } => Problem::conflict("exists", format!("there is somebody called `{id}`"))
             .hint("a name is never given twice, also not after its person is gone"),
@@ -320,7 +318,7 @@ pub(crate) async fn vouched(
         None if teams.is_empty() => return Err(outside()),
         None => {
             let wished = free_name(app, &claims).await?;
-            make(app, &format!("provider:{provider}"), wished, claims.email, Some(subject), Vec::new()).await?
+            make(app, &format!("provider:{provider}"), wished, claims.email, Some(subject)).await?
         }
     };
     let now = app.now();

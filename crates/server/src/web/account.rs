@@ -5,6 +5,7 @@ use axum::Router;
 use axum::extract::{Form, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use stanch_model::person::Power;
 
 use super::act::{Fields, field, fields, to};
 use super::{Once, Page, PageError, Shell, page, show};
@@ -13,7 +14,6 @@ use crate::api::types::{CreateToken, Token};
 use crate::app::App;
 use crate::ask;
 use crate::auth::{self, Visitor};
-use stanch_model::person::Power;
 
 #[derive(Template)]
 #[template(path = "account.html")]

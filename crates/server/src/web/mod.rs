@@ -21,13 +21,13 @@ use askama::Template;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
+use stanch_model::person::Power;
 
 use crate::api::Problem;
 use crate::api::types::Hold;
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
-use stanch_model::person::Power;
 
 pub(crate) fn router() -> Router<App> {
     Router::new()
