@@ -51,7 +51,7 @@ fn one_failure_too_many_stops_the_rollout_and_takes_the_wave_back() {
 }
 
 #[test]
-fn a_first_wave_that_proved_nothing_is_no_canary() {
+fn a_first_wave_in_which_all_failed_halts_whatever_count_may_fail() {
     let terms = Terms { halt_if: patient(3), rings: rings(), ..Terms::default() };
     insta::assert_snapshot!(Play::under(3, terms).run(
         "approve
