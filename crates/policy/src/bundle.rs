@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use stanch_model::calendar::{Calendar, CalendarError, Timetable, Zone};
 use stanch_model::canonical::{Digest, digest};
 
+use crate::calendar;
 use crate::document::{ExceptionDoc, FactsDoc, PlaybookDoc, PolicyDoc, TestsDoc};
 use crate::exception::Exception;
 use crate::facts::Facts;
@@ -42,24 +45,6 @@ pub fn is_part(name: &str) -> bool {
     [".yaml", ".yml", ".ics"].iter().any(|ending| name.ends_with(ending))
 }
 
-/// A calendar of a bundle, not yet understood: whoever plans reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CalendarSource {
-    /// The file.
-    pub file: String,
-    /// Its text: iCalendar, or a YAML document of kind Calendar.
-    pub text: CalendarText,
-}
-
-/// How a calendar is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CalendarText {
-    /// iCalendar.
-    Ics(String),
-    /// A YAML document, as the value it holds.
-    Yaml(serde_json::Value),
-}
-
 /// Tests that see the whole bundle.
 #[derive(Debug, Clone)]
 pub(crate) struct Suite {
@@ -75,7 +60,7 @@ pub struct Bundle {
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
     playbooks: BTreeMap<String, Playbook>,
-    calendars: BTreeMap<String, CalendarSource>,
+    calendars: BTreeMap<String, Calendar>,
     pub(crate) facts: BTreeMap<String, Facts>,
     pub(crate) suites: Vec<Suite>,
     pub(crate) index: Index,
@@ -145,8 +130,21 @@ impl Bundle {
     }
 
     /// Its calendars, by name.
-    pub const fn calendars(&self) -> &BTreeMap<String, CalendarSource> {
+    pub const fn calendars(&self) -> &BTreeMap<String, Calendar> {
         &self.calendars
+    }
+
+    /// Its calendars, worked out from `now` on, and why some are not. What is missing lets nothing through.
+    pub fn timetables(&self, now: Timestamp) -> (BTreeMap<String, Timetable>, Vec<CalendarError>) {
+        let mut errors = Vec::new();
+        let tables = self.calendars.iter().filter_map(|(name, calendar)| match calendar.expand(now) {
+            Ok(table) => Some((name.clone(), table)),
+            Err(error) => {
+                errors.push(error);
+                None
+            }
+        });
+        (tables.collect(), errors)
     }
 
     /// Named facts, with what they extend filled in.
@@ -241,7 +239,7 @@ struct Loader {
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
     playbooks: BTreeMap<String, Playbook>,
-    calendars: BTreeMap<String, CalendarSource>,
+    calendars: BTreeMap<String, calendar::Source>,
     facts: BTreeMap<String, (FactsDoc, Facts, Arc<str>)>,
     suites: Vec<Suite>,
     /// Names already given, by kind.
@@ -268,7 +266,7 @@ impl Loader {
                 );
             }
             let name = stem.rsplit('/').next().unwrap_or(stem).to_owned();
-            self.calendar(name, start, &mut reader, CalendarText::Ics(source.text.clone()));
+            self.calendar(name, start, &mut reader, calendar::Text::Ics(source.text.clone()));
         } else {
             match parse(&source.text) {
                 Ok(documents) => documents.iter().for_each(|document| self.document(document, &mut reader)),
@@ -298,7 +296,7 @@ impl Loader {
                     reader.error(node.at, "missing-field", "a calendar lacks `name`", "add `name:`");
                     return;
                 };
-                self.calendar(name.value.0, name.at, reader, CalendarText::Yaml(json_of(node)));
+                self.calendar(name.value.0, name.at, reader, calendar::Text::Yaml(json_of(node)));
             }
             Some(other) => {
                 let at = node.get("kind").map_or(node.at, |kind| kind.at);
@@ -379,9 +377,9 @@ impl Loader {
         self.suites.extend(trials.map(|trials| Suite { name: doc.name.value.0, file, trials }));
     }
 
-    fn calendar(&mut self, name: String, at: At, reader: &mut Reader<'_>, text: CalendarText) {
+    fn calendar(&mut self, name: String, at: At, reader: &mut Reader<'_>, text: calendar::Text) {
         self.take("Calendar", &name, at, reader);
-        self.calendars.insert(name, CalendarSource { file: reader.file().to_string(), text });
+        self.calendars.insert(name, calendar::Source { file: Arc::clone(reader.file()), at, text });
     }
 
     fn finish(mut self, digest: Digest) -> Loaded {
@@ -390,6 +388,7 @@ impl Loader {
         self.suites.sort_by(|a, b| a.name.cmp(&b.name));
         let facts = self.resolve_facts();
         self.references(&facts);
+        let calendars = self.read_calendars();
         for (what, count, most) in
             [("policies", self.policies.len(), MAX_POLICIES), ("exceptions", self.exceptions.len(), MAX_EXCEPTIONS)]
         {
@@ -409,7 +408,7 @@ impl Loader {
             policies: self.policies,
             exceptions: self.exceptions,
             playbooks: self.playbooks,
-            calendars: self.calendars,
+            calendars,
             facts,
             suites: self.suites,
         };
@@ -470,6 +469,45 @@ impl Loader {
             self.tell(&file, at, "unknown-name", message, remedy);
         }
         resolved
+    }
+
+    /// Every calendar, understood. The zone of what has none is said where the calendar is used; whoever says it must
+    /// mean the same one.
+    fn read_calendars(&mut self) -> BTreeMap<String, Calendar> {
+        let mut zones: BTreeMap<&str, Zone> = BTreeMap::new();
+        let mut wrong: Vec<(Arc<str>, At, String, String)> = Vec::new();
+        for policy in &self.policies {
+            let windows = policy.windows.iter().map(|window| (&window.calendar, &window.tz, window.at));
+            let freezes = policy.freezes.iter().map(|freeze| (&freeze.term.calendar, &freeze.tz, freeze.at));
+            for (calendar, name, at) in windows.chain(freezes) {
+                let Some(name) = name else { continue };
+                let file = || Arc::clone(&policy.file);
+                let zone = match Zone::named(name) {
+                    Ok(zone) => zone,
+                    Err(error) => {
+                        wrong.push((file(), at, error.to_string(), error.hint().to_owned()));
+                        continue;
+                    }
+                };
+                let own = self.calendars.get(calendar).and_then(|source| Zone::named(source.own_zone()?).ok());
+                let other = own.as_ref().or_else(|| zones.get(calendar.as_str()));
+                if let Some(other) = other.filter(|other| **other != zone) {
+                    let message = format!("the calendar `{calendar}` is in {other}, not in {zone}");
+                    wrong.push((file(), at, message, "give one zone wherever it is used".to_owned()));
+                }
+                zones.entry(calendar).or_insert(zone);
+            }
+        }
+        let mut read = BTreeMap::new();
+        for (name, source) in &self.calendars {
+            let (calendar, problems) = source.read(name, zones.get(name.as_str()));
+            self.problems.extend(problems);
+            read.extend(calendar.map(|calendar| (name.clone(), calendar)));
+        }
+        for (file, at, message, remedy) in wrong {
+            self.tell(&file, at, "time-zone", message, remedy);
+        }
+        read
     }
 
     /// Names that one document uses and another must give.

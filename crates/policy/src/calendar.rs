@@ -18,12 +18,16 @@
 //! these days, but no part of a range.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::civil::{Date, DateTime, Weekday, date};
 use jiff::{SignedDuration, Span};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stanch_model::calendar::{Calendar, DayOfWeek, Frequency, Length, MAX_RULES, NoSuchZone, Recurrence, Rule, Zone};
+
+use crate::ics;
+use crate::problem::{At, Grade, Problem};
 
 /// Most days or dates of one entry.
 const MAX_LIST: usize = 400;
@@ -89,6 +93,72 @@ pub struct Entry {
     pub to: Option<String>,
 }
 
+/// A calendar as it stands in a bundle.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// The file.
+    pub(crate) file: Arc<str>,
+    /// Where in it.
+    pub(crate) at: At,
+    /// What it says.
+    pub(crate) text: Text,
+}
+
+/// How a calendar is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Text {
+    /// iCalendar.
+    Ics(String),
+    /// A YAML document, as the value it holds.
+    Yaml(Value),
+}
+
+impl Source {
+    /// The calendar, and what is wrong with it or worth knowing. `zone` is that of days and times without one.
+    pub(crate) fn read(&self, name: &str, zone: Option<&Zone>) -> (Option<Calendar>, Vec<Problem>) {
+        let problem = |at: At, grade: Grade, code: &'static str, message: String, remedy: String| Problem {
+            file: Arc::clone(&self.file),
+            at,
+            grade,
+            code,
+            message,
+            remedy,
+        };
+        let on_line = |line: u32| At { line, column: 1, ..At::default() };
+        match &self.text {
+            Text::Yaml(document) => match read(document) {
+                Ok(calendar) => (Some(calendar), Vec::new()),
+                Err(bad) => (None, vec![problem(self.at, Grade::Error, "calendar", bad.message, bad.remedy)]),
+            },
+            Text::Ics(text) => match ics::read(name, text.as_bytes(), zone) {
+                Ok(imported) => {
+                    let remedy = || "nothing, if that is meant; else correct the event".to_owned();
+                    let notes = imported.notes.into_iter();
+                    let notes = notes.map(|note| {
+                        problem(on_line(note.line), Grade::Warning, "calendar-note", note.message, remedy())
+                    });
+                    (Some(imported.calendar), notes.collect())
+                }
+                Err(refusals) => {
+                    let refusals = refusals.into_iter();
+                    let refusals = refusals.map(|refusal| {
+                        problem(on_line(refusal.line), Grade::Error, "icalendar", refusal.message, refusal.remedy)
+                    });
+                    (None, refusals.collect())
+                }
+            },
+        }
+    }
+
+    /// The zone the document itself names; a file of iCalendar does not.
+    pub(crate) fn own_zone(&self) -> Option<&str> {
+        match &self.text {
+            Text::Yaml(document) => document.get("tz").and_then(Value::as_str),
+            Text::Ics(_) => None,
+        }
+    }
+}
+
 /// A calendar document that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -114,6 +184,44 @@ impl From<NoSuchZone> for BadCalendar {
     fn from(error: NoSuchZone) -> Self {
         Self::new(error.to_string(), error.hint())
     }
+}
+
+/// The JSON Schema of a calendar document; `name` is that of a name.
+pub(crate) fn schema(name: &Value) -> Value {
+    let texts = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
+    let time =
+        |meaning: &str| json!({"type": "string", "pattern": "^([01][0-9]|2[0-4]):[0-5][0-9]$", "description": meaning});
+    let entry = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "name": {"type": "string", "description": "What the entry is called."},
+            "days": texts("Weekdays: mon, or one of a month: first sat, last sun; daily for all of them."),
+            "months": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1, "maximum": 12},
+                "description": "Only in these months; only with days.",
+            },
+            "dates": texts("Dates, 2026-12-24, and ranges of them with both ends, 2026-12-19/2027-01-03."),
+            "from": time("From this time on the wall; the start of the day without it."),
+            "to": time("Up to this time on the wall, 24:00 for the end of the day; the next day when it is not later."),
+        },
+    });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["apiVersion", "kind", "name", "tz", "entries"],
+        "description": "When windows are open or freezes in force.",
+        "properties": {
+            "apiVersion": {"const": "stanch/v1"},
+            "kind": {"const": "Calendar"},
+            "name": name,
+            "tz": {"type": "string", "description": "The IANA time zone whose wall clock counts, such as Europe/Paris."},
+            "description": {"type": "string", "description": "What it is for."},
+            "entries": {"type": "array", "items": entry, "description": "It is in force whenever one of these is."},
+            "except": texts("Days on which nothing begins."),
+        },
+    })
 }
 
 /// Reads a calendar document.

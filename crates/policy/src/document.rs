@@ -168,7 +168,7 @@ record! {
     struct WindowDoc as "a window" {
         /// A calendar of the bundle: the name of a .ics file without its ending, or of a Calendar document.
         calendar as "calendar": Located<String>,
-        /// The time zone its local times are in, such as Europe/Paris.
+        /// The time zone its days and local times are in, such as Europe/Paris, where the file does not say it.
         tz as "tz": Option<String>,
         /// A step must also end inside.
         must_finish_inside as "must_finish_inside": bool = false,
@@ -182,6 +182,8 @@ record! {
         calendar as "calendar": Option<Located<String>>,
         /// An iCalendar file of the bundle.
         ics as "ics": Option<Located<String>>,
+        /// The time zone its days and local times are in, where the file does not say it.
+        tz as "tz": Option<String>,
         /// What it lets through: contain, close-exposure. Taking back is always let through.
         allow as "allow": Vec<Allowance> = Vec::new(),
     }

@@ -26,10 +26,7 @@ mod seal;
 mod selector;
 mod trial;
 
-pub use bundle::{
-    Bundle, CalendarSource, CalendarText, Loaded, MAX_BYTES, MAX_EXCEPTIONS, MAX_FILES, MAX_POLICIES, SIGNATURE_FILE,
-    Source, is_part,
-};
+pub use bundle::{Bundle, Loaded, MAX_BYTES, MAX_EXCEPTIONS, MAX_FILES, MAX_POLICIES, SIGNATURE_FILE, Source, is_part};
 pub use check::check;
 pub use exception::Exception;
 pub use explain::{Asked, Explained, Explanation, explain};

@@ -83,6 +83,8 @@ pub struct Window {
 pub struct Freeze {
     /// What holds.
     pub term: FreezeTerm,
+    /// The time zone of its local times.
+    pub tz: Option<String>,
     pub(crate) at: At,
 }
 
@@ -273,7 +275,7 @@ fn freeze_of(freeze: &Located<FreezeDoc>, reader: &mut Reader<'_>) -> Option<Fre
         }
     };
     let term = FreezeTerm { calendar, allow: freeze.value.allow.iter().copied().collect() };
-    Some(Freeze { term, at: freeze.at })
+    Some(Freeze { term, tz: freeze.value.tz.clone(), at: freeze.at })
 }
 
 fn rings(rollout: &RolloutDoc, reader: &mut Reader<'_>) -> Option<Vec<RingTerm>> {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::calendar;
 use crate::document::{ExceptionDoc, FactsDoc, PlaybookDoc, PolicyDoc, TestsDoc};
 use crate::facts::{FactType, SCHEMA};
 use crate::read::{Defs, Name, Yaml};
@@ -24,11 +25,7 @@ pub fn schema() -> Json {
         documents.push(reference);
     }
     let name = Name::schema(&mut defs);
-    // Calendars are read by whoever plans; here they only need a name.
-    defs.insert(
-        "Calendar".to_owned(),
-        json!({"type": "object", "required": ["kind", "name"], "properties": {"kind": {"const": "Calendar"}, "name": name}}),
-    );
+    defs.insert("Calendar".to_owned(), calendar::schema(&name));
     documents.push(json!({"$ref": "#/$defs/Calendar"}));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 use stanch_policy::calendar::read;
+use stanch_policy::{Bundle, Loaded};
+
+use crate::world::source;
 
 fn doc(entries: Value) -> Value {
     json!({
@@ -95,4 +98,69 @@ fn what_cannot_be_is_refused_with_its_entry_and_the_remedy() {
     elsewhere["tz"] = json!("Europe/Lutetia");
     table.push(refused(&elsewhere));
     insta::assert_snapshot!(table.join("\n"));
+}
+
+/// A bundle of one policy that uses these calendars, and of this file.
+fn with(uses: &str, name: &str, text: &str) -> Loaded {
+    let policy = format!("{}{uses}\n", crate::world::rule("item.kev", "approve"));
+    Bundle::load(&[source("policy.yaml", &policy), source(name, text)])
+}
+
+fn told(loaded: &Loaded) -> Vec<String> {
+    loaded.problems.iter().map(|problem| format!("{problem} -> {}", problem.remedy)).collect()
+}
+
+const FREEZE: &str = "BEGIN:VCALENDAR
+VERSION:2.0
+BEGIN:VEVENT
+UID:year-end
+DTSTART;VALUE=DATE:20261219
+DTEND;VALUE=DATE:20270104
+SUMMARY:Year end
+END:VEVENT
+END:VCALENDAR
+";
+
+#[test]
+fn a_bundle_works_out_its_calendars_in_the_zone_that_its_policies_name() {
+    let loaded = with("freezes: [{ics: corp.ics, tz: Europe/Paris}]", "corp.ics", FREEZE);
+    assert_eq!(told(&loaded), [] as [&str; 0]);
+    let (tables, errors) = loaded.bundle.unwrap().timetables("2026-12-01T00:00:00Z".parse().unwrap());
+    assert!(errors.is_empty());
+    let change = tables["corp"].next_change("2026-12-01T00:00:00Z".parse().unwrap()).unwrap();
+    assert_eq!(change.to_string(), "2026-12-18T23:00:00Z");
+}
+
+#[test]
+fn a_calendar_that_cannot_be_refuses_the_bundle_with_its_file_and_line() {
+    let bad = FREEZE.replace("VALUE=DATE:20261219", "TZID=Customized Time Zone:20261219T000000");
+    let yaml = "apiVersion: stanch/v1\nkind: Calendar\nname: corp\ntz: Europe/Paris\nentries: [{days: [moon]}]\n";
+    let mut table = Vec::new();
+    for (uses, name, text) in [
+        ("freezes: [{ics: corp.ics}]", "corp.ics", bad.as_str()),
+        ("freezes: [{ics: corp.ics}]", "corp.ics", FREEZE),
+        ("windows: [{calendar: corp, tz: Europe/Lutetia}]", "corp.ics", FREEZE),
+        (
+            "windows: [{calendar: corp, tz: Europe/Paris}]\nfreezes: [{calendar: corp, tz: Asia/Tokyo}]",
+            "corp.ics",
+            FREEZE,
+        ),
+        ("windows: [{calendar: corp}]", "corp.yaml", yaml),
+        ("windows: [{calendar: corp, tz: Asia/Tokyo}]", "corp.yaml", &yaml.replace("moon", "mon")),
+    ] {
+        let loaded = with(uses, name, text);
+        assert!(loaded.bundle.is_none(), "{uses}");
+        table.extend(told(&loaded));
+        table.push(String::new());
+    }
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn what_people_should_know_of_a_calendar_is_told_and_stops_nothing() {
+    let cancelled = FREEZE.replace("SUMMARY", "STATUS:CANCELLED\nSUMMARY");
+    let loaded = with("freezes: [{ics: corp.ics, tz: Europe/Paris}]", "corp.ics", &cancelled);
+    assert!(loaded.bundle.is_some());
+    let told = told(&loaded).remove(0);
+    assert!(told.starts_with("corp.ics:3:1: warning[calendar-note]: the event is cancelled"), "{told}");
 }

@@ -189,8 +189,8 @@ fn what_the_reader_takes_the_schema_takes() {
     let example = guide.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let loaded = Bundle::load(&[
         source("guide.yaml", example),
-        source("paris-nights.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n"),
-        source("corp-freeze.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n"),
+        source("paris-nights.ics", "BEGIN:VCALENDAR\nVERSION:2.0\nEND:VCALENDAR\n"),
+        source("corp-freeze.ics", "BEGIN:VCALENDAR\nVERSION:2.0\nEND:VCALENDAR\n"),
     ]);
     let told: Vec<String> = loaded.problems.iter().map(|problem| problem.render(example)).collect();
     assert!(told.is_empty(), "{}", told.concat());

@@ -67,7 +67,7 @@ fn a_freeze_that_would_stop_containment_is_named_with_its_line() {
         format!("{text}{LIMITS}{freeze}actions:\n  - {steps}\n")
     };
     let load = |text: &str| {
-        let calendar = source("corp.ics", "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n");
+        let calendar = source("corp.ics", "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n");
         let bundle = Bundle::load(&[source("p.yaml", text), calendar]).bundle.unwrap();
         let found = check(&bundle, None, now());
         found.into_iter().map(|problem| (problem.code, problem.at.line)).collect::<Vec<_>>()
