@@ -3,6 +3,7 @@
 mod bench;
 mod packages;
 mod prove;
+mod sim;
 mod steps;
 mod test;
 
@@ -36,6 +37,8 @@ enum Task {
         /// Which; all when none is named.
         names: Vec<String>,
     },
+    /// The simulator: the pure core in a world of crashes, losses, liars and people. Everything from a seed.
+    Sim(sim::Sim),
     /// Fuzzes every parser of outside data (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -51,6 +54,7 @@ fn main() -> std::process::ExitCode {
         Task::Test { list } => test::run(list),
         Task::Prove { names, list } => prove::run(&names, list),
         Task::Bench { names } => bench::run(&names),
+        Task::Sim(asked) => sim::run(&asked),
         Task::Fuzz { seconds, names } => prove::fuzz(seconds, &names),
     };
     match done {

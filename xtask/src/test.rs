@@ -18,6 +18,7 @@ fn steps_of_the_gate() -> Vec<(&'static str, Command)> {
         ("lints", step(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
         ("build", step(&["test", "--workspace", "--locked", "--no-run"])),
         ("tests", step(&["test", "--workspace", "--locked"])),
+        ("planted defects are caught", crate::sim::defects(None)),
     ]
 }
 

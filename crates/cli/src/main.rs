@@ -1,5 +1,8 @@
 //! `stanch`: the command line.
 
+#[cfg(stanch_defects)]
+compile_error!("planted defects are for the simulator alone: build without `--cfg stanch_defects`");
+
 mod args;
 mod client;
 mod commands;

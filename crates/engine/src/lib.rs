@@ -8,6 +8,10 @@ pub mod blocked;
 pub mod breaker;
 pub mod campaign;
 pub mod conflict;
+#[cfg(not(stanch_defects))]
+mod defect;
+#[cfg(stanch_defects)]
+pub mod defect;
 mod evidence;
 pub mod exposure;
 pub mod exposure_time;

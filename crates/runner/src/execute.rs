@@ -277,7 +277,7 @@ fn undo_step(
         let state = runner.inner();
         let state = state.journal.state();
         let StepKind::Undo { of, .. } = &job.kind else { return Ok(job.report(StepOutcome::Unchanged)) };
-        let lost = state.forgotten.contains(of) || state.horizon;
+        let lost = state.may_have_begun(job.task, of);
         return Ok(job.report(if lost {
             refuse("the journal no longer holds what undo needs")
         } else {

@@ -325,8 +325,14 @@ impl JournalState {
         if !steps.is_empty() {
             return Reconciled::Over { steps: steps.into_iter().filter_map(|step| step.report.clone()).collect() };
         }
-        let complete = self.first.is_none_or(|first| first.generation <= 1) && !self.horizon;
-        if complete && !self.forgotten.contains(key) { Reconciled::NotStarted } else { Reconciled::Lost }
+        if self.may_have_begun(task, key) { Reconciled::Lost } else { Reconciled::NotStarted }
+    }
+
+    /// Whether a step of which nothing is kept may have begun all the same: only its key is kept, or the journal does
+    /// not go back to the first order and knows nothing of the task.
+    pub fn may_have_begun(&self, task: &TaskId, key: &Digest) -> bool {
+        let whole = self.first.is_none_or(|first| first.generation <= 1) && !self.horizon;
+        self.forgotten.contains(key) || (!whole && self.steps.values().all(|step| step.task != *task))
     }
 
     /// The same state without what nobody needs any more, and the keys whose vaults can go: steps beyond

@@ -71,3 +71,11 @@ impl Run {
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../feeds/tests/fixtures").join(name)
 }
+
+#[test]
+fn the_program_has_no_planted_defects() {
+    // The simulator's build has this text; `cargo xtask sim` looks that it is there.
+    let mark = b"stanch-defects-can-be-planted";
+    let program = std::fs::read(env!("CARGO_BIN_EXE_stanch")).unwrap();
+    assert!(!program.windows(mark.len()).any(|part| part == mark));
+}

@@ -16,6 +16,7 @@ use stanch_model::terms::Terms;
 
 use self::waves::Place;
 use crate::blocked::{Blocked, LeftOut};
+use crate::defect::{Defect, planted};
 
 mod again;
 mod check;
@@ -118,7 +119,9 @@ fn notes_text(notes: &[Note]) -> String {
 /// When nothing is left to do, or the input contradicts itself.
 pub fn assemble(input: PlanInput) -> Result<(Plan, PlanReport), PlanError> {
     let PlanInput { mut targets, terms, rules, now, valid_for } = input;
-    targets.sort_by(|a, b| a.asset.cmp(&b.asset));
+    if !planted(Defect::PlanAsItComes) {
+        targets.sort_by(|a, b| a.asset.cmp(&b.asset));
+    }
     let mut report = PlanReport::default();
     let mut leaves = Vec::new();
     let mut order: Vec<Place> = Vec::new();

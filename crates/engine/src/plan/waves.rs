@@ -7,6 +7,8 @@ use stanch_model::id::AssetId;
 use stanch_model::plan::Wave;
 use stanch_model::terms::{RingSize, RingTerm};
 
+use crate::defect::{Defect, planted};
+
 /// What decides where a target stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
@@ -25,7 +27,8 @@ pub(super) struct Place {
 /// A target whose label `ring` is named by a ring stands in that one; rings by count and percent draw from the others,
 /// and percents count all targets from the start. What no ring takes comes last, in a ring of its own.
 pub(super) fn waves(order: Vec<Place>, rings: &[RingTerm]) -> Vec<Wave> {
-    let (mut own, mut others): (Vec<Place>, Vec<Place>) = order.into_iter().partition(|place| place.own);
+    let (mut own, mut others): (Vec<Place>, Vec<Place>) =
+        order.into_iter().partition(|place| place.own && !planted(Defect::OwnFirst));
     let tier = |place: &Place| place.tier.unwrap_or(Tier::MOST_CRITICAL);
     own.sort_by(|a, b| tier(b).cmp(&tier(a)).then_with(|| a.asset.cmp(&b.asset)));
     others.sort_by(|a, b| tier(b).cmp(&tier(a)).then_with(|| a.asset.cmp(&b.asset)));

@@ -3,9 +3,9 @@
 use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
-use super::defect::{Defect, planted};
 use super::{ASK_AGAIN_SECONDS, Effect, Halt, Illegal, MAX_PAUSE_SECONDS, MAX_SENDS, Machine, Pause, Task};
 use crate::blocked::Blocked;
+use crate::defect::{Defect, planted};
 use crate::plan::Replan;
 use crate::verify::ItemVerdict;
 
@@ -75,7 +75,9 @@ impl Machine {
             T::Reserved | T::Granted if self.outdated(task) || self.gate(task).is_some() => self.step_back(at),
             T::Reserved => {
                 let (task, attempt) = (task.id.clone(), task.attempt);
-                self.effects.push(Effect::RecordIntent { task, attempt });
+                if !planted(Defect::SkipIntent) {
+                    self.effects.push(Effect::RecordIntent { task, attempt });
+                }
                 self.task_to(at, T::Granted)
             }
             T::Granted if self.rollout.approved_by.is_some() || self.rollout.automatic => self.dispatch(at),
@@ -128,7 +130,7 @@ impl Machine {
     /// What keeps a task from being attempted at all: the cap, or the cool-down.
     pub(super) fn bar(&self, task: &Task) -> Option<Blocked> {
         // Sending again what never began is no second attempt.
-        if task.sends > 0 {
+        if task.sends > 0 || planted(Defect::SkipCooldown) {
             return None;
         }
         let limits = &self.rollout.terms.limits;
@@ -342,7 +344,7 @@ impl Machine {
             return self.nothing_shown(wave);
         }
         let seconds = self.rollout.bakes.get(wave as usize).copied().unwrap_or(0);
-        self.rollout.bake_until = self.after(i64::from(seconds));
+        self.rollout.bake_until = self.after(if planted(Defect::SkipBake) { 0 } else { i64::from(seconds) });
         self.rollout.rechecking = false;
         self.to(S::Baking(wave))
     }

@@ -5,10 +5,10 @@ use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::TaskState as T;
 
 use super::back::done;
-use super::defect::{Defect, planted};
 use super::{Effect, Halt, HoldLevel, Illegal, Machine, Task};
 use crate::blocked::Blocked;
 use crate::breaker::Word;
+use crate::defect::{Defect, planted};
 use crate::plan::Replan;
 use crate::verify::Failure;
 

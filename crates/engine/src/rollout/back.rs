@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::advance::awaits_facts;
-use super::defect::{Defect, planted};
 use super::{Effect, Halt, HoldLevel, Illegal, Machine, RESEND_SECONDS, Task};
 use crate::blocked::Blocked;
 use crate::breaker;
+use crate::defect::{Defect, planted};
 
 impl Machine {
     /// Stops for good.
@@ -90,7 +90,9 @@ impl Machine {
         }
         self.rollout.undo_by = None;
         let left = |state: &[T]| self.rollout.tasks.iter().any(|task| state.contains(&task.state) && done(task));
-        if left(&[T::Failed, T::Interrupted, T::VerifyFailed]) || left(&[T::Lost]) {
+        // Where the journal is gone, nobody knows what was done.
+        let lost = self.rollout.tasks.iter().any(|task| task.state == T::Lost);
+        if left(&[T::Failed, T::Interrupted, T::VerifyFailed]) || lost {
             return self.hand_over();
         }
         self.to(if left(&[T::Verified, T::Succeeded]) { S::PartiallyRemediated } else { S::RolledBack })

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use stanch_model::calendar::Closed;
 use stanch_model::remediation::TaskState as T;
 
-use super::defect::{Defect, planted};
 use super::{Machine, Rollout, Task, hour};
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
+use crate::defect::{Defect, planted};
 
 impl Rollout {
     /// The breakers that watch any of its tasks.

@@ -11,7 +11,6 @@ mod advance;
 mod aside;
 mod back;
 mod confirm;
-mod defect;
 mod effect;
 mod event;
 mod gate;
@@ -20,8 +19,6 @@ mod pin;
 #[cfg(test)]
 mod promises;
 mod share;
-#[cfg(test)]
-mod simulator;
 mod surroundings;
 mod take;
 mod wait;
@@ -49,6 +46,7 @@ pub use surroundings::{Environment, FAILING_OTHERS, FAILING_PERCENT, Group, Open
 pub use word::Word;
 
 use crate::blocked::Blocked;
+use crate::defect::{Defect, planted};
 use crate::plan::Replan;
 use crate::verify::Judgement;
 
@@ -481,7 +479,7 @@ impl Machine {
         let begun = !matches!(from, TaskState::Reserved | TaskState::Granted)
             && !matches!(next, TaskState::NotStarted | TaskState::Refused);
         let mut shares = std::mem::take(&mut task.shares);
-        if defect::planted(defect::Defect::KeepShares) {
+        if planted(Defect::KeepShares) {
             shares.pop();
         }
         let settled = |share: Share| Settled { used: begun && share.lasts(), scope: share.scope, span: share.span };

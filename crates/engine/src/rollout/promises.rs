@@ -17,10 +17,10 @@ use stanch_model::plan::{Disruption, Leaf, Limits, Plan, PlannedStep, Reversibil
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 use stanch_model::terms::{HaltIf, PromoteFrom, Terms, WindowTerm};
 
-use super::defect::{Defect, with};
 use super::{Effect, Environment, Event, Group, Openings, Rollout, Settled, Share, Surroundings, Word, hour, step};
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
+use crate::defect::{Defect, with};
 use crate::verify::{Failure, ItemVerdict, Judgement};
 
 /// Numbers from a seed (splitmix64).

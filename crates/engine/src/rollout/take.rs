@@ -6,9 +6,9 @@ use stanch_model::id::{ActorId, AssetId, ItemId};
 use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
-use super::defect::{Defect, planted};
 use super::{Effect, Event, Halt, Illegal, MAX_SENDS, Machine, NO_ROOM_SECONDS, RESEND_SECONDS, Task, Word};
 use crate::blocked::Blocked;
+use crate::defect::{Defect, planted};
 use crate::plan::Replan;
 use crate::verify::Judgement;
 
@@ -35,8 +35,14 @@ impl Machine {
                 self.to(S::Rejected)
             }
             Event::Superseded => {
-                self.only(self.nothing_begun(), "superseding")?;
+                let rolling = matches!(self.rollout.state, S::Rolling(_));
+                let may = rolling || self.rollout.state.may_become(S::Superseded);
+                self.only(may && self.nothing_begun(), "superseding")?;
                 self.cancel_unbegun()?;
+                self.rollout.pause = None;
+                if rolling {
+                    self.to(S::Paused)?;
+                }
                 self.to(S::Superseded)
             }
             Event::Dismissed { .. } => {
@@ -133,12 +139,13 @@ impl Machine {
     fn receipt(&mut self, at: usize, order: u32, word: Word) -> Result<(), Illegal> {
         let Some(task) = self.rollout.tasks.get_mut(at) else { return Ok(()) };
         let is_undo_word = matches!(word, Word::Undone { .. } | Word::UndoFailed { .. });
-        // A journal asked before the newest order was sent does not know of that order.
-        let asked_after = task.reconcile_order > task.apply_order;
+        // A journal asked before the newest order was sent does not know of that order. One asked after it says the
+        // same however often it was asked since: slow answers would else never be in time.
+        let asked_after = order > task.apply_order && order <= task.reconcile_order;
         if order > 0 && order == task.undo_order {
             return self.undo_word(at, word);
         }
-        if order > 0 && (order == task.apply_order || (order == task.reconcile_order && asked_after)) {
+        if order > 0 && (order == task.apply_order || asked_after) {
             return self.apply_word(at, word);
         }
         if planted(Defect::TakeStaleReceipts) {
@@ -247,7 +254,9 @@ impl Machine {
                 task.again_at = pause;
                 let whole = task.undone.len() == task.items.len();
                 let asset = task.asset.clone();
-                self.effects.push(Effect::Suppress { asset: asset.clone(), items, by });
+                if !planted(Defect::ForgetSuppression) {
+                    self.effects.push(Effect::Suppress { asset: asset.clone(), items, by });
+                }
                 self.effects.push(Effect::RequestFacts { asset });
                 self.task_to(at, if whole { T::Undone } else { T::Verified })
             }
@@ -345,13 +354,16 @@ impl Machine {
         }
     }
 
-    fn undo_asked(&mut self, items: Vec<ItemId>, by: ActorId) -> Result<(), Illegal> {
+    fn undo_asked(&mut self, mut items: Vec<ItemId>, by: ActorId) -> Result<(), Illegal> {
         let active = matches!(self.rollout.state, S::Rolling(_) | S::Verifying(_) | S::Baking(_) | S::Paused);
         let over = matches!(
             self.rollout.state,
             S::Verified | S::AwaitingConfirmation | S::Closed | S::PartiallyRemediated | S::NeedsOperator
         );
         self.only(active || over, "an undo")?;
+        if items.is_empty() && planted(Defect::EmptyIsAll) {
+            items = self.rollout.tasks.iter().flat_map(|task| &task.items).cloned().collect();
+        }
         if items.is_empty() {
             return Err(Illegal::NoItems);
         }

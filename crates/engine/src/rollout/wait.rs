@@ -5,9 +5,9 @@ use stanch_model::id::TaskId;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::advance::awaits_facts;
-use super::defect::{Defect, planted};
 use super::{HoldLevel, Machine, Rollout, Task};
 use crate::blocked::Blocked;
+use crate::defect::{Defect, planted};
 
 impl Rollout {
     /// What it waits for, as a whole or task by task. Empty only when it is over, or the next tick moves it.

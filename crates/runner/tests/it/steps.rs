@@ -356,6 +356,16 @@ fn an_executor_that_lost_its_journal_says_so() {
 }
 
 #[test]
+fn what_a_lost_journal_does_not_know_is_not_said_to_be_taken_back() {
+    let mut place = Place::new();
+    place.desk.position.generation = 40;
+    let runner = place.open();
+    let grant = place.grant(&[("motd", "strong")]);
+    let undo = place.undo(&grant, 1);
+    assert!(matches!(outcomes(place.carry_out(&runner, undo))[0], StepOutcome::Refused { .. }));
+}
+
+#[test]
 fn receipts_wait_until_the_server_has_them() {
     let mut place = Place::new();
     let runner = place.open();

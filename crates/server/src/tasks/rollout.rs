@@ -8,7 +8,7 @@ use stanch_engine::rollout::{Effect, Environment, Event, Hold, Illegal, Rollout,
 use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
-use stanch_model::order::{Grant, Verb};
+use stanch_model::order::{Answer, Grant, Verb};
 use stanch_model::plan::Plan;
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::{Digest, Timestamp};
@@ -171,6 +171,11 @@ async fn receipts(app: &App) -> Result<(), PassError> {
                 continue;
             }
             Verb::Hold { .. } | Verb::Release => {
+                app.store.put(handled()).await?;
+                continue;
+            }
+            // A question that was refused says nothing of what it asked about: it is asked again.
+            Verb::Reconcile { .. } if matches!(body.answer, Answer::Refused { .. }) => {
                 app.store.put(handled()).await?;
                 continue;
             }

@@ -32,6 +32,7 @@ const DRAWN: &[(&str, &[&str])] = &[
         "testkit",
         &["model", "policy", "action", "engine", "ledger", "feeds", "runner", "store", "connect", "agent", "server"],
     ),
+    ("sim", &["model", "engine", "runner"]),
     ("xtask", &[]),
 ];
 
