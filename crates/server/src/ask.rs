@@ -165,7 +165,7 @@ async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediatio
         if let Some(busy) = context.busy(&row.item.id)
             && !choice.ending.contains_key(busy)
         {
-            let Some(ending) = ending(app, who, busy).await? else {
+            let Some(ending) = ending(app, who, access, &context, busy).await? else {
                 choice.left_out.push(out(format!("{busy} is about it already"), Some(format!("look at {busy}"))));
                 continue;
             };
@@ -203,9 +203,20 @@ async fn named(app: &App, names: &[String]) -> Result<Vec<StoredItem>, Problem> 
 }
 
 /// How a remediation that nobody has approved yet ends to make room for a newer one; `None` when it may not.
-async fn ending(app: &App, who: &str, busy: &str) -> Result<Option<Transition>, Problem> {
+async fn ending(
+    app: &App,
+    who: &str,
+    access: &Access,
+    context: &view::Context,
+    busy: &str,
+) -> Result<Option<Transition>, Problem> {
     let Ok(id) = busy.parse::<RemediationId>() else { return Ok(None) };
     let Some(row) = app.store.remediation(&id).await? else { return Ok(Some(Transition::default())) };
+    // It may be about assets of others too, whose plan is not theirs to end.
+    let theirs = |id| context.asset(id).is_some_and(|asset| access.may(Power::Operate, asset));
+    if !row.assets.iter().all(theirs) {
+        return Ok(None);
+    }
     Ok(match row.state {
         RemediationState::Superseded => Some(Transition::default()),
         RemediationState::AwaitingApproval | RemediationState::Planned => match superseding(app, &row, who).await {

@@ -11,8 +11,10 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use serde::{Deserialize, Serialize};
 
-/// The longest a mail server may take to answer.
+/// The longest that connecting to a mail server may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that handing over a letter may take as a whole; the transport itself waits for an answer without end.
+const WHOLE: Duration = Duration::from_secs(60);
 /// Receivers of one letter at most.
 const RECEIVERS: usize = 100;
 /// Characters of a subject at most.
@@ -85,12 +87,15 @@ pub enum SmtpError {
     /// It could not be handed over this time.
     #[error("the mail server could not take it")]
     Unreachable(#[source] lettre::transport::smtp::Error),
+    /// It stopped answering.
+    #[error("the mail server did not take it within {} s", WHOLE.as_secs())]
+    Silent,
 }
 
 impl SmtpError {
     /// Whether trying again is of no use before a person changes something.
     pub const fn is_final(&self) -> bool {
-        !matches!(self, Self::Unreachable(_))
+        !matches!(self, Self::Unreachable(_) | Self::Silent)
     }
 }
 
@@ -166,7 +171,8 @@ pub async fn send(
     if let (Some(user), Some(password)) = (&settings.user, password) {
         transport = transport.credentials(Credentials::new(user.clone(), password.to_owned()));
     }
-    let sent = transport.build().send(message).await;
+    let transport = transport.build();
+    let sent = tokio::time::timeout(WHOLE, transport.send(message)).await.map_err(|_| SmtpError::Silent)?;
     sent.map(drop).map_err(
         |error| {
             if error.is_permanent() { SmtpError::Refused(error) } else { SmtpError::Unreachable(error) }

@@ -32,7 +32,8 @@ class Keep:
 
 def authenticate(server, session, envelope, mechanism, data):
     good = data.login == b"stanch" and data.password == b"hunter2 with words"
-    return AuthResult(success=good, handled=True, auth_data=data.login.decode() if good else None)
+    # Not handled: the server itself says that it was refused.
+    return AuthResult(success=good, handled=False, auth_data=data.login.decode() if good else None)
 
 
 async def main():

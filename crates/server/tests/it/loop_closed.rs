@@ -106,7 +106,7 @@ async fn one_item_is_taken_back_and_left_alone_afterwards_then_the_rest() {
     assert_eq!(world.host().version("stapler"), "7.88-1");
     assert_eq!(world.host().version("paperclip"), "3.0.17-1");
     let items = world.items(1).await;
-    assert_eq!(items[0]["suppressed"]["reason"], "taken back by local operator: breaks the proxy");
+    assert_eq!(items[0]["suppressed"]["reason"], "taken back by admin: breaks the proxy");
 
     let all = world.client.post("/api/v1/remediations", json!({ "all": true })).await;
     assert!(all["remediation"].is_null(), "{all}");
