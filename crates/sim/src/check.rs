@@ -260,8 +260,9 @@ impl World {
     /// 15: what a bad ring changed was taken back, or that was tried.
     fn check_taken_back(&self, row: u32, stored: &Row) -> Checked {
         let rollout = &stored.rollout;
-        let asked = matches!(rollout.halt, Some(Halt::Person { .. }) | None);
-        if asked || rollout.state == S::RollingBack {
+        // What a person asks to have taken back is what they name.
+        let asked = matches!(rollout.halt, Some(Halt::Person { .. }));
+        if asked || !rollout.halt.as_ref().is_some_and(Halt::rolls_back) || rollout.state == S::RollingBack {
             return Ok(());
         }
         let ring = rollout.tasks.iter().filter(|task| task.sends > 0).map(|task| task.wave).max();
