@@ -4,6 +4,7 @@
 //! [`Run`] that makes every step durable before it is taken. Nothing here does I/O: actions live where their targets
 //! are, and the runner gives them their run.
 
+pub mod catalogue;
 mod conformance;
 mod contract;
 mod definition;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stanch_model::sign::VerifyingKey;
 
 const AFTER: &str = "\
 Exit codes:
@@ -135,6 +136,12 @@ pub(crate) struct Up {
     /// Use feeds from this folder instead of the built-in snapshot, read again on schedule
     #[arg(long, value_name = "DIR")]
     pub(crate) feeds: Option<PathBuf>,
+    /// Decide by the policies of this folder; what changes there is checked, tested and taken without a restart
+    #[arg(long, env = "STANCH_POLICIES", value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Take only policies that bear the signature of this public key; without it nothing runs by itself (mode auto)
+    #[arg(long, env = "STANCH_POLICIES_KEY", value_name = "KEY", requires = "policies", value_parser = public_key)]
+    pub(crate) policies_key: Option<VerifyingKey>,
 }
 
 #[derive(Debug, Args)]
@@ -283,12 +290,19 @@ pub(crate) enum Hold {
     Set {
         /// Why: shown to everybody who waits
         reason: String,
+        /// What it covers: all, or environment/, policy/, action/ or asset/ with a name
+        #[arg(long = "for", value_name = "SCOPE", default_value = "all")]
+        scope: String,
         /// Also stop what runs at its next safe point
         #[arg(long)]
         all: bool,
     },
     /// Allow changes again
-    Release,
+    Release {
+        /// Only the hold of this scope; every one when left away
+        #[arg(long = "for", value_name = "SCOPE")]
+        scope: Option<String>,
+    },
     /// Whether changes are held
     Show,
 }
@@ -313,7 +327,21 @@ pub(crate) enum Assets {
         /// How much depends on it: 1 (most) to 5; 0 takes it away
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(0..=5))]
         tier: Option<u8>,
+        /// A label that policies and rings ask for, such as automation=suggest; without a value it is taken away
+        #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
     },
+}
+
+/// A public key as `stanch policy sign` prints it.
+fn public_key(text: &str) -> Result<VerifyingKey, String> {
+    VerifyingKey::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A label as it is typed.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Args)]

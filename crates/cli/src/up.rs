@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stanch_server::{Config, Intervals};
+use stanch_server::{Config, Intervals, PolicySource};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
@@ -19,13 +19,26 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<E
     let intervals = Intervals { observe, ..Intervals::default() };
     let public_url = wanted.url.clone();
     let config =
-        Config { listen: Some(wanted.listen), public_url, intervals, feeds: feeds(wanted)?, ..Config::new(folder) };
+        Config {
+            listen: Some(wanted.listen),
+            public_url,
+            intervals,
+            feeds: feeds(wanted)?,
+            policies: policies(wanted)?,
+            ..Config::new(folder)
+        };
     let mut stop = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
     let local = Local::start(config).await?;
     let server = local.server();
     let address = server.address().unwrap_or(wanted.listen);
     output.say(&format!("Stanch is up at http://{address} (data in {}).", folder.display()));
-    output.say("Mode alert: problems are shown; nothing is changed until a person asks.");
+    match &wanted.policies {
+        None => output.say("No policies: problems are shown; nothing is changed until a person asks."),
+        Some(folder) => output.say(&format!(
+            "Policies from {} decide; what holds now: stanch policy status.",
+            folder.display()
+        )),
+    }
     if !rustix::process::geteuid().is_root() {
         output.say(&output.paint(Tone::Warn, "Without root it can look but not fix, and some facts stay unknown."));
     }
@@ -44,6 +57,16 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<E
     output.say("Stopping: the step that runs is finished first.");
     local.stop().await;
     Ok(Exit::Done)
+}
+
+fn policies(wanted: &Up) -> Result<Option<PolicySource>, Failure> {
+    let Some(folder) = &wanted.policies else { return Ok(None) };
+    let folder = folder.canonicalize().map_err(|error| {
+        Failure::new(format!("{} cannot be used", folder.display()))
+            .because(error)
+            .hint("name a folder with policies; the shipped ones are in `policies`")
+    })?;
+    Ok(Some(PolicySource { folder, key: wanted.policies_key }))
 }
 
 fn feeds(wanted: &Up) -> Result<Vec<String>, Failure> {

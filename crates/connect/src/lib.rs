@@ -2,6 +2,7 @@
 //! is decided elsewhere.
 
 pub mod feeds;
+pub mod folder;
 pub mod oidc;
 pub mod smtp;
 pub mod webhook;

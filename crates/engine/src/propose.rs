@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use stanch_action::catalogue;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
@@ -14,11 +15,11 @@ use stanch_model::version::DebVersion;
 use crate::blocked::Blocked;
 
 /// Upgrading packages.
-pub const PACKAGE_UPGRADE: &str = "package.upgrade";
+pub const PACKAGE_UPGRADE: &str = catalogue::PACKAGE_UPGRADE.name;
 /// Restarting what runs old code.
-pub const SERVICE_RESTART: &str = "service.restart";
+pub const SERVICE_RESTART: &str = catalogue::SERVICE_RESTART.name;
 /// Booting the newest kernel.
-pub const HOST_REBOOT: &str = "host.reboot";
+pub const HOST_REBOOT: &str = catalogue::HOST_REBOOT.name;
 
 /// One thing to ask an executor to plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -106,6 +106,7 @@ impl RemediationState {
         matches!(
             self,
             Self::Closed
+                | Self::Observed
                 | Self::ClosedNotRemediated
                 | Self::RolledBack
                 | Self::ResolvedElsewhere

@@ -64,6 +64,8 @@ pub struct Bundle {
     pub(crate) facts: BTreeMap<String, Facts>,
     pub(crate) suites: Vec<Suite>,
     pub(crate) index: Index,
+    /// Somebody answers for it; where nobody does, it grants no more than `approve`.
+    pub(crate) signed: bool,
 }
 
 /// What came of reading files.
@@ -101,7 +103,14 @@ impl Bundle {
             facts: BTreeMap::new(),
             suites: Vec::new(),
             index: Index::default(),
+            signed: true,
         }
+    }
+
+    /// The same bundle when nobody signed it: what it grants goes no further than `approve`.
+    #[must_use]
+    pub fn unsigned(self) -> Self {
+        Self { signed: false, ..self }
     }
 
     /// The digest over names and contents of its files.
@@ -185,6 +194,7 @@ impl Bundle {
             calendars: self.calendars.clone(),
             facts: self.facts.clone(),
             suites: Vec::new(),
+            signed: self.signed,
         }
     }
 
@@ -199,6 +209,7 @@ impl Bundle {
             calendars: self.calendars.clone(),
             facts: self.facts.clone(),
             suites: self.suites.clone(),
+            signed: self.signed,
         }
     }
 }
@@ -411,6 +422,7 @@ impl Loader {
             calendars,
             facts,
             suites: self.suites,
+            signed: true,
         };
         Loaded { bundle: Some(bundle), problems: self.problems }
     }

@@ -75,7 +75,7 @@ impl Bundle {
     }
 
     pub(crate) fn conclude(&self, item: &ItemId, facts: &Facts, now: Timestamp, mut findings: Findings) -> Decision {
-        findings.built_in(facts);
+        findings.built_in(facts, self.signed);
         let accepted = match acceptance(self.exceptions(), facts, now) {
             Acceptance::None => None,
             Acceptance::Accepted(accepted) => Some(accepted),
@@ -222,7 +222,17 @@ impl Findings {
     }
 
     /// Caps that hold in every bundle and that no rule can lift. They are told only where they lower something.
-    fn built_in(&mut self, facts: &Facts) {
+    fn built_in(&mut self, facts: &Facts, signed: bool) {
+        let granted = |this: &Self| this.granted.map(|granted| this.cap.map_or(granted, |cap| cap.min(granted)));
+        if !signed && granted(self) == Some(Mode::Auto) {
+            self.lower(Mode::Approve);
+            self.words.push(RuleWord {
+                rule: "built-in/unsigned".to_owned(),
+                effect: Effect::Caps,
+                mode: Mode::Approve,
+                reason: "nobody signed the bundle".to_owned(),
+            });
+        }
         let known = |path, yes: &'static str, unknown: &'static str, bad: bool| match facts.flag(path) {
             Some(value) if value == bad => Some(yes),
             Some(_) => None,
@@ -255,8 +265,7 @@ impl Findings {
         ];
         for (rule, path, mode, reason) in caps {
             let Some(reason) = reason else { continue };
-            let effective = self.granted.map(|granted| self.cap.map_or(granted, |cap| cap.min(granted)));
-            if effective.is_none_or(|effective| effective <= mode) {
+            if granted(self).is_none_or(|effective| effective <= mode) {
                 continue;
             }
             self.lower(mode);

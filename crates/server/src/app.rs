@@ -1,13 +1,15 @@
 //! What every part of the server shares.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use stanch_ledger::Signer;
-use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId};
+use stanch_engine::rollout::Openings;
+use stanch_model::Digest;
+use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId, RemediationId};
 use stanch_model::order::{Order, Progress};
 use stanch_model::sign::Signed;
 use stanch_store::Store;
@@ -22,6 +24,7 @@ use crate::error::StartError;
 use crate::gateway::Caller;
 use crate::knowledge::Knowledge;
 use crate::pki::{KeyError, Keys, OrderKey};
+use crate::policies::Policies;
 
 /// The shared parts, by reference.
 #[derive(Clone)]
@@ -47,8 +50,12 @@ pub(crate) struct Parts {
     pub(crate) epoch: u64,
     /// The feeds in force.
     pub(crate) knowledge: Knowledge,
+    /// The policies in force.
+    pub(crate) policies: Policies,
     /// Executors that called since this server started.
     pub(crate) callers: AsyncMutex<HashMap<ExecutorId, Caller>>,
+    /// Assets whose executor runs in this process.
+    here: Mutex<BTreeSet<AssetId>>,
     order_key: Mutex<OrderKey>,
     waiting: Mutex<BTreeMap<String, Waiting>>,
     progress: Mutex<HashMap<OrderId, Progress>>,
@@ -58,6 +65,10 @@ pub(crate) struct Parts {
     feeds_wanted: std::sync::atomic::AtomicBool,
     /// Items may be there that nobody has decided yet; so it is after a start.
     decisions_wanted: std::sync::atomic::AtomicBool,
+    /// When all items were last decided.
+    decided_at: Mutex<Option<Timestamp>>,
+    /// When each remediation may start, as its calendars have it, with the bundle that was worked out for.
+    openings: Mutex<HashMap<RemediationId, (Digest, Openings)>>,
     /// When a folder of feeds was last read.
     feeds_read: Mutex<HashMap<String, Timestamp>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
@@ -93,6 +104,7 @@ impl App {
         let order_key = keys.certify(epoch, now, config.entropy.as_ref()).map_err(StartError::Keys)?;
         let signer = keys.signer().map_err(StartError::Keys)?;
         let knowledge = Knowledge::open(&config)?;
+        let policies = Policies::open(config.policies.clone(), &store).await.map_err(unread)?;
         Ok(Self(Arc::new(Parts {
             config,
             store,
@@ -107,13 +119,17 @@ impl App {
             started_at: now,
             epoch,
             knowledge,
+            policies,
             callers: AsyncMutex::new(callers),
+            here: Mutex::default(),
             order_key: Mutex::new(order_key),
             waiting: Mutex::default(),
             progress: Mutex::default(),
             assessed: Mutex::default(),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
             decisions_wanted: std::sync::atomic::AtomicBool::new(true),
+            decided_at: Mutex::default(),
+            openings: Mutex::default(),
             feeds_read: Mutex::default(),
             sealer: AsyncMutex::new(None),
             making: AsyncMutex::new(()),
@@ -163,6 +179,16 @@ impl App {
         let token = self.links.issue(self.now(), self.config.entropy.as_ref(), person)?;
         // Behind the hash mark it would not be sent, but then the page could not work without its script.
         Ok(Some(format!("http://{address}/sign-in?token={token}")))
+    }
+
+    /// The assets that Stanch itself runs on.
+    pub(crate) fn own(&self) -> BTreeSet<AssetId> {
+        self.config.own.clone().unwrap_or_else(|| lock(&self.here).clone())
+    }
+
+    /// Notes that an executor of this process is on an asset.
+    pub(crate) fn runs_on(&self, asset: &AssetId) {
+        lock(&self.here).insert(asset.clone());
     }
 
     /// Signs with the order key in force, with the root's word for it.
@@ -222,9 +248,34 @@ impl App {
         self.decisions_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Whether there may be; asked once.
+    /// Whether there may be, or whether decisions that depend on the time may be others by now; asked once.
     pub(crate) fn decisions_wanted(&self) -> bool {
-        self.decisions_wanted.swap(false, std::sync::atomic::Ordering::Relaxed)
+        let now = self.now();
+        let every = jiff::SignedDuration::try_from(self.config.intervals.decide).unwrap_or(jiff::SignedDuration::MAX);
+        let wanted = self.decisions_wanted.swap(false, std::sync::atomic::Ordering::Relaxed);
+        let mut last = lock(&self.decided_at);
+        let due = last.is_none_or(|last| now.duration_since(last) >= every);
+        if wanted || due {
+            *last = Some(now);
+        }
+        wanted || due
+    }
+
+    /// When a remediation may start, if that was worked out for this bundle and is known for long enough.
+    pub(crate) fn openings(&self, id: &RemediationId, bundle: &Digest, known_until: Timestamp) -> Option<Openings> {
+        let known = lock(&self.openings);
+        let (of, openings) = known.get(id)?;
+        (of == bundle && openings.known_until > known_until).then(|| openings.clone())
+    }
+
+    /// Notes when a remediation may start.
+    pub(crate) fn set_openings(&self, id: &RemediationId, bundle: Digest, openings: Openings) {
+        let mut known = lock(&self.openings);
+        // What is over is asked for no more; all others are worked out again.
+        if known.len() > 10_000 {
+            known.clear();
+        }
+        known.insert(id.clone(), (bundle, openings));
     }
 
     /// Feeds are to be fetched before they are due.

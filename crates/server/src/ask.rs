@@ -1,23 +1,27 @@
 //! What people ask for: each writes rows and nudges, and goes through the same moves as everything else.
 
+mod approve;
 pub(crate) mod connection;
 pub(crate) mod people;
 pub(crate) mod token;
 
-use std::collections::BTreeMap;
+pub(crate) use approve::{answer, approve, approvals};
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use stanch_engine::Proposal;
+use stanch_engine::hold::may_release;
 use stanch_engine::rollout::{Event, Illegal};
 use stanch_ledger::NewEntry;
-use stanch_model::Digest;
 use stanch_model::asset::Tier;
+use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
 use stanch_model::id::{ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
 use stanch_store::asset::SeenAsset;
-use stanch_store::hold::{ALL, Hold as HoldRow, HoldLevel, ReleaseHold};
+use stanch_store::hold::{Hold as HoldRow, HoldLevel, ReleaseHold};
 use stanch_store::item::StoredItem;
 use stanch_store::remediation::{
     EditRemediation, MoveRemediation, NewRemediation, OnFailure, RemediationFilter, StoredRemediation,
@@ -27,10 +31,11 @@ use stanch_store::{CommitError, Transition, Write};
 
 use crate::api::Problem;
 use crate::api::types::{
-    Accepted, Approve, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut,
+    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut,
     Remediation, Scan, SetHold, Undo,
 };
 use crate::app::App;
+use crate::auth::Visitor;
 use crate::bus::{Live, Stage};
 use crate::clock::ten;
 use crate::record::{self, Record};
@@ -40,6 +45,8 @@ use crate::{tasks, view};
 
 /// Longest reason that is kept.
 const REASON: usize = 500;
+/// Labels of one asset at most.
+const LABELS: usize = 32;
 /// Longest name a caller may give a request.
 const KEY: usize = 128;
 
@@ -299,31 +306,6 @@ async fn shown(app: &App, id: &str) -> Result<Remediation, Problem> {
     view::remediation_row(app, &row(app, id).await?).await
 }
 
-/// Approves a plan by its hash.
-pub(crate) async fn approve(app: &App, who: &str, id: &str, wanted: &Approve) -> Result<Remediation, Problem> {
-    let row = row(app, id).await?;
-    let plan: Digest = wanted
-        .plan_hash
-        .parse()
-        .map_err(|_| Problem::bad_request("`plan_hash` is not a hash: expected 64 hexadecimal digits"))?;
-    let now = app.now();
-    let mut with = Vec::new();
-    let rollout = Record::read(&row.body).rollout;
-    let until = rollout.and_then(|rollout| rollout.terms.approved_until(now));
-    if row.plan == Some(plan) {
-        with.push(Write::PutApproval(stanch_store::approval::Approval {
-            plan,
-            actor: who.to_owned(),
-            verdict: stanch_store::approval::ApprovalVerdict::Approved,
-            reason: String::new(),
-            at: now,
-            expires_at: until,
-        }));
-    }
-    take(app, &row.id, who, Event::Approved { plan, by: actor(who), until }, with).await?;
-    shown(app, id).await
-}
-
 /// Takes back what was done, all of it or some items.
 pub(crate) async fn undo(app: &App, who: &str, id: &str, wanted: Undo) -> Result<Remediation, Problem> {
     let row = row(app, id).await?;
@@ -418,49 +400,76 @@ fn directly(app: &App, who: &str, row: &StoredRemediation, to: RemediationState,
     Transition::new(entry).write(Write::MoveRemediation(step))
 }
 
-/// Stops everything new.
-pub(crate) async fn hold(app: &App, who: &str, wanted: SetHold) -> Result<Hold, Problem> {
+/// Stops everything new, or what is new in a part of the estate.
+pub(crate) async fn hold(app: &App, visitor: &Visitor, wanted: SetHold) -> Result<Hold, Problem> {
     if wanted.reason.trim().is_empty() {
         return Err(Problem::bad_request("a hold needs a reason: others will ask"));
     }
+    let scope: HoldScope = match &wanted.scope {
+        None => HoldScope::All,
+        Some(text) => text.parse().map_err(|error: NotAScope| Problem::bad_request(error.to_string()))?,
+    };
     let now = app.now();
     let why = reason(Some(&wanted.reason), "");
     let level = if wanted.stop_all { HoldLevel::StopAll } else { HoldLevel::StopNew };
-    let row =
-        HoldRow { scope: ALL.to_owned(), level, epoch: app.epoch, reason: why.clone(), actor: who.to_owned(), at: now };
-    let entry =
-        NewEntry::new(now, who, "hold_set").about("hold").with(json!({ "reason": why, "stop_all": wanted.stop_all }));
+    let actor = approve::counted_as(app, visitor).await?;
+    let row = HoldRow { scope: scope.to_string(), level, epoch: app.epoch, reason: why.clone(), actor, at: now };
+    let entry = NewEntry::new(now, &visitor.name, "hold_set")
+        .about("hold")
+        .with(json!({ "scope": scope, "reason": why, "stop_all": wanted.stop_all }));
     let transition = Transition::new(entry).write(Write::Hold(row.clone()));
     // The hold is in force when this returns; telling executors comes after it and may fail without harm.
     app.store.commit(transition).await?;
-    to_executors(app, &Verb::Hold { stop_all: wanted.stop_all, reason: why.clone() }).await?;
+    to_executors(app, &scope, &Verb::Hold { stop_all: wanted.stop_all, reason: why.clone() }).await?;
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("hold", "", why));
     Ok(view::hold(&row))
 }
 
-/// Ends a hold. Answers those still in force.
-pub(crate) async fn release(app: &App, who: &str, id: &str) -> Result<Vec<Hold>, Problem> {
+/// Ends a hold. Whoever set it does not end it alone where somebody else could. Answers those still in force.
+pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Vec<Hold>, Problem> {
     let held = app.store.holds().await?;
-    if !held.iter().any(|hold| hold.scope == id) {
-        return Err(Problem::not_found("hold", id));
+    let Some(row) = held.iter().find(|hold| hold.scope == id) else { return Err(Problem::not_found("hold", id)) };
+    let scope = view::hold_scope(row);
+    let by = approve::counted_as(app, visitor).await?;
+    let able: BTreeSet<String> = approve::able_to_release(app).await?.into_keys().collect();
+    // The operator of the machine is one of its people: they count as a second one only where there are two others.
+    let lone = visitor.person.is_none() && able.len() < 2;
+    let hold = ModelHold { scope: scope.clone(), level: row.level, reason: row.reason.clone(), by: row.actor.clone(), at: row.at };
+    if !lone {
+        may_release(&hold, &by, &able).map_err(|second| {
+            Problem::forbidden(second.to_string()).hint("a second person looks whether its reason is gone")
+        })?;
     }
-    let entry = NewEntry::new(app.now(), who, "hold_released").about("hold");
+    let entry = NewEntry::new(app.now(), &visitor.name, "hold_released")
+        .about("hold")
+        .with(json!({ "scope": scope, "set_by": row.actor }));
     let write = Write::ReleaseHold(ReleaseHold { scope: id.to_owned() });
     app.store.commit(Transition::new(entry).write(write)).await?;
-    let rest = view::holds(app).await?;
-    if rest.is_empty() {
-        to_executors(app, &Verb::Release).await?;
-    }
+    // Executors compare what holds them with every poll; this only makes it faster.
+    to_executors(app, &scope, &Verb::Release).await?;
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("hold", "", "released"));
-    Ok(rest)
+    view::holds(app).await
 }
 
-async fn to_executors(app: &App, verb: &Verb) -> Result<(), Problem> {
+/// Tells the executors that a hold covers whole; what it covers in part the server keeps from them order by order.
+async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), Problem> {
     let now = app.now();
-    let executors: Vec<_> = app.callers.lock().await.keys().cloned().collect();
-    for executor in executors {
+    let covered = |asset: &stanch_model::id::AssetId| match scope {
+        HoldScope::All => true,
+        HoldScope::Asset(held) => held == asset,
+        _ => false,
+    };
+    let holds = app.store.holds().await?;
+    let callers: Vec<_> =
+        app.callers.lock().await.iter().map(|(id, caller)| (id.clone(), caller.asset.id.clone())).collect();
+    for (executor, asset) in callers {
+        // Another hold may stand when one ends.
+        let still = *verb == Verb::Release && view::strongest_whole(&holds, &asset).is_some();
+        if !covered(&asset) || still {
+            continue;
+        }
         let made: Result<(OrderId, Write), _> = orders::order(app, &executor, verb.clone(), now);
         let (_, write) = made.map_err(|error| Problem::internal("making an order", &error))?;
         app.store.put(write).await?;
@@ -535,15 +544,27 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
         let known = |tier: u8| Tier::try_from(tier).map_err(|error| Problem::bad_request(error.to_string()));
         asset.tier = if tier == 0 { None } else { Some(known(tier)?) };
     }
+    for (name, value) in &wanted.labels {
+        let name = word("label", name)?.ok_or_else(|| Problem::bad_request("a label has a name"))?;
+        match word("label", value)? {
+            Some(value) => drop(asset.labels.insert(name, value)),
+            None => drop(asset.labels.remove(&name)),
+        }
+    }
+    if asset.labels.len() > LABELS {
+        return Err(Problem::bad_request(format!("an asset has at most {LABELS} labels")));
+    }
     let entry = NewEntry::new(app.now(), who, "asset_labelled").about(&asset.id).with(json!({
         "environment": asset.environment, "owner": asset.owner, "classification": asset.classification,
-        "tier": asset.tier.map(Tier::number),
+        "tier": asset.tier.map(Tier::number), "labels": asset.labels,
     }));
     let id = asset.id.clone();
     let write = Write::SeeAsset(SeenAsset { asset, at: stored.last_seen });
     app.store.commit(Transition::new(entry).write(write)).await?;
     app.forget_assessed(&id);
+    app.want_decisions();
     app.bus.nudge(Stage::Assess);
+    app.bus.nudge(Stage::Decide);
     app.bus.tell(Live::of("facts", &id, "labelled"));
     Ok(())
 }

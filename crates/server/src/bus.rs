@@ -16,8 +16,12 @@ pub(crate) enum Stage {
     Ingest,
     /// Findings to items to assessments.
     Assess,
+    /// Newer policies.
+    Policies,
     /// Items to decisions.
     Decide,
+    /// Decisions to remediations.
+    Propose,
     /// Remediations to plans.
     Plan,
     /// Moves remediations and tasks.
@@ -35,11 +39,13 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Schedule,
         Self::Ingest,
         Self::Assess,
+        Self::Policies,
         Self::Decide,
+        Self::Propose,
         Self::Plan,
         Self::Rollout,
         Self::Dispatch,
@@ -54,7 +60,9 @@ impl Stage {
             Self::Schedule => "schedule",
             Self::Ingest => "ingest",
             Self::Assess => "assess",
+            Self::Policies => "policies",
             Self::Decide => "decide",
+            Self::Propose => "propose",
             Self::Plan => "plan",
             Self::Rollout => "rollout",
             Self::Dispatch => "dispatch",

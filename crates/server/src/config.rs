@@ -1,11 +1,25 @@
 //! What a server is told when it is opened.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stanch_model::id::AssetId;
+use stanch_model::sign::VerifyingKey;
+
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+
+/// Where policies come from.
+#[derive(Debug, Clone)]
+pub struct PolicySource {
+    /// A folder, or one file. It is looked at again and again; what is good in it is taken without a restart.
+    pub folder: PathBuf,
+    /// Whose signature it must bear. Without one the folder must be this user's alone, and nothing is granted beyond
+    /// `approve`.
+    pub key: Option<VerifyingKey>,
+}
 
 /// Everything a server needs to know before it starts.
 #[derive(Clone)]
@@ -26,6 +40,11 @@ pub struct Config {
     pub intervals: Intervals,
     /// A file, a folder or URLs from which feeds are refreshed; empty leaves the built-in snapshot alone.
     pub feeds: Vec<String>,
+    /// Where policies come from; without one every item is only shown.
+    pub policies: Option<PolicySource>,
+    /// The assets that Stanch itself runs on, which are never changed by themselves; while nobody says, the one whose
+    /// executor runs in this process.
+    pub own: Option<BTreeSet<AssetId>>,
     /// The file to which the ledger's checkpoints are copied, best on a place that this server cannot rewrite.
     pub checkpoints: Option<PathBuf>,
     /// Seconds a verified change is watched before it counts as done.
@@ -49,6 +68,8 @@ impl Config {
             public_url: None,
             intervals: Intervals::default(),
             feeds: Vec::new(),
+            policies: None,
+            own: None,
             bake: Duration::from_secs(10),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -67,6 +88,11 @@ pub struct Intervals {
     pub feeds: Duration,
     /// Without a word from an executor about an order, before its journal is asked.
     pub silence: Duration,
+    /// How long decisions of the same kind are gathered before a remediation is made of them, so that a fleet that
+    /// reports one host after the other is one rollout.
+    pub gather: Duration,
+    /// Between two decisions of items of which nothing changed but the time.
+    pub decide: Duration,
     /// How long a poll is parked.
     pub park: Duration,
     /// Within which an order must start, since the poll it answers.
@@ -80,6 +106,8 @@ impl Default for Intervals {
             observe: Duration::from_secs(15 * 60),
             feeds: Duration::from_secs(6 * 3600),
             silence: Duration::from_secs(90),
+            gather: Duration::from_secs(30),
+            decide: Duration::from_secs(15 * 60),
             park: Duration::from_secs(25),
             start_within: Duration::from_secs(60),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use stanch_engine::hold::About;
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::Asset;
@@ -23,6 +24,7 @@ use stanch_store::{CommitError, ReadError, Transition, Write};
 use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::pki::KeyError;
+use crate::record::Record;
 
 /// Orders handed out with one poll.
 const BATCH: u32 = 16;
@@ -138,6 +140,7 @@ impl Gateway {
     /// its polls say so, and the server runs on, so that a person can vouch for it.
     pub async fn register(&self, hello: &Hello) -> Result<(), GatewayError> {
         let now = self.app.now();
+        self.app.runs_on(&hello.asset.id);
         let mut callers = self.app.callers.lock().await;
         match callers.get_mut(&hello.executor) {
             Some(caller) if caller.key.is_some_and(|key| key != hello.key) => {
@@ -270,7 +273,7 @@ impl Gateway {
     async fn hold(&self, hello: &Hello) -> Result<(), GatewayError> {
         let Some(held) = hello.held else { return Ok(()) };
         let holds = self.app.store.holds().await?;
-        let wanted = holds.iter().max_by_key(|hold| hold.level);
+        let wanted = crate::view::strongest_whole(&holds, &hello.asset.id);
         let stop_all = wanted.is_some_and(|hold| hold.level == HoldLevel::StopAll);
         let should = if wanted.is_some() { Held::by(stop_all) } else { Held::No };
         if held == should {
@@ -377,13 +380,45 @@ impl Gateway {
 
     /// Orders that may be handed out now. Holds are read from the store every time: when that fails, nothing goes out.
     async fn orders_for(&self, hello: &Hello) -> Result<Vec<StoredOrder>, GatewayError> {
-        let held = !self.app.store.holds().await?.is_empty();
+        let holds = self.app.store.holds().await?;
         let orders = self.app.store.orders_after(&hello.executor, hello.position, BATCH).await?;
-        Ok(orders
-            .into_iter()
-            .filter(|order| matches!(order.state, OrderState::Waiting | OrderState::Delivered))
-            .filter(|order| !(held && matches!(order.verb, Verb::Apply(_))))
-            .collect())
+        let mut out = Vec::with_capacity(orders.len());
+        for order in orders {
+            let open = matches!(order.state, OrderState::Waiting | OrderState::Delivered);
+            if open && !self.is_held(&order, &holds, hello).await? {
+                out.push(order);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether a hold keeps an order back.
+    async fn is_held(
+        &self,
+        order: &StoredOrder,
+        holds: &[stanch_store::hold::Hold],
+        hello: &Hello,
+    ) -> Result<bool, GatewayError> {
+        let Verb::Apply(grant) = &order.verb else { return Ok(false) };
+        if holds.is_empty() {
+            return Ok(false);
+        }
+        let store = &self.app.store;
+        let known = store.asset(&hello.asset.id).await?;
+        let task = store.task(&grant.task).await?;
+        let remediation = match task {
+            Some(task) => store.remediation(&task.remediation).await?,
+            None => None,
+        };
+        let rollout = remediation.and_then(|row| Record::read(&row.body).rollout);
+        let actions = grant.leaf.steps.iter().map(|step| step.action.clone()).collect();
+        let about = About {
+            asset: &hello.asset.id,
+            environment: known.as_ref().and_then(|known| known.asset.environment.as_deref()),
+            policies: &rollout.map(|rollout| rollout.policies).unwrap_or_default(),
+            actions: &actions,
+        };
+        Ok(holds.iter().any(|hold| about.is_covered_by(&crate::view::hold_scope(hold))))
     }
 
     async fn hand_out(&self, orders: Vec<StoredOrder>, hello: &Hello) -> Result<Batch, GatewayError> {

@@ -17,6 +17,7 @@ mod knowledge;
 mod lock;
 mod notice;
 pub mod pki;
+pub mod policies;
 mod record;
 pub mod server;
 mod tasks;
@@ -24,7 +25,7 @@ mod view;
 mod web;
 
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
-pub use config::{Config, Intervals};
+pub use config::{Config, Intervals, PolicySource};
 pub use error::StartError;
 pub use gateway::{Batch, BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;

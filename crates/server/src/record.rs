@@ -1,12 +1,15 @@
 //! What the server keeps with its rows beside their states: the documents in the `body` of remediations and in
 //! settings.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanch_engine::LeftOut;
 use stanch_engine::rollout::Rollout;
 use stanch_model::Digest;
+use stanch_model::decision::Mode;
 use stanch_model::finding::{Coverage, FeedRef};
 use stanch_model::id::{ItemId, OrderId};
 use stanch_model::item::WorkItem;
@@ -21,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) key: Option<String>,
     /// The items' short names, in the order of the items.
     pub(crate) names: Vec<String>,
+    /// The decision it follows from; none when a person asked.
+    pub(crate) decided: Option<Decided>,
     /// The orders that ask executors for a plan, one an asset.
     pub(crate) plan_orders: Vec<OrderId>,
     /// When they were made.
@@ -33,6 +38,21 @@ pub(crate) struct Record {
     pub(crate) undo: Option<Undo>,
     /// Where the rollout stands beside its state.
     pub(crate) rollout: Option<Rollout>,
+}
+
+/// The decision a remediation follows from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Decided {
+    /// What it was grouped by: rules, action, terms and bundle.
+    pub(crate) key: Digest,
+    /// How far it may go by itself. Once there is a plan, what was decided on what that would really do.
+    pub(crate) mode: Mode,
+    /// The bundle.
+    pub(crate) bundle: Option<Digest>,
+    /// The rules whose word counts.
+    pub(crate) rules: Vec<String>,
+    /// The version that would close each item: a person's no is about that one.
+    pub(crate) versions: BTreeMap<ItemId, String>,
 }
 
 /// What a person asked to take back.
@@ -73,6 +93,9 @@ pub(crate) struct Detected {
     pub(crate) blind_spots: Vec<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) feeds: Vec<FeedRef>,
+    /// What runs there: `debian 12`; absent for what has no system.
+    #[serde(default)]
+    pub(crate) system: Option<String>,
 }
 
 impl Detected {

@@ -26,6 +26,7 @@ pub mod lease;
 pub mod notice;
 pub mod order;
 pub mod outbox;
+pub mod outcome;
 pub mod overview;
 pub mod person;
 pub mod plan;

@@ -24,6 +24,7 @@ use crate::item::SyncItems;
 use crate::lease::TakeLease;
 use crate::notice::{MoveNotice, Notice, SweepNotices};
 use crate::order::{DeliverOrder, NewOrder, VoidOrder};
+use crate::outcome::Outcome;
 use crate::person::{ChangePerson, NewPerson};
 use crate::receipt::{HandleReceipt, NewReceipt};
 use crate::remediation::{EditRemediation, MoveRemediation, NewRemediation};
@@ -85,6 +86,8 @@ pub enum Write {
     HandleReceipt(HandleReceipt),
     /// A task was verified.
     PutVerification(Verification),
+    /// An act of the catalogue ended in some way.
+    PutOutcome(Outcome),
     /// An item is left alone for a while.
     Suppress(Suppression),
     /// It is not any more.

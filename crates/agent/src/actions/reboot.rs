@@ -11,9 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stanch_action::{
-    Action, ActionError, Applied, Definition, Idempotency, Observation, Place, PlanAnswer, Run, Verification,
-};
+use stanch_action::catalogue::{self, Declared};
+use stanch_action::{Action, ActionError, Applied, Definition, Observation, Place, PlanAnswer, Run, Verification};
 use stanch_model::asset::Asset;
 use stanch_model::facts::{HostFacts, KernelFacts, KernelImage, Known};
 use stanch_model::id::ItemId;
@@ -27,7 +26,9 @@ use crate::facts::{self, Options};
 use crate::rules::Rules;
 
 /// The action's name.
-pub const NAME: &str = "host.reboot";
+pub const NAME: &str = DECLARED.name;
+
+const DECLARED: Declared = catalogue::HOST_REBOOT;
 
 const SCHEDULED: &str = "scheduled";
 
@@ -124,10 +125,10 @@ impl HostReboot {
             technique: "D3-SU",
             request_schema,
             params_schema,
-            idempotency: Idempotency::Keyed,
-            reversibility: Reversibility::Transient,
-            disruption: Disruption::Outage,
-            closes_exposure: true,
+            idempotency: DECLARED.idempotency,
+            reversibility: DECLARED.reversibility,
+            disruption: DECLARED.disruption,
+            closes_exposure: DECLARED.closes_exposure,
             safe_points: &[SCHEDULED],
             place: Place::Host,
         };

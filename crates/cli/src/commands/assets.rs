@@ -9,7 +9,7 @@ use crate::output::{Output, plain};
 
 pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Exit, Failure> {
     let mut assets: Vec<Asset> = api.get("/assets").await?;
-    if let Assets::Label { asset, environment, owner, classification, tier } = wanted {
+    if let Assets::Label { asset, environment, owner, classification, tier, labels } = wanted {
         let mut named = assets.iter().filter(|one| one.id == asset || one.name == asset);
         let id = match (named.next(), named.next()) {
             (Some(one), None) => one.id.clone(),
@@ -19,7 +19,7 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Ex
                     .hint("name it by its id: stanch assets list --json"));
             }
         };
-        let label = LabelAsset { environment, owner, classification, tier };
+        let label = LabelAsset { environment, owner, classification, tier, labels: labels.into_iter().collect() };
         let labelled: Asset = api.post(&format!("/assets/{id}/labels"), &label).await?;
         assets = vec![labelled];
     }

@@ -9,13 +9,20 @@ use crate::output::{Output, Tone, plain};
 
 pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit, Failure> {
     match hold {
-        Hold::Set { reason, all } => {
-            let _: InForce = api.post("/holds", &SetHold { stop_all: *all, reason: reason.clone() }).await?;
+        Hold::Set { reason, scope, all } => {
+            let wanted = SetHold { scope: Some(scope.clone()), stop_all: *all, reason: reason.clone() };
+            let _: InForce = api.post("/holds", &wanted).await?;
         }
-        Hold::Release => {
+        Hold::Release { scope } => {
             let holds: Vec<InForce> = api.get("/holds").await?;
-            for hold in holds {
-                let _: Vec<InForce> = api.post(&format!("/holds/{}/release", hold.id), &serde_json::json!({})).await?;
+            let wanted = |hold: &&InForce| scope.as_ref().is_none_or(|scope| hold.id == *scope);
+            if let Some(scope) = scope.as_ref().filter(|_| !holds.iter().any(|hold| wanted(&hold))) {
+                return Err(Failure::new(format!("there is no hold for {}", plain(scope))));
+            }
+            for hold in holds.iter().filter(wanted) {
+                // A scope has a slash in it, which is not one of the path's.
+                let id = hold.id.replace('%', "%25").replace('/', "%2F").replace(' ', "%20");
+                let _: Vec<InForce> = api.post(&format!("/holds/{id}/release"), &serde_json::json!({})).await?;
             }
         }
         Hold::Show => {}
@@ -32,9 +39,10 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
     }
     for hold in &holds {
         let level = if hold.stop_all { "everything is held" } else { "nothing new starts" };
+        let level = if hold.id == "all" { level.to_owned() } else { format!("{}: {level}", plain(&hold.id)) };
         output.line(&format!(
             "{} since {} by {}: {}",
-            output.paint(Tone::Bad, level),
+            output.paint(Tone::Bad, &level),
             hold.set_at.strftime("%Y-%m-%d %H:%M UTC"),
             plain(&hold.set_by),
             plain(&hold.reason)

@@ -1,11 +1,11 @@
 //! `policy`: check, test, explain and sign policy files. It needs no server: the same evaluator decides there.
 
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::json;
+use stanch_connect::folder::FolderError;
 use stanch_model::decision::Effect;
 use stanch_model::id::ItemId;
 use stanch_model::sign::{SigningKey, VerifyingKey};
@@ -16,9 +16,6 @@ use stanch_policy::{
 use crate::args::{Policy, PolicyExplain};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, plain};
-
-/// Folders inside each other.
-const MAX_DEPTH: usize = 8;
 
 pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Exit, Failure> {
     match command {
@@ -39,48 +36,19 @@ pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Ex
 
 /// The policy files of a folder, or one file; names are relative to the folder.
 fn sources(path: &Path) -> Result<Vec<Source>, Failure> {
-    let unreadable = |path: &Path, error: std::io::Error| {
-        Failure::new(format!("{} cannot be read", path.display()))
-            .because(error)
-            .hint("name a folder or a file with policies")
-    };
-    let meta = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
-    if meta.is_file() {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("policy.yaml").to_owned();
-        if !is_part(&name) {
-            return Err(Failure::usage(format!("{} is no policy file", path.display()))
-                .hint("policy files end with .yaml, .yml or .ics"));
-        }
-        return Ok(vec![Source { name, text: text(path)? }]);
+    if path.is_file() && !path.file_name().and_then(|name| name.to_str()).is_some_and(is_part) {
+        return Err(Failure::usage(format!("{} is no policy file", path.display()))
+            .hint("policy files end with .yaml, .yml or .ics"));
     }
-    let mut found = Vec::new();
-    let mut folders: Vec<(PathBuf, String, usize)> = vec![(path.to_owned(), String::new(), 0)];
-    while let Some((folder, prefix, depth)) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| unreadable(&folder, error))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            // Links could lead out of the folder, and hidden files are no policies.
-            let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), error))?;
-            if name.starts_with('.') || kind.is_symlink() {
-                continue;
-            }
-            if kind.is_dir() && depth < MAX_DEPTH {
-                folders.push((entry.path(), format!("{prefix}{name}/"), depth + 1));
-            } else if kind.is_file() && is_part(&name) {
-                found.push(Source { name: format!("{prefix}{name}"), text: text(&entry.path())? });
-                let bytes: usize = found.iter().map(|source| source.text.len()).sum();
-                if found.len() > MAX_FILES || bytes > MAX_BYTES {
-                    return Err(Failure::new(format!(
-                        "{} is no bundle: it has too many or too large files",
-                        path.display()
-                    ))
-                    .hint(format!("a bundle has at most {MAX_FILES} files and {MAX_BYTES} bytes")));
-                }
-            }
-        }
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let found = stanch_server::policies::sources(path).map_err(|error| {
+        let large = matches!(error, FolderError::TooLarge { .. });
+        let hint = if large {
+            format!("a bundle has at most {MAX_FILES} files and {MAX_BYTES} bytes")
+        } else {
+            "name a folder or a file with policies".to_owned()
+        };
+        Failure::new(format!("{} is no bundle", path.display())).because(error).hint(hint)
+    })?;
     if found.is_empty() {
         return Err(Failure::new(format!("{} holds no policy files", path.display()))
             .hint("policy files end with .yaml, .yml or .ics"));
@@ -88,13 +56,10 @@ fn sources(path: &Path) -> Result<Vec<Source>, Failure> {
     Ok(found)
 }
 
-/// A file's text. What is too long is read no further; the bundle then tells so.
+/// A file's text. What is too long is read no further.
 fn text(path: &Path) -> Result<String, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("{} cannot be read", path.display())).because(error);
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_FILE as u64 + 1).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    stanch_connect::folder::text(path, MAX_FILE)
+        .map_err(|error| Failure::new(format!("{} cannot be read", path.display())).because(error))
 }
 
 /// The files and what came of them; tells what is wrong where nothing came of them.

@@ -30,7 +30,7 @@ async fn set(
     visitor: Visitor,
     Body(wanted): Body<SetHold>,
 ) -> Result<(StatusCode, Json<Hold>), Problem> {
-    let hold = ask::hold(&app, &visitor.name, wanted).await?;
+    let hold = ask::hold(&app, &visitor, wanted).await?;
     Ok((StatusCode::CREATED, Json(hold)))
 }
 
@@ -43,5 +43,5 @@ async fn release(
     visitor: Visitor,
     Segment(id): Segment<String>,
 ) -> Result<Json<Vec<Hold>>, Problem> {
-    ask::release(&app, &visitor.name, &id).await.map(Json)
+    ask::release(&app, &visitor, &id).await.map(Json)
 }

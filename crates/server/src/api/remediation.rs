@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::types::{
-    Approve, Because, CreateRemediation, CreatedRemediation, Plan, Remediation, RemediationDetail, Undo,
+    AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Remediation, RemediationDetail, Undo,
 };
 use super::{Body, Filter, MaybeBody, Problem, Segment};
 use crate::app::App;
@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(one))
         .routes(routes!(approve))
+        .routes(routes!(answer))
         .routes(routes!(undo))
         .routes(routes!(cancel))
         .routes(routes!(dismiss))
@@ -74,7 +75,7 @@ async fn one(State(app): State<App>, Segment(id): Segment<String>) -> Result<Jso
     view::remediation(&app, &id).await.map(Json)
 }
 
-/// Approve exactly the plan with this hash.
+/// Approve exactly the plan with this hash. It starts once everybody who must has agreed.
 #[utoipa::path(post, path = "/remediations/{id}/approve", tag = "remediations", params(("id" = String, Path)),
     request_body = Approve,
     responses((status = 200, body = Remediation), (status = 404, body = Problem),
@@ -85,7 +86,21 @@ async fn approve(
     Segment(id): Segment<String>,
     Body(wanted): Body<Approve>,
 ) -> Result<Json<Remediation>, Problem> {
-    ask::approve(&app, &visitor.name, &id, &wanted).await.map(Json)
+    ask::approve(&app, &visitor, &id, &wanted).await.map(Json)
+}
+
+/// Answer whether what was done by itself may stay.
+#[utoipa::path(post, path = "/remediations/{id}/answer", tag = "remediations", params(("id" = String, Path)),
+    request_body = AnswerConfirmation,
+    responses((status = 200, body = Remediation), (status = 400, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn answer(
+    State(app): State<App>,
+    visitor: Visitor,
+    Segment(id): Segment<String>,
+    Body(wanted): Body<AnswerConfirmation>,
+) -> Result<Json<Remediation>, Problem> {
+    ask::answer(&app, &visitor, &id, wanted).await.map(Json)
 }
 
 /// Take back what was done, all of it or some items. Allowed while a hold is in force.

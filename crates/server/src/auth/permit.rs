@@ -52,10 +52,10 @@ use Over::{Everything, Named, Something};
 
 const READ: &[Power] = &[Power::Read];
 const OPERATE: &[Power] = &[Power::Operate];
-const APPROVE: &[Power] = &[Power::Approve];
 const ADMIN: &[Power] = &[Power::Admin];
-/// Saying no is for whoever may say yes, and for whoever may ask.
-const DECLINE: &[Power] = &[Power::Operate, Power::Approve];
+/// A word on a plan or on what was done is for whoever may say yes, and for whoever may ask; which of them counts for
+/// what is decided where the word is taken.
+const SPEAK: &[Power] = &[Power::Operate, Power::Approve];
 
 /// Every operation of the API and every page: method, path, need.
 pub(crate) const TABLE: &[(&str, &str, Need)] = &[
@@ -76,10 +76,11 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/remediations", Need::Power(OPERATE, Something)),
     ("GET", "/api/v1/remediations/{id}", Need::Power(READ, Named(Remediation))),
     ("GET", "/api/v1/remediations/{id}/events", Need::Power(READ, Named(Remediation))),
-    ("POST", "/api/v1/remediations/{id}/approve", Need::Power(APPROVE, Named(Remediation))),
+    ("POST", "/api/v1/remediations/{id}/approve", Need::Power(SPEAK, Named(Remediation))),
+    ("POST", "/api/v1/remediations/{id}/answer", Need::Power(SPEAK, Named(Remediation))),
     ("POST", "/api/v1/remediations/{id}/undo", Need::Power(OPERATE, Named(Remediation))),
     ("POST", "/api/v1/remediations/{id}/cancel", Need::Power(OPERATE, Named(Remediation))),
-    ("POST", "/api/v1/remediations/{id}/dismiss", Need::Power(DECLINE, Named(Remediation))),
+    ("POST", "/api/v1/remediations/{id}/dismiss", Need::Power(SPEAK, Named(Remediation))),
     ("GET", "/api/v1/plans/{hash}", Need::Power(READ, Named(Plan))),
     ("GET", "/api/v1/holds", SignedIn),
     ("POST", "/api/v1/holds", Need::Power(OPERATE, Everything)),
@@ -137,10 +138,11 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/items/fix", Need::Power(OPERATE, Something)),
     ("GET", "/remediations", Need::Power(READ, Something)),
     ("GET", "/remediations/{id}", Need::Power(READ, Named(Remediation))),
-    ("POST", "/remediations/{id}/approve", Need::Power(APPROVE, Named(Remediation))),
+    ("POST", "/remediations/{id}/approve", Need::Power(SPEAK, Named(Remediation))),
+    ("POST", "/remediations/{id}/answer", Need::Power(SPEAK, Named(Remediation))),
     ("POST", "/remediations/{id}/undo", Need::Power(OPERATE, Named(Remediation))),
     ("POST", "/remediations/{id}/cancel", Need::Power(OPERATE, Named(Remediation))),
-    ("POST", "/remediations/{id}/dismiss", Need::Power(DECLINE, Named(Remediation))),
+    ("POST", "/remediations/{id}/dismiss", Need::Power(SPEAK, Named(Remediation))),
     ("GET", "/ledger", Need::Power(READ, Everything)),
     ("GET", "/feeds", Need::Power(READ, Something)),
     ("POST", "/feeds/refresh", Need::Power(OPERATE, Everything)),

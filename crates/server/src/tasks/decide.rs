@@ -1,11 +1,35 @@
-//! Items to decisions. There is no policy yet, so every item is observed and its reason says so.
+//! Items to decisions: what the policies in force say of each, and what it binds a remediation to.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use stanch_action::Idempotency;
+use stanch_action::catalogue::{self, Declared};
+use stanch_engine::Proposal;
+use stanch_engine::propose::Ask;
+use stanch_engine::trust::{Record, Tally};
+use stanch_model::asset::Asset;
 use stanch_model::decision::Decision;
-use stanch_store::{Transition, Write};
+use stanch_model::finding::Detector;
+use stanch_model::id::AssetId;
+use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
+use stanch_policy::{ActionFacts, Facts, Known};
+use stanch_store::item::StoredItem;
+use stanch_store::outcome::{BAD_UNDO, Track};
+use stanch_store::{ReadError, Transition, Write};
 
 use super::PassError;
 use crate::app::App;
-use crate::bus::Live;
+use crate::bus::{Live, Stage};
+use crate::policies::InForce;
+use crate::record::Detected;
+use crate::view::Context;
+
+/// Facts of a host older than this are stale.
+const FACTS_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// Decisions committed together.
+const CHUNK: usize = 200;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     if !app.decisions_wanted() {
@@ -19,20 +43,188 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 }
 
 async fn decide_all(app: &App) -> Result<(), PassError> {
-    let now = app.now();
-    let writes: Vec<Write> = crate::view::open_rows(app, None)
-        .await?
-        .iter()
-        .filter_map(|row| {
-            let decision = Decision::by_default(row.item.id.clone(), now);
-            let same = row.decision.as_ref().is_some_and(|last| last.says_the_same(&decision));
-            (!same).then_some(Write::PutDecision(decision))
-        })
-        .collect();
-    if writes.is_empty() {
-        return Ok(());
+    let decider = Decider::load(app).await?;
+    let context = Context::read(app).await?;
+    let rows = crate::view::open_rows(app, None).await?;
+    let decided = tokio::task::spawn_blocking(move || {
+        let other = |row: &StoredItem, decision: &Decision| {
+            !row.decision.as_ref().is_some_and(|last| last.says_the_same(decision))
+        };
+        let all = rows.iter().map(|row| (row, decider.decide(&context, row, None)));
+        all.filter(|(row, decision)| other(row, decision)).map(|(_, decision)| decision).collect::<Vec<_>>()
+    })
+    .await?;
+    for chunk in decided.chunks(CHUNK) {
+        let writes = chunk.iter().cloned().map(Write::PutDecision).collect();
+        app.store.commit(Transition { writes, ..Transition::default() }).await?;
     }
-    app.store.commit(Transition { writes, ..Transition::default() }).await?;
-    app.bus.tell(Live::of("items", "", "items were decided"));
+    app.bus.nudge(Stage::Propose);
+    if !decided.is_empty() {
+        app.bus.tell(Live::of("items", "", "items were decided"));
+    }
     Ok(())
+}
+
+/// Everything that decisions rest on beside the item itself, read once for many.
+pub(crate) struct Decider {
+    pub(crate) in_force: Arc<InForce>,
+    records: BTreeMap<Track, Record>,
+    detected: HashMap<AssetId, Detected>,
+    /// Feeds whose silence is not believed any more.
+    stale: BTreeSet<String>,
+    own: BTreeSet<AssetId>,
+    now: Timestamp,
+}
+
+impl Decider {
+    pub(crate) async fn load(app: &App) -> Result<Self, ReadError> {
+        let now = app.now();
+        let mut detected = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = app.store.assets(after.as_ref(), crate::view::PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.asset.id.clone());
+            for stored in page {
+                let said = app.store.setting(&Detected::key(&stored.asset.id)).await?;
+                let said = said.and_then(|value| serde_json::from_value(value).ok());
+                detected.extend(said.map(|said| (stored.asset.id, said)));
+            }
+        }
+        let feeds = app.knowledge.held().feeds.feeds(now);
+        let stale = feeds.into_iter().filter(|feed| !feed.freshness.is_believed()).map(|feed| feed.meta.name);
+        Ok(Self {
+            in_force: app.policies.held(),
+            records: records(app).await?,
+            detected,
+            stale: stale.collect(),
+            own: app.own(),
+            now,
+        })
+    }
+
+    /// What the policies say of an item; with the steps of its leaf once there is a plan, which tell better what the
+    /// act would do than its declaration.
+    pub(crate) fn decide(&self, context: &Context, row: &StoredItem, planned: Option<&[PlannedStep]>) -> Decision {
+        let Some(asset) = context.asset(&row.item.asset) else {
+            return Decision::by_default(row.item.id.clone(), self.now);
+        };
+        let findings = context.members(row);
+        let action = match context.propose(row) {
+            Some(Proposal::Candidate(candidate)) => self.action(&candidate.asks, asset, planned),
+            _ => None,
+        };
+        let known = Known {
+            asset,
+            item: &row.item,
+            findings: &findings,
+            assessment: row.assessment.as_ref(),
+            action: action.as_ref(),
+            first_seen: Some(row.first_seen),
+            stale: self.is_stale(&row.item.asset, findings.iter().map(|finding| finding.detector)),
+            own: Some(self.own.contains(&asset.id)),
+            groups: None,
+        };
+        self.in_force.bundle.decide(&row.item.id, &Facts::gather(&known, self.now), self.now)
+    }
+
+    /// Whether what the findings rest on is older than it may be: the host's facts, and the feeds where they were asked.
+    fn is_stale(&self, asset: &AssetId, detectors: impl Iterator<Item = Detector>) -> Option<bool> {
+        let detected = self.detected.get(asset)?;
+        let old_facts = self.now.duration_since(detected.facts_at) > FACTS_AGE;
+        let mut asked = detectors.filter(|detector| matches!(detector, Detector::Advisory | Detector::Support));
+        let old_feeds = asked.next().is_some() && detected.feeds.iter().any(|feed| self.stale.contains(&feed.name));
+        Some(old_facts || old_feeds)
+    }
+
+    /// What is known of the actions that would answer an item: of several the first names it, and of each property the
+    /// one that asks for most care counts.
+    fn action(&self, asks: &[Ask], asset: &Asset, planned: Option<&[PlannedStep]>) -> Option<ActionFacts> {
+        let declared: Vec<Declared> = match planned {
+            Some(steps) => steps.iter().filter_map(|step| catalogue::find(&step.action)).collect(),
+            None => asks.iter().filter_map(|ask| catalogue::find(ask.action())).collect(),
+        };
+        let first = *declared.first()?;
+        let system = self.detected.get(&asset.id).and_then(|detected| detected.system.clone());
+        let disruption = match planned {
+            Some(steps) => steps.iter().map(|step| step.disruption).max(),
+            None => declared.iter().map(|one| one.disruption).max(),
+        };
+        let one_way = |steps: &[PlannedStep]| steps.iter().any(|step| step.reversibility == Reversibility::OneWay);
+        let reversibility = match planned {
+            Some(steps) if one_way(steps) => Reversibility::OneWay,
+            Some(steps) => steps.first().map_or(first.reversibility, |step| step.reversibility),
+            None => first.reversibility,
+        };
+        let mut names: Vec<&str> = declared.iter().map(|one| one.name).collect();
+        names.dedup();
+        let records: Option<Vec<Record>> = system.as_ref().map(|system| {
+            names.iter().map(|name| self.record(&track(name, system, asset))).collect()
+        });
+        let least = |pick: &dyn Fn(&Record) -> u64| records.as_ref().and_then(|all| all.iter().map(pick).min());
+        let most = |pick: &dyn Fn(&Record) -> u64| records.as_ref().and_then(|all| all.iter().map(pick).max());
+        let rate = |record: &Record| record.standing.success_at_least();
+        let rates: Option<Vec<u32>> = records.as_ref().and_then(|all| all.iter().map(rate).collect());
+        Some(ActionFacts {
+            kind: first.name.to_owned(),
+            disruption: disruption.or(Some(Disruption::Outage)),
+            reversibility: Some(reversibility),
+            idempotent: Some(declared.iter().all(|one| one.idempotency != Idempotency::No)),
+            closes_exposure: Some(first.closes_exposure),
+            contains: Some(first.contains),
+            proven: system.as_ref().map(|system| declared.iter().all(|one| one.is_proven_on(system))),
+            verified_runs: least(&|record| record.standing.verified.into()),
+            // Parts of a million to parts of a hundred thousand, rounded down.
+            success_e5: rates.and_then(|rates| rates.into_iter().min()).map(|rate| rate / 10),
+            undos: most(&|record| u64::from(record.standing.undone) + u64::from(record.lost.is_some())),
+            misfires: most(&|record| record.standing.misfires.into()),
+        })
+    }
+
+    fn record(&self, track: &Track) -> Record {
+        self.records.get(track).copied().unwrap_or_default()
+    }
+
+    /// What runs on an asset, as records of trust name it.
+    pub(crate) fn system(&self, asset: &AssetId) -> Option<&str> {
+        self.detected.get(asset)?.system.as_deref()
+    }
+}
+
+/// What is counted together with an action on an asset.
+pub(crate) fn track(action: &str, system: &str, asset: &Asset) -> Track {
+    let kind = serde_json::to_value(asset.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    Track {
+        action: action.to_owned(),
+        system: system.to_owned(),
+        kind: kind.unwrap_or_default(),
+        classification: asset.classification.clone().unwrap_or_default(),
+    }
+}
+
+/// What every action has shown, by system and class of assets.
+pub(crate) async fn records(app: &App) -> Result<BTreeMap<Track, Record>, ReadError> {
+    let mut records: BTreeMap<Track, Record> = BTreeMap::new();
+    for count in app.store.outcomes().await? {
+        let record = records.entry(count.track).or_default();
+        if count.outcome == BAD_UNDO {
+            let because = stanch_engine::trust::Outcome::BadUndo;
+            record.lost = Some(stanch_engine::trust::Loss { at: count.last_at, because });
+        }
+        put(&mut record.total, &count.outcome, count.total);
+        put(&mut record.standing, &count.outcome, count.since);
+    }
+    Ok(records)
+}
+
+fn put(tally: &mut Tally, outcome: &str, count: u64) {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let place = match outcome {
+        "verified" => &mut tally.verified,
+        "undone" => &mut tally.undone,
+        "misfire" => &mut tally.misfires,
+        "confirmed" => &mut tally.confirmed,
+        _ => &mut tally.failed,
+    };
+    *place = place.saturating_add(count);
 }

@@ -78,6 +78,14 @@ async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Resu
         .write(Write::PutFacts(NewFacts { facts, at: now })))
 }
 
+/// What runs on a host, as records of trust name it: `debian 12`, `ubuntu 22.04`.
+fn system(facts: &HostFacts) -> Option<String> {
+    let id = &facts.os.id;
+    let version = facts.os.version_id.as_deref()?;
+    let version = if id == "debian" { version.split('.').next().unwrap_or(version) } else { version };
+    Some(format!("{id} {version}"))
+}
+
 /// Runs the detectors on an asset when its facts or the feeds are others than last time.
 async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
     let Some(read_at) = app.store.facts_at(&asset.id).await? else { return Ok(()) };
@@ -115,6 +123,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
         blind_spots: detection.blind_spots,
         notes: detection.notes,
         feeds: detection.feeds,
+        system: system(&read),
     };
     let entry = NewEntry::new(now, "server", "findings_judged")
         .about(&asset.id)

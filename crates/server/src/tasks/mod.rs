@@ -10,6 +10,8 @@ mod ingest;
 mod notify;
 pub(crate) mod orders;
 mod plan;
+mod policies;
+mod propose;
 pub(crate) mod rollout;
 mod schedule;
 mod seal;
@@ -48,6 +50,7 @@ pub(crate) enum PassError {
     Feeds(String),
 }
 
+pub(crate) use decide::Decider;
 pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
 pub(crate) use schedule::request as request_facts;
@@ -82,7 +85,9 @@ async fn run(app: &App, stage: Stage) {
             Stage::Schedule => schedule::pass(app).await,
             Stage::Ingest => ingest::pass(app).await,
             Stage::Assess => assess::pass(app).await,
+            Stage::Policies => policies::pass(app).await,
             Stage::Decide => decide::pass(app).await,
+            Stage::Propose => propose::pass(app).await,
             Stage::Plan => plan::pass(app).await,
             Stage::Rollout => rollout::pass(app).await,
             Stage::Dispatch => dispatch::pass(app).await,

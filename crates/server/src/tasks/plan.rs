@@ -8,11 +8,13 @@ use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Target, assemble};
 use stanch_engine::rollout::{Event, Rollout};
 use stanch_engine::{Blocked, Candidate, LeftOut, requests};
 use stanch_ledger::NewEntry;
+use stanch_model::Digest;
+use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
-use stanch_model::plan::{Plan, PlannedStep};
+use stanch_model::plan::{Plan, PlannedStep, RuleRef};
 use stanch_model::remediation::RemediationState;
-use stanch_model::terms::{RingSize, RingTerm, Terms};
+use stanch_model::terms::{HaltIf, Quorum, RingSize, RingTerm, Terms};
 use stanch_store::order::{OrderState, VoidOrder};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
@@ -20,7 +22,7 @@ use stanch_store::task::{Lane, NewTask};
 use stanch_store::{Transition, Write};
 
 use super::rollout::{TakeError, take};
-use super::{PassError, orders};
+use super::{Decider, PassError, orders};
 use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::Record;
@@ -29,6 +31,8 @@ use crate::record::Record;
 const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// How long a plan may be started.
 const VALID: SignedDuration = SignedDuration::from_hours(24);
+/// And so much longer when it waits for a window, a freeze or another environment.
+const CALENDARS: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     for stored in app.store.unhandled_receipts(256).await? {
@@ -133,19 +137,27 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         return Ok(());
     }
     let context = crate::view::Context::read(app).await?;
+    let decider = Decider::load(app).await?;
+    let mut bound = Bound::default();
     let mut targets = Vec::new();
     for (asset, receipt) in answers {
         let mut items = Vec::new();
         let (candidates, _) = candidates(app, &context, row, &asset, &mut items).await?;
         let asked: Vec<ItemId> = candidates.into_iter().map(|candidate| candidate.item).collect();
         let (steps, compliant, refused) = planned(receipt.answer, &asked);
+        for item in &asked {
+            if let Some(row) = app.store.item(item).await? {
+                bound.by(&decider.decide(&context, &row, Some(&steps)));
+            }
+        }
         let known = app.store.asset(&asset).await?.map(|stored| stored.asset);
         let tier = known.as_ref().and_then(|known| known.tier);
         let ring = known.and_then(|mut known| known.labels.remove("ring"));
+        let own = app.own().contains(&asset);
         targets.push(Target {
             asset,
             tier,
-            own: true,
+            own,
             ring,
             items: asked,
             steps,
@@ -154,15 +166,20 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
             suppressed: Vec::new(),
         });
     }
-    let bake_seconds = u32::try_from(app.config.bake.as_secs()).unwrap_or(u32::MAX);
-    let all = RingTerm { size: RingSize::Percent(100), min: 1, bake_seconds };
-    let input = PlanInput {
-        targets,
-        terms: Terms { rings: vec![all], ..Terms::default() },
-        rules: BTreeSet::new(),
-        now,
-        valid_for: VALID,
-    };
+    if let Some(decided) = &mut record.decided {
+        bound.mode = bound.mode.min(decided.mode);
+        decided.mode = bound.mode;
+        decided.bundle = Some(decider.in_force.bundle.digest());
+        if decided.mode == Mode::Alert {
+            let why = "what it would really do is only shown, the policies say";
+            return close(app, row, record, RemediationState::Observed, why).await;
+        }
+    }
+    let by_policy = record.decided.is_some();
+    let terms = bound.terms(by_policy, app.config.bake);
+    let valid_for = valid_for(&terms);
+    let rules = if by_policy { bound.rules(decider.in_force.bundle.digest()) } else { BTreeSet::new() };
+    let input = PlanInput { targets, terms, rules, now, valid_for };
     match assemble(input) {
         Ok((plan, report)) => {
             record.left_out.extend(report.left_out);
@@ -175,6 +192,72 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
             needs_operator(app, row, record, &why).await
         }
     }
+}
+
+/// What the decisions about all items of a plan bind it to.
+struct Bound {
+    mode: Mode,
+    terms: Option<Terms>,
+    fired: BTreeSet<String>,
+}
+
+impl Default for Bound {
+    fn default() -> Self {
+        Self { mode: Mode::Auto, terms: None, fired: BTreeSet::new() }
+    }
+}
+
+impl Bound {
+    fn by(&mut self, decision: &Decision) {
+        self.mode = self.mode.min(decision.mode);
+        if decision.fired.is_empty() {
+            return;
+        }
+        self.fired.extend(decision.fired.iter().map(|word| word.rule.clone()));
+        let terms = decision.terms.clone();
+        self.terms = Some(match self.terms.take() {
+            Some(bound) => bound.and(terms),
+            None => terms,
+        });
+    }
+
+    /// What the plan is bound to. What a person asks for goes to the targets they name at once, but never past what
+    /// the owner's policies say of who must agree, when it may run and how much at a time.
+    fn terms(&self, by_policy: bool, bake: std::time::Duration) -> Terms {
+        let bake_seconds = u32::try_from(bake.as_secs()).unwrap_or(u32::MAX);
+        let all = || vec![RingTerm { size: RingSize::Percent(100), min: 1, bake_seconds }];
+        let mut terms = self.terms.clone().unwrap_or_default();
+        if !by_policy {
+            terms.rings = all();
+            terms.halt_if = HaltIf::default();
+            terms.confirm.clear();
+        }
+        if terms.rings.is_empty() {
+            terms.rings = all();
+        }
+        if by_policy && self.mode != Mode::Approve {
+            // What is only suggested is started by whoever may operate; what runs by itself waits for nobody.
+            terms.approvals.clear();
+        }
+        if by_policy && self.mode == Mode::Approve && terms.approvals.is_empty() {
+            terms.approvals.insert(Quorum::default());
+        }
+        terms
+    }
+
+    fn rules(&self, bundle: Digest) -> BTreeSet<RuleRef> {
+        // Caps that are built in belong to no policy that could be charged for them.
+        let stated = self.fired.iter().filter(|rule| !rule.starts_with("built-in/") && !rule.starts_with("exception/"));
+        stated.map(|rule| RuleRef { rule: rule.clone(), digest: bundle }).collect()
+    }
+}
+
+/// How long a plan may be started: long enough for all its rings, and for its calendars to come round.
+fn valid_for(terms: &Terms) -> SignedDuration {
+    let bakes: i64 = terms.rings.iter().map(|ring| i64::from(ring.bake_seconds)).sum();
+    let waits = !terms.windows.is_empty() || !terms.freezes.is_empty() || !terms.promote_from.is_empty();
+    let calendars = if waits { CALENDARS } else { SignedDuration::ZERO };
+    VALID.saturating_add(SignedDuration::from_secs(bakes.saturating_mul(2))).saturating_add(calendars)
 }
 
 type Said = (Vec<PlannedStep>, Vec<ItemId>, Vec<PlanRefusal>);
@@ -197,7 +280,11 @@ async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan
         let known = app.store.asset(&leaf.asset).await?;
         places.extend(known.and_then(|known| Some((leaf.asset.clone(), known.asset.environment?))));
     }
-    let rollout = Rollout::new(&row.id, &plan, BTreeMap::new())?.standing_in(&places);
+    let attempts = match &record.decided {
+        Some(decided) => super::propose::attempts(app, decided).await?,
+        None => BTreeMap::new(),
+    };
+    let rollout = Rollout::new(&row.id, &plan, attempts)?.standing_in(&places);
     let mut entry = NewEntry::new(now, "server", "remediation_planned")
         .about(&row.id)
         .with(json!({ "targets": plan.leaves.len(), "valid_until": plan.valid_until }))
@@ -237,8 +324,17 @@ async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan
     Ok(())
 }
 
+/// Shows a plan to whoever must agree, or has it start where policies say that nobody must.
 async fn submit(app: &App, row: &StoredRemediation) -> Result<(), PassError> {
-    match take(app, &row.id, "server", Event::Submitted, Vec::new()).await {
+    let Some(row) = app.store.remediation(&row.id).await? else { return Ok(()) };
+    let record = Record::read(&row.body);
+    let by_itself = record.decided.as_ref().is_some_and(|decided| decided.mode == Mode::Auto);
+    let nobody = record.rollout.as_ref().is_some_and(|rollout| rollout.terms.approvals.is_empty());
+    let (who, event) = match row.plan {
+        Some(plan) if by_itself && nobody => (super::propose::ACTOR, Event::Granted { plan }),
+        _ => ("server", Event::Submitted),
+    };
+    match take(app, &row.id, who, event, Vec::new()).await {
         Err(TakeError::Pass(error)) => Err(error),
         _ => Ok(()),
     }

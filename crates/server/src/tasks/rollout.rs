@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use stanch_engine::rollout::{Effect, Environment, Event, Hold, Illegal, Rollout, Settled, Share, Word, step};
+use stanch_engine::rollout::{
+    ConfirmAnswer, Effect, Environment, Event, Hold, Illegal, Rollout, Settled, Share, Task, Word, step,
+};
+use stanch_engine::hold::About;
 use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
@@ -14,19 +17,23 @@ use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::{Digest, Timestamp};
 use stanch_store::breaker::PutBreaker;
 use stanch_store::budget::{Reserve, Settle};
+use stanch_store::outcome::{BAD_UNDO, Outcome};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
 use stanch_store::suppression::Suppression;
 use stanch_store::task::MoveTask;
 use stanch_store::{CommitError, Transition, Write};
 
+use super::decide::track;
 use super::{PassError, orders};
 use crate::app::App;
 use crate::bus::{Live, Stage};
-use crate::record::Record;
+use crate::record::{Detected, Record};
 
 /// Ticks taken in one pass, at most: a task makes one move in each.
 const TICKS: u32 = 24;
+/// How long a risk is accepted that an owner takes upon themselves by answering.
+const ACCEPTED_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
 /// Remediations looked at in one pass.
 const PAGE: u32 = 1_000;
 
@@ -120,8 +127,21 @@ fn quietly(taken: Result<bool, TakeError>) -> Result<bool, PassError> {
 
 async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, TakeError> {
     let holds = app.store.holds().await?;
-    let hold =
-        holds.iter().max_by_key(|hold| hold.level).map(|hold| Hold { level: hold.level, reason: hold.reason.clone() });
+    // One that covers a part of the targets stops all of them: what would go on without that part was not approved.
+    let covers = |hold: &&stanch_store::hold::Hold| {
+        let scope = crate::view::hold_scope(hold);
+        rollout.tasks.iter().any(|task| {
+            let about = About {
+                asset: &task.asset,
+                environment: task.environment.as_deref(),
+                policies: &rollout.policies,
+                actions: &task.actions,
+            };
+            about.is_covered_by(&scope)
+        })
+    };
+    let hold = holds.iter().filter(covers).max_by_key(|hold| hold.level);
+    let hold = hold.map(|hold| Hold { level: hold.level, reason: hold.reason.clone() });
     if rollout.hold == hold {
         Ok(false)
     } else {
@@ -247,7 +267,7 @@ pub(crate) async fn superseding(app: &App, row: &StoredRemediation, who: &str) -
     let (next, effects) = step(&rollout, event, now)?;
     let waiting = waiting(&next, now);
     record.rollout = Some(next.clone());
-    Change { app, row, record: &record, before: &rollout, after: &next, who, now, waiting }
+    Change { app, row, record: &record, before: &rollout, after: &next, who, now, waiting, answer: None }
         .transition(name, effects)
         .await
 }
@@ -258,13 +278,14 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     let mut record = Record::read(&row.body);
     let rollout = record.rollout.take().ok_or(TakeError::NoPlan(row.state))?;
     let name = event_name(&event);
+    let answer = if let Event::Answered { answer, .. } = &event { Some(*answer) } else { None };
     let (next, effects) = step(&rollout, event, now)?;
     let waiting = waiting(&next, now);
     if next == rollout && effects.is_empty() && with.is_empty() && waiting == row.waiting {
         return Ok(false);
     }
     record.rollout = Some(next.clone());
-    let change = Change { app, row: &row, record: &record, before: &rollout, after: &next, who, now, waiting };
+    let change = Change { app, row: &row, record: &record, before: &rollout, after: &next, who, now, waiting, answer };
     let mut transition = change.transition(name, effects).await?;
     transition.writes.extend(with);
     match app.store.commit(transition).await {
@@ -339,6 +360,17 @@ const fn event_name(event: &Event) -> Option<&'static str> {
     })
 }
 
+/// What the end of a task counts for its actions, if it is one.
+const fn outcome(task: &Task) -> Option<&'static str> {
+    match task.state {
+        TaskState::Verified => Some("verified"),
+        TaskState::Failed | TaskState::VerifyFailed | TaskState::Interrupted => Some("failed"),
+        TaskState::Undone => Some("undone"),
+        TaskState::UndoFailed => Some(BAD_UNDO),
+        _ => None,
+    }
+}
+
 /// One step, ready to be committed.
 struct Change<'a> {
     app: &'a App,
@@ -349,6 +381,8 @@ struct Change<'a> {
     who: &'a str,
     now: Timestamp,
     waiting: Option<String>,
+    /// What somebody who was asked has answered.
+    answer: Option<ConfirmAnswer>,
 }
 
 impl Change<'_> {
@@ -367,6 +401,7 @@ impl Change<'_> {
             }
         }
         transition.writes.extend(self.breakers(told).await?);
+        self.outcomes(&mut transition).await?;
         Ok(transition)
     }
 
@@ -533,15 +568,83 @@ impl Change<'_> {
                     transition.writes.push(self.suppress(&asset, item, by.is_some()).await?);
                 }
             }
+            Effect::AskConfirmation { role, due, reminder } => {
+                // The first question is told by the state it leads to.
+                let name = match (reminder, self.before.state == RemediationState::AwaitingConfirmation) {
+                    (true, _) => "confirmation_reminder",
+                    (false, true) => "confirmation_escalated",
+                    (false, false) => return Ok(()),
+                };
+                let entry = NewEntry::new(self.now, "server", name)
+                    .about(&self.row.id)
+                    .with(json!({ "role": role, "due": due }))
+                    .resting_on("plan", self.after.plan);
+                transition.entries.push(entry);
+            }
+            Effect::Except { items, .. } => {
+                for item in items {
+                    let Some(task) = self.after.tasks.iter().find(|task| task.items.contains(&item)) else { continue };
+                    let actor = self.record.undo.as_ref().map_or_else(|| self.who.to_owned(), |undo| undo.by.clone());
+                    let reason = self.record.undo.as_ref().map(|undo| undo.reason.clone()).unwrap_or_default();
+                    transition.writes.push(Write::Suppress(Suppression {
+                        item,
+                        asset: task.asset.clone(),
+                        // Whatever version appears: it is the risk that is accepted, not the version.
+                        version: String::new(),
+                        until: self.now.checked_add(ACCEPTED_FOR).ok(),
+                        reason: format!("the risk was accepted by {actor}: {reason}"),
+                        actor,
+                        at: self.now,
+                    }));
+                }
+            }
             // Items close when the detectors no longer see them; waits stand in the row.
             Effect::Entered { .. }
             | Effect::TaskEntered { .. }
             | Effect::Close { .. }
             | Effect::Notify { .. }
-            | Effect::NeedsReplan { .. }
-            | Effect::AskConfirmation { .. }
-            | Effect::Except { .. } => {}
+            | Effect::NeedsReplan { .. } => {}
             Effect::Breaker { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// What the ends of tasks, and the answers of owners, count for the actions that were taken.
+    async fn outcomes(&self, transition: &mut Transition) -> Result<(), TakeError> {
+        let answer = self.answer.map(|answer| match answer {
+            ConfirmAnswer::Confirm => "confirmed",
+            ConfirmAnswer::Undo | ConfirmAnswer::Except => "misfire",
+        });
+        let mut ends: Vec<(&Task, &'static str)> = Vec::new();
+        for task in &self.after.tasks {
+            let before = self.before.task(&task.id).map(|before| before.state);
+            if before != Some(task.state) {
+                ends.extend(outcome(task).map(|end| (task, end)));
+            }
+            if let Some(answer) = answer
+                && before == Some(TaskState::Verified)
+            {
+                ends.push((task, answer));
+            }
+        }
+        let counted = !ends.is_empty();
+        for (task, end) in ends {
+            let Some(known) = self.app.store.asset(&task.asset).await? else { continue };
+            let detected = self.app.store.setting(&Detected::key(&task.asset)).await?;
+            let detected = detected.and_then(|value| serde_json::from_value::<Detected>(value).ok());
+            let Some(system) = detected.and_then(|detected| detected.system) else { continue };
+            for action in &task.actions {
+                transition.writes.push(Write::PutOutcome(Outcome {
+                    task: task.id.clone(),
+                    track: track(action, &system, &known.asset),
+                    outcome: end.to_owned(),
+                    at: self.now,
+                }));
+            }
+        }
+        if counted {
+            // What an action has earned is asked for by policies.
+            self.app.want_decisions();
         }
         Ok(())
     }

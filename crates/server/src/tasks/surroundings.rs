@@ -1,15 +1,25 @@
 //! What surrounds a rollout, read from the store: how many assets stand in its environments and which of them are ill,
-//! and what its breakers let through.
+//! what its breakers let through, when its calendars are open, and where the same change holds already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
+use stanch_action::catalogue::{self, Declared};
 use stanch_engine::breaker::{self, Admission, Breaker};
-use stanch_engine::rollout::{Environment, Rollout, Surroundings};
+use stanch_engine::rollout::{Environment, Openings, Pin, Rollout, Surroundings};
+use stanch_engine::schedule::{Act, Lane, Schedule};
+use stanch_model::remediation::TaskState;
 use stanch_store::breaker::StoredBreaker;
+use stanch_store::remediation::RemediationFilter;
 
 use super::PassError;
 use crate::app::App;
+use crate::record::Record;
 
+/// How far calendars are worked out for a rollout.
+const HORIZON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The longest an action may take that declares nothing.
+const UNDECLARED: SignedDuration = SignedDuration::from_hours(2);
 /// Assets read at once.
 const PAGE: u32 = 1_000;
 
@@ -56,5 +66,85 @@ pub(super) async fn of(
             breakers.insert(scope, admission);
         }
     }
-    Ok(Surroundings { environments, breakers, ..rollout.surroundings.clone() })
+    Ok(Surroundings {
+        environments,
+        breakers,
+        openings: openings(app, rollout),
+        held_elsewhere: held_elsewhere(app, rollout).await?,
+        harmless: harmless(),
+        ..rollout.surroundings.clone()
+    })
+}
+
+/// Actions whose undo reopens no exposure.
+fn harmless() -> BTreeSet<String> {
+    let harmless = catalogue::ALL.into_iter().filter(|declared| !declared.closes_exposure);
+    harmless.map(|declared| declared.name.to_owned()).collect()
+}
+
+/// When a rollout may start, by the calendars of the policies in force; nothing where its terms name none.
+fn openings(app: &App, rollout: &Rollout) -> Option<Openings> {
+    if rollout.terms.windows.is_empty() && rollout.terms.freezes.is_empty() {
+        return None;
+    }
+    let now = app.now();
+    let bundle = app.policies.held().bundle.digest();
+    let enough = now.checked_add(HORIZON / 2).unwrap_or(Timestamp::MAX);
+    if let Some(known) = app.openings(&rollout.remediation, &bundle, enough) {
+        return Some(known);
+    }
+    let calendars = app.policies.calendars(now);
+    let schedule = Schedule::new(&rollout.terms, &calendars, &act(rollout));
+    let openings = Openings::of(&schedule, now, HORIZON);
+    app.set_openings(&rollout.remediation, bundle, openings.clone());
+    Some(openings)
+}
+
+/// What a rollout's targets want to start: the longest of them counts, and what all of them have in common.
+fn act(rollout: &Rollout) -> Act {
+    let longest = |actions: &BTreeSet<String>| -> SignedDuration {
+        let each = actions.iter().map(|name| catalogue::find(name).map_or(UNDECLARED, |one| one.longest()));
+        each.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
+    };
+    let all = || rollout.tasks.iter().flat_map(|task| &task.actions);
+    let every = |holds: fn(Declared) -> bool| {
+        all().next().is_some() && all().all(|name| catalogue::find(name).is_some_and(holds))
+    };
+    Act {
+        lane: if every(|one| one.contains) { Lane::Contain } else { Lane::Change },
+        closes_exposure: every(|one| one.closes_exposure),
+        longest: rollout.tasks.iter().map(|task| longest(&task.actions)).max().unwrap_or(UNDECLARED),
+    }
+}
+
+/// Where the same change is verified: in each environment that the terms name, since when every version that this
+/// rollout would bring has held there.
+async fn held_elsewhere(app: &App, rollout: &Rollout) -> Result<BTreeMap<String, Timestamp>, PassError> {
+    let mut held = BTreeMap::new();
+    if rollout.terms.promote_from.is_empty() {
+        return Ok(held);
+    }
+    let wanted: BTreeSet<(&String, &Pin)> = rollout.tasks.iter().flat_map(|task| &task.versions).collect();
+    if wanted.is_empty() {
+        return Ok(held);
+    }
+    let states = vec!["closed", "verified", "awaiting_confirmation", "partially_remediated"];
+    let filter = RemediationFilter { states, ..RemediationFilter::default() };
+    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let others: Vec<Rollout> = rows.iter().filter_map(|row| Record::read(&row.body).rollout).collect();
+    for from in &rollout.terms.promote_from {
+        let mut since: BTreeMap<(&String, &Pin), Timestamp> = BTreeMap::new();
+        for task in others.iter().flat_map(|other| &other.tasks) {
+            let there = task.environment.as_deref() == Some(from.environment.as_str());
+            let Some(at) = task.acted_at.filter(|_| there && task.state == TaskState::Verified) else { continue };
+            for version in task.versions.iter().filter(|version| wanted.contains(version)) {
+                let first = since.entry(version).or_insert(at);
+                *first = (*first).min(at);
+            }
+        }
+        if wanted.iter().all(|version| since.contains_key(version)) {
+            held.extend(since.into_values().max().map(|at| (from.environment.clone(), at)));
+        }
+    }
+    Ok(held)
 }

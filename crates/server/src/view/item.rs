@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use stanch_engine::{Proposal, propose};
 use stanch_feeds::order::Order;
+use stanch_model::decision::Mode;
 use stanch_model::finding::{Finding as ModelFinding, Verdict};
 use stanch_model::id::{AssetId, FindingId, ItemId};
 use stanch_model::item::Subject;
@@ -162,7 +163,15 @@ impl Context {
 
     /// The same for reconcilers.
     pub(crate) async fn read(app: &App) -> Result<Self, stanch_store::ReadError> {
-        let assets = app.store.assets(None, PAGE).await?;
+        let mut assets: Vec<StoredAsset> = Vec::new();
+        loop {
+            let page = app.store.assets(assets.last().map(|last| &last.asset.id), PAGE).await?;
+            let whole = page.len() == PAGE as usize;
+            assets.extend(page);
+            if !whole {
+                break;
+            }
+        }
         let open = Findings { open: Some(true), ..Findings::default() };
         let mut findings: BTreeMap<FindingId, ModelFinding> = BTreeMap::new();
         let mut last: Option<FindingId> = None;
@@ -200,10 +209,15 @@ impl Context {
 
     /// The suppression that keeps an item out of "all", unless a newer version has appeared since.
     pub(crate) fn suppression(&self, row: &StoredItem) -> Option<&Suppression> {
-        let version = target_version(&self.members(row));
+        let version = self.version(row);
         self.suppressed.iter().find(|one| {
             one.item == row.item.id && one.asset == row.item.asset && (one.version.is_empty() || one.version == version)
         })
+    }
+
+    /// The version that would close an item; empty where it has none.
+    pub(crate) fn version(&self, row: &StoredItem) -> String {
+        target_version(&self.members(row))
     }
 
     /// The remediation that is about an item now.
@@ -211,7 +225,8 @@ impl Context {
         self.busy.get(item)
     }
 
-    fn members(&self, row: &StoredItem) -> Vec<&ModelFinding> {
+    /// The open findings of an item.
+    pub(crate) fn members(&self, row: &StoredItem) -> Vec<&ModelFinding> {
         row.item.findings.iter().filter_map(|id| self.findings.get(id)).collect()
     }
 
@@ -227,7 +242,7 @@ impl Context {
             }
             _ => row.decision.as_ref().map_or_else(
                 || "not decided yet".to_owned(),
-                |decision| format!("observed, because {}", decision.reason),
+                |decision| format!("{}, because {}", done_about(decision.mode), decision.reason),
             ),
         };
         let suppressed = self.suppression(row);
@@ -263,6 +278,16 @@ impl Context {
             remediation: self.busy(&row.item.id).cloned(),
             first_seen_at: row.first_seen,
         }
+    }
+}
+
+/// What becomes of an item in a mode, in a word.
+const fn done_about(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Alert => "observed",
+        Mode::Suggest => "prepared for a person",
+        Mode::Approve => "asked for approval",
+        Mode::Auto => "done by itself",
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) use remediation::{one as remediation_row, plan, remediation, remediat
 pub(crate) use status::{blind_spots, executors, overview, status, unknown};
 
 use serde::Serialize;
+use stanch_model::hold::HoldScope;
+use stanch_model::id::AssetId;
 
 use crate::api::Problem;
 use crate::api::types::{Coverage, Hold};
@@ -49,6 +51,24 @@ fn add(sum: &mut Coverage, more: &Coverage) {
 /// The holds in force.
 pub(crate) async fn holds(app: &App) -> Result<Vec<Hold>, Problem> {
     Ok(app.store.holds().await?.iter().map(hold).collect())
+}
+
+/// What a stored hold covers. One that does not read covers everything.
+pub(crate) fn hold_scope(from: &stanch_store::hold::Hold) -> HoldScope {
+    from.scope.parse().unwrap_or(HoldScope::All)
+}
+
+/// The strongest hold that covers whatever an executor might do to its asset.
+pub(crate) fn strongest_whole<'a>(
+    holds: &'a [stanch_store::hold::Hold],
+    asset: &AssetId,
+) -> Option<&'a stanch_store::hold::Hold> {
+    let whole = |hold: &&stanch_store::hold::Hold| match hold_scope(hold) {
+        HoldScope::All => true,
+        HoldScope::Asset(held) => held == *asset,
+        _ => false,
+    };
+    holds.iter().filter(whole).max_by_key(|hold| hold.level)
 }
 
 pub(crate) fn hold(from: &stanch_store::hold::Hold) -> Hold {

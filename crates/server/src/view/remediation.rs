@@ -12,7 +12,7 @@ use stanch_store::task::StoredTask;
 
 use super::{PAGE, name};
 use crate::api::types::{
-    Change, Check, Event, Evidence, Leaf, LeftOut, Plan, Remediation, RemediationDetail, Step, StepReport, Task,
+    Change, Check, Event, Evidence, Leaf, LeftOut, Plan, Question, Remediation, RemediationDetail, Step, StepReport, Task,
     UndoPreview, Wave,
 };
 use crate::api::{Problem, RemediationFilter};
@@ -59,6 +59,7 @@ pub(crate) async fn one(_app: &App, row: &StoredRemediation) -> Result<Remediati
         assets: row.assets.iter().map(ToString::to_string).collect(),
         reason: record.reason,
         asked_by: row.requested_by.clone(),
+        mode: record.decided.as_ref().map(|decided| decided.mode.name().to_owned()),
         plan: row.plan.map(|plan| plan.to_string()),
         waiting_on: row.waiting.clone(),
         created_at: row.created_at,
@@ -92,7 +93,17 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
     let timeline = app.store.timeline(row.id.as_str(), 0, TIMELINE).await?;
     let undo =
         plan.as_ref().zip(record.rollout.as_ref()).and_then(|(plan, rollout)| undo(plan, rollout, &record, row.state));
+    let (approvals, spoken) = crate::ask::approvals(app, &row, &record).await?.wire();
+    let question = |one: &stanch_engine::rollout::Question| Question {
+        role: one.asked.name().to_owned(),
+        due: one.due,
+        late: one.late,
+    };
     Ok(RemediationDetail {
+        rules: rules(&record, plan.as_ref()),
+        questions: record.rollout.iter().flat_map(|rollout| &rollout.questions).map(question).collect(),
+        approvals,
+        spoken,
         remediation: one(app, &row).await?,
         plan: plan.as_ref().map(wire_plan).transpose()?,
         left_out: left_out(&record, &row),
@@ -100,6 +111,14 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
         timeline: timeline.iter().map(event).collect(),
         undo,
     })
+}
+
+/// The rules that asked for it; before there is a plan, those whose word counted when it was decided.
+fn rules(record: &Record, plan: Option<&ModelPlan>) -> Vec<String> {
+    match plan {
+        Some(plan) if !plan.rules.is_empty() => plan.rules.iter().map(|rule| rule.rule.clone()).collect(),
+        _ => record.decided.as_ref().map(|decided| decided.rules.clone()).unwrap_or_default(),
+    }
 }
 
 fn left_out(record: &Record, row: &StoredRemediation) -> Vec<LeftOut> {
@@ -329,6 +348,14 @@ fn words(event: &str, payload: &Value) -> String {
 fn happened(event: &str) -> String {
     let known = match event {
         "remediation_asked" => "Asked for",
+        "remediation_decided" => "Decided by policy",
+        "remediation_granted" => "Granted by policy: no approval is needed",
+        "approval_given" => "Approved; more have to agree",
+        "confirmation_answered" => "Answered by its owner",
+        "confirmation_reminder" => "Its owner was reminded",
+        "confirmation_escalated" => "Nobody answered: the next in line is asked",
+        "remediation_awaiting_confirmation" => "Done by itself; its owner is asked",
+        "remediation_observed" => "Only shown, the policies say",
         "remediation_planned" => "Planned by the executor, step by step",
         "remediation_submitted" => "Shown for approval",
         "remediation_approved" => "Approved",

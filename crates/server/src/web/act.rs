@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::post;
 
 use super::PageError;
-use crate::api::types::{Approve, Because, CreateRemediation, JudgeFeed, Scan, SetHold, Undo};
+use crate::api::types::{AnswerConfirmation, Approve, Because, CreateRemediation, JudgeFeed, Scan, SetHold, Undo};
 use crate::app::App;
 use crate::ask;
 use crate::auth::Visitor;
@@ -18,6 +18,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/items/fix", post(fix))
         .route("/remediations/{id}/approve", post(approve))
+        .route("/remediations/{id}/answer", post(answer))
         .route("/remediations/{id}/undo", post(undo))
         .route("/remediations/{id}/cancel", post(cancel))
         .route("/remediations/{id}/dismiss", post(dismiss))
@@ -63,7 +64,13 @@ async fn fix(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Do
 
 async fn approve(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
     let wanted = Approve { plan_hash: field(&form, "plan_hash") };
-    let done = ask::approve(&app, &visitor.name, &id, &wanted).await?;
+    let done = ask::approve(&app, &visitor, &id, &wanted).await?;
+    to(&format!("/remediations/{}", done.id))
+}
+
+async fn answer(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let wanted = AnswerConfirmation { answer: field(&form, "answer"), reason: reason(&form) };
+    let done = ask::answer(&app, &visitor, &id, wanted).await?;
     to(&format!("/remediations/{}", done.id))
 }
 
@@ -84,13 +91,14 @@ async fn dismiss(State(app): State<App>, visitor: Visitor, Path(id): Path<String
 }
 
 async fn hold(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
-    let wanted = SetHold { stop_all: field(&form, "stop_all") == "true", reason: field(&form, "reason") };
-    ask::hold(&app, &visitor.name, wanted).await?;
+    let scope = Some(field(&form, "scope")).filter(|scope| !scope.is_empty());
+    let wanted = SetHold { scope, stop_all: field(&form, "stop_all") == "true", reason: field(&form, "reason") };
+    ask::hold(&app, &visitor, wanted).await?;
     to("/")
 }
 
 async fn release(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
-    ask::release(&app, &visitor.name, &field(&form, "id")).await?;
+    ask::release(&app, &visitor, &field(&form, "id")).await?;
     to("/")
 }
 

@@ -10,6 +10,7 @@ mod interleaving;
 mod item;
 mod ledger;
 mod order;
+mod outcome;
 mod people;
 mod rest;
 mod seal;

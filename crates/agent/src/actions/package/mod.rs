@@ -20,13 +20,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stanch_action::{
-    Action, ActionError, Applied, Definition, Idempotency, Observation, Place, PlanAnswer, Run, Verification,
-};
+use stanch_action::catalogue::{self, Declared};
+use stanch_action::{Action, ActionError, Applied, Definition, Observation, Place, PlanAnswer, Run, Verification};
 use stanch_model::asset::Asset;
 use stanch_model::id::ItemId;
 use stanch_model::order::StepRequest;
-use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
+use stanch_model::plan::PlannedStep;
 
 use super::command::Programs;
 use super::read_params;
@@ -35,7 +34,9 @@ use crate::rules::Rules;
 pub(crate) use params::Params;
 
 /// The action's name.
-pub const NAME: &str = "package.upgrade";
+pub const NAME: &str = DECLARED.name;
+
+const DECLARED: Declared = catalogue::PACKAGE_UPGRADE;
 
 /// Points of apply and then of undo, in order.
 pub(crate) mod point {
@@ -106,10 +107,10 @@ impl PackageUpgrade {
             technique: "D3-SU",
             request_schema: params::request_schema,
             params_schema: params::params_schema,
-            idempotency: Idempotency::Yes,
-            reversibility: Reversibility::Restorable,
-            disruption: Disruption::Restart,
-            closes_exposure: true,
+            idempotency: DECLARED.idempotency,
+            reversibility: DECLARED.reversibility,
+            disruption: DECLARED.disruption,
+            closes_exposure: DECLARED.closes_exposure,
             safe_points: &point::ALL,
             place: Place::Host,
         };

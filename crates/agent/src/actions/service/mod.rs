@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stanch_action::{
-    Action, ActionError, Applied, Definition, Idempotency, Observation, Place, PlanAnswer, Run, Verification,
-};
+use stanch_action::catalogue::{self, Declared};
+use stanch_action::{Action, ActionError, Applied, Definition, Observation, Place, PlanAnswer, Run, Verification};
 use stanch_model::asset::Asset;
 use stanch_model::facts::{ServiceRef, StaleProcess};
 use stanch_model::id::ItemId;
@@ -26,7 +25,9 @@ use crate::rules::Rules;
 use restart::{Entry, Init, Outcome};
 
 /// The action's name.
-pub const NAME: &str = "service.restart";
+pub const NAME: &str = DECLARED.name;
+
+const DECLARED: Declared = catalogue::SERVICE_RESTART;
 
 const LISTED: &str = "listed";
 const RESTARTED: &str = "restarted";
@@ -110,10 +111,10 @@ impl ServiceRestart {
             technique: "D3-PT",
             request_schema,
             params_schema,
-            idempotency: Idempotency::Yes,
-            reversibility: Reversibility::Transient,
-            disruption: Disruption::Restart,
-            closes_exposure: true,
+            idempotency: DECLARED.idempotency,
+            reversibility: DECLARED.reversibility,
+            disruption: DECLARED.disruption,
+            closes_exposure: DECLARED.closes_exposure,
             safe_points: &SAFE_POINTS,
             place: Place::Host,
         };

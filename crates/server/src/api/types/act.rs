@@ -35,6 +35,8 @@ pub struct LabelAsset {
     pub classification: Option<String>,
     /// How much depends on it: 1 (most) to 5; 0 takes it away.
     pub tier: Option<u8>,
+    /// Labels by name, such as `automation` or `ring`.
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// What was made of it.
@@ -52,6 +54,17 @@ pub struct CreatedRemediation {
 pub struct Approve {
     /// The hash of the plan that was read.
     pub plan_hash: String,
+}
+
+/// Answer whether what was done by itself may stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerConfirmation {
+    /// `confirm`: it stays; `undo`: it is taken back; `except`: it is taken back, and the risk accepted for a while.
+    pub answer: String,
+    /// Why, for the record.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Take back what was done. Empty means nothing: all of it must be spelled with `all`.
@@ -78,10 +91,13 @@ pub struct Because {
     pub reason: Option<String>,
 }
 
-/// Stop everything new.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// Stop everything new, or what is new in a part of the estate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetHold {
+    /// What it covers: `all`, or `environment/`, `policy/`, `action/` or `asset/` with a name; all when left away.
+    #[serde(default)]
+    pub scope: Option<String>,
     /// Also stop at the next safe point what already runs.
     #[serde(default)]
     pub stop_all: bool,

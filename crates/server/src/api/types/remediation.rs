@@ -27,6 +27,8 @@ pub struct Remediation {
     pub reason: String,
     /// Who asked for it.
     pub asked_by: String,
+    /// How far it may go by itself; absent when a person asked.
+    pub mode: Option<String>,
     /// The hash of its plan, once there is one.
     pub plan: Option<String>,
     /// On what it waits now.
@@ -54,6 +56,54 @@ pub struct RemediationDetail {
     pub timeline: Vec<Event>,
     /// What undo would do now; absent when there is nothing to take back.
     pub undo: Option<UndoPreview>,
+    /// The rules that asked for it, or that bind it.
+    pub rules: Vec<String>,
+    /// Who must agree before it starts; each has to be met.
+    pub approvals: Vec<Quorum>,
+    /// Who has spoken on its plan.
+    pub spoken: Vec<Spoken>,
+    /// Who is asked whether what was done may stay.
+    pub questions: Vec<Question>,
+}
+
+/// So many people of these roles must agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quorum {
+    /// So many.
+    pub count: u8,
+    /// In any of these roles.
+    pub roles: Vec<String>,
+    /// Whoever asked for it, or wrote its policy, does not count.
+    pub exclude_author: bool,
+    /// Who has agreed and counts.
+    pub by: Vec<String>,
+}
+
+/// Somebody's word on a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Spoken {
+    /// Who.
+    pub who: String,
+    /// Yes, or no.
+    pub approved: bool,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Until when it counts, unless something has begun.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+}
+
+/// Somebody is asked whether what was done by itself may stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Question {
+    /// People of this role.
+    pub role: String,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime)]
+    pub due: Timestamp,
+    /// They did not answer in time, and nobody is left to ask.
+    pub late: bool,
 }
 
 /// An item that is not done, and why.

@@ -1,0 +1,329 @@
+//! The policies in force: read from a folder, taken only when nothing is wrong with them and their own tests pass, kept
+//! in the store so that a folder that is broken or gone takes nothing away. What is refused is told, and the last good
+//! bundle stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stanch_connect::folder::{self, Bounds, FolderError};
+use stanch_engine::schedule::Calendars;
+use stanch_model::Digest;
+use stanch_model::sign::{Signed, VerifyingKey};
+use stanch_policy::{
+    Bundle, Grade, Loaded, MAX_BYTES, MAX_FILE, MAX_FILES, Manifest, Problem, SIGNATURE_FILE, SealError, Source,
+    is_part,
+};
+use stanch_store::Store;
+
+use crate::config::PolicySource;
+use crate::error::chain;
+
+/// The setting that holds the bundle in force.
+pub(crate) const IN_FORCE: &str = "policies";
+/// Problems of a refused bundle that are kept.
+const MAX_PROBLEMS: usize = 20;
+
+const BOUNDS: Bounds = Bounds { wanted: is_part, files: MAX_FILES, bytes: MAX_BYTES, file_bytes: MAX_FILE };
+
+/// The policy files of a folder, or the one file that the path names.
+///
+/// # Errors
+/// When something cannot be read, or there is more than a bundle may have.
+pub fn sources(path: &Path) -> Result<Vec<Source>, FolderError> {
+    let files = folder::read(path, &BOUNDS)?;
+    Ok(files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect())
+}
+
+/// The signature beside the policy files of a folder, if there is one.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn signature(path: &Path) -> Result<Option<String>, FolderError> {
+    let file = path.join(SIGNATURE_FILE);
+    if file.exists() { folder::text(&file, MAX_BYTES).map(Some) } else { Ok(None) }
+}
+
+/// A bundle as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Its files: name and text.
+    pub(crate) files: Vec<(String, String)>,
+    /// Who signed it, where a key was asked for.
+    pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
+    /// Since when it is in force.
+    pub(crate) since: Timestamp,
+}
+
+/// A bundle in force.
+pub(crate) struct InForce {
+    /// What it says; one that says nothing while there is none.
+    pub(crate) bundle: Bundle,
+    /// Its files.
+    pub(crate) sources: Vec<Source>,
+    /// Who signed it and when; unsigned bundles grant no more than `approve`.
+    pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
+    /// Since when; `None` while there is none.
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// A bundle that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Its digest over names and contents.
+    pub(crate) digest: Digest,
+    /// Why, in a sentence.
+    pub(crate) why: String,
+    /// What is wrong with it, file by file.
+    pub(crate) problems: Vec<Problem>,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// A bundle that may be taken.
+pub(crate) struct Accepted {
+    pub(crate) bundle: Bundle,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
+    /// Tests that passed.
+    pub(crate) tests: usize,
+}
+
+/// What came of looking at the folder.
+pub(crate) enum Look {
+    /// As before, or still being written.
+    Same,
+    /// Another bundle, and nothing is wrong with it.
+    Other(Box<Accepted>),
+    /// Another bundle, and it is not taken.
+    Bad(Refused),
+    /// The folder cannot be read.
+    Unreadable(String),
+}
+
+/// The calendars of a bundle, worked out, with the bundle's digest and when that was done.
+type WorkedOut = (Digest, Timestamp, Arc<Calendars>);
+
+/// What the folder's files look like from outside.
+type Stamp = Vec<(String, i64, i64, u64)>;
+
+/// How far looking has come.
+#[derive(Default)]
+struct Looked {
+    /// The files when last looked at.
+    last: Option<Stamp>,
+    /// The files that were last judged.
+    judged: Option<Stamp>,
+}
+
+/// The policies in force, and where newer ones come from.
+pub(crate) struct Policies {
+    source: Option<PolicySource>,
+    held: RwLock<Arc<InForce>>,
+    refused: Mutex<Option<Refused>>,
+    looked: Mutex<Looked>,
+    calendars: Mutex<Option<WorkedOut>>,
+}
+
+/// A bundle from what is kept, or why it is none any more.
+fn open(kept: &Kept) -> Result<InForce, Refused> {
+    let sources: Vec<Source> =
+        kept.files.iter().map(|(name, text)| Source { name: name.clone(), text: text.clone() }).collect();
+    let Loaded { bundle, problems } = Bundle::load(&sources);
+    let Some(bundle) = bundle else {
+        let digest = Digest::of_bytes(b"");
+        let why = "the bundle that was in force is refused by this version".to_owned();
+        return Err(Refused { digest, why, problems, at: kept.since });
+    };
+    let bundle = if kept.signed.is_some() { bundle } else { bundle.unsigned() };
+    Ok(InForce { bundle, sources, signed: kept.signed, since: Some(kept.since) })
+}
+
+impl Policies {
+    /// The bundle that was in force when the server stopped, or none.
+    pub(crate) async fn open(source: Option<PolicySource>, store: &Store) -> Result<Self, stanch_store::ReadError> {
+        let kept = store.setting(IN_FORCE).await?.and_then(|value| serde_json::from_value::<Kept>(value).ok());
+        // Without a source nothing is in force: whoever takes the folder away takes its grants away.
+        let kept = kept.filter(|_| source.is_some());
+        let none = || InForce { bundle: Bundle::empty(), sources: Vec::new(), signed: None, since: None };
+        let (held, refused) = match kept.as_ref().map(open) {
+            None => (none(), None),
+            Some(Ok(held)) => (held, None),
+            Some(Err(refused)) => (none(), Some(refused)),
+        };
+        // What one key had signed is not in force under another, nor unsigned where a key is asked for.
+        let wanted = source.as_ref().and_then(|source| source.key);
+        let fits = wanted.is_none() || held.signed.map(|(key, _)| key) == wanted;
+        let held = if fits { held } else { none() };
+        Ok(Self {
+            source,
+            held: RwLock::new(Arc::new(held)),
+            refused: Mutex::new(refused),
+            looked: Mutex::default(),
+            calendars: Mutex::default(),
+        })
+    }
+
+    /// The policies in force.
+    pub(crate) fn held(&self) -> Arc<InForce> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where they come from.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.source.as_ref().map(|source| source.folder.clone())
+    }
+
+    /// The bundle that was refused last, unless a newer one was taken since.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a bundle in force that was committed.
+    pub(crate) fn take(&self, accepted: Accepted, since: Timestamp) {
+        let Accepted { bundle, sources, signed, .. } = accepted;
+        let held = InForce { bundle, sources, signed, since: Some(since) };
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(held);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes a bundle that was refused. Answers whether it is another than the one before.
+    pub(crate) fn refuse(&self, refused: Refused) -> bool {
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let anew = last.as_ref().is_none_or(|last| (last.digest, &last.why) != (refused.digest, &refused.why));
+        *last = Some(refused);
+        anew
+    }
+
+    /// Looks at the folder once. Files that were written to since the last look are left until the next one, so that a
+    /// half-saved edit is no bundle. Blocks: it reads files and runs the bundle's tests.
+    pub(crate) fn look(&self, now: Timestamp) -> Look {
+        let Some(source) = &self.source else { return Look::Same };
+        let stamp = match folder::stamp(&source.folder, &BOUNDS) {
+            Ok(mut stamp) => {
+                // The signature is no part of the bundle, but it decides too.
+                let file = source.folder.join(SIGNATURE_FILE);
+                let one = Bounds { wanted: |_| true, ..BOUNDS };
+                stamp.extend(folder::stamp(&file, &one).unwrap_or_default());
+                stamp
+            }
+            Err(error) => return Look::Unreadable(chain(&error)),
+        };
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let settled = looked.last.as_ref() == Some(&stamp) || self.held().since.is_none();
+            looked.last = Some(stamp.clone());
+            if !settled || looked.judged.as_ref() == Some(&stamp) {
+                return Look::Same;
+            }
+            looked.judged = Some(stamp);
+        }
+        let files = match sources(&source.folder) {
+            Ok(files) => files,
+            Err(error) => return Look::Unreadable(chain(&error)),
+        };
+        match self.judge(source, files, now) {
+            Ok(Some(accepted)) => Look::Other(Box::new(accepted)),
+            Ok(None) => {
+                // The good one is back.
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Look::Same
+            }
+            Err(refused) => Look::Bad(*refused),
+        }
+    }
+
+    /// Whether these files are another bundle that may be taken.
+    fn judge(
+        &self,
+        source: &PolicySource,
+        sources: Vec<Source>,
+        now: Timestamp,
+    ) -> Result<Option<Accepted>, Box<Refused>> {
+        let held = self.held();
+        let Loaded { bundle, problems } = Bundle::load(&sources);
+        let digest = bundle.as_ref().map_or_else(|| of_files(&sources), Bundle::digest);
+        let refuse = |why: String, mut problems: Vec<Problem>| {
+            problems.retain(|problem| problem.grade == Grade::Error);
+            problems.truncate(MAX_PROBLEMS);
+            Box::new(Refused { digest, why, problems, at: now })
+        };
+        let Some(bundle) = bundle else {
+            return Err(refuse("it has errors".to_owned(), problems));
+        };
+        if sources.is_empty() {
+            return Err(refuse("it holds no policy files".to_owned(), Vec::new()));
+        }
+        let signed = match source.key {
+            Some(key) => Some((key, signed_at(source, &sources, &key).map_err(|why| refuse(why, Vec::new()))?)),
+            None => {
+                folder::only_ours(&source.folder, &BOUNDS).map_err(|error| {
+                    refuse(format!("it is not signed, and {}", chain(&error)), Vec::new())
+                })?;
+                None
+            }
+        };
+        if let (Some((_, at)), Some((_, last))) = (signed, held.signed)
+            && at < last
+        {
+            let why = format!("it was signed at {at}, before the one in force ({last})");
+            return Err(refuse(why, Vec::new()));
+        }
+        if held.since.is_some() && bundle.digest() == held.bundle.digest() && signed == held.signed {
+            return Ok(None);
+        }
+        let errors: Vec<Problem> =
+            stanch_policy::check(&bundle, None, now).into_iter().filter(|one| one.grade == Grade::Error).collect();
+        if !errors.is_empty() {
+            return Err(refuse("it has errors".to_owned(), errors));
+        }
+        let report = stanch_policy::test(&bundle, now);
+        if !report.passed() {
+            let why = format!("{} of its {} tests fail, or rules are untested", report.failed(), report.results.len());
+            return Err(refuse(why, report.unproven));
+        }
+        let tests = report.results.len();
+        let bundle = if signed.is_some() { bundle } else { bundle.unsigned() };
+        Ok(Some(Accepted { bundle, sources, signed, tests }))
+    }
+
+    /// The calendars of the bundle in force, worked out anew every day and for every bundle. A calendar that cannot be
+    /// worked out is missing, and what is missing lets nothing through.
+    pub(crate) fn calendars(&self, now: Timestamp) -> Arc<Calendars> {
+        const ANEW: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+        let held = self.held();
+        let mut known = self.calendars.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((bundle, at, tables)) = known.as_ref()
+            && *bundle == held.bundle.digest()
+            && now.duration_since(*at) < ANEW
+            && now >= *at
+        {
+            return Arc::clone(tables);
+        }
+        let (tables, errors) = held.bundle.timetables(now);
+        for error in errors {
+            tracing::warn!(%error, "a calendar lets nothing through");
+        }
+        let tables = Arc::new(tables);
+        *known = Some((held.bundle.digest(), now, Arc::clone(&tables)));
+        tables
+    }
+}
+
+/// When the files were signed with this key, or why they were not.
+fn signed_at(source: &PolicySource, sources: &[Source], key: &VerifyingKey) -> Result<Timestamp, String> {
+    let text = signature(&source.folder).map_err(|error| chain(&error))?;
+    let text = text.ok_or_else(|| format!("it is not signed: there is no {SIGNATURE_FILE}"))?;
+    let signed: Signed<Manifest> =
+        serde_json::from_str(&text).map_err(|_| format!("{SIGNATURE_FILE} holds no signature"))?;
+    let manifest = stanch_policy::verify(sources, &signed, key).map_err(|error: SealError| chain(&error))?;
+    Ok(manifest.signed_at)
+}
+
+/// A digest of files that are no bundle, to tell one refused edit from the next.
+fn of_files(sources: &[Source]) -> Digest {
+    let files: Vec<(&str, &str)> =
+        sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
+    stanch_model::canonical::digest("stanch/refused-bundle/v1", &files).unwrap_or(Digest::from_bytes([0; 32]))
+}

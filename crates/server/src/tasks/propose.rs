@@ -1,0 +1,216 @@
+//! Decisions to remediations: what the policies want prepared or done is gathered by rule, action and terms, across
+//! assets, so that a fleet is one rollout. What policies do not want any more gives way before it has begun.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use stanch_engine::rollout::{Attempts, Event};
+use stanch_ledger::NewEntry;
+use stanch_model::canonical::{CanonicalError, Digest, digest};
+use stanch_model::decision::{Decision, Mode};
+use stanch_model::id::{AssetId, ItemId, RemediationId};
+use stanch_model::plan::Limits;
+use stanch_model::remediation::RemediationState as S;
+use stanch_store::item::StoredItem;
+use stanch_store::remediation::{NewRemediation, OnFailure, RemediationFilter, StoredRemediation};
+use stanch_store::{Transition, Write};
+
+use super::PassError;
+use super::rollout::{TakeError, take};
+use crate::app::App;
+use crate::bus::{Live, Stage};
+use crate::clock::ten;
+use crate::record::{Decided, Record};
+use crate::view::Context;
+
+/// Under which name the ledger tells what policies ask for.
+pub(crate) const ACTOR: &str = "policy";
+/// Items of one remediation at most; what is left over becomes another one.
+const MAX_ITEMS: usize = 2_000;
+/// Earlier remediations of an item that are looked at.
+const HISTORY: u32 = 20;
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    let _making = app.making.lock().await;
+    let context = Context::read(app).await?;
+    let rows = crate::view::open_rows(app, None).await?;
+    withdraw(app, &rows).await?;
+    let now = app.now();
+    let gather = SignedDuration::try_from(app.config.intervals.gather).unwrap_or(SignedDuration::ZERO);
+    let mut groups: BTreeMap<Digest, Vec<(&StoredItem, &Decision)>> = BTreeMap::new();
+    for row in &rows {
+        let Some(decision) = row.decision.as_ref().filter(|decision| wants(decision)) else { continue };
+        let offered = context.propose(row).is_some_and(|proposal| proposal.candidate().is_some());
+        if !offered || context.busy(&row.item.id).is_some() || context.suppression(row).is_some() {
+            continue;
+        }
+        let version = context.version(row);
+        if bar(&history(app, &row.item.id).await?, &row.item.id, &version, &decision.terms.limits, now).is_some() {
+            continue;
+        }
+        groups.entry(key(decision)?).or_default().push((row, decision));
+    }
+    for (key, members) in groups {
+        let first = members.iter().map(|(_, decision)| decision.at).min().unwrap_or(now);
+        if now.duration_since(first) < gather {
+            continue;
+        }
+        for chunk in members.chunks(MAX_ITEMS) {
+            begin(app, &context, key, chunk).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether anything is to be prepared at all.
+fn wants(decision: &Decision) -> bool {
+    decision.mode > Mode::Alert && decision.accepted.is_none() && decision.action.is_some()
+}
+
+/// What remediations are gathered by: rules, action, mode and terms.
+///
+/// # Errors
+/// Never: all of it has a canonical form.
+pub(crate) fn key(decision: &Decision) -> Result<Digest, CanonicalError> {
+    let rules: Vec<_> = decision.fired.iter().map(|word| (&word.rule, word.effect, word.mode)).collect();
+    digest("stanch/decision-key/v1", &(rules, &decision.action, decision.mode, &decision.terms))
+}
+
+/// Earlier remediations of an item that policies asked for, the newest first.
+async fn history(app: &App, item: &ItemId) -> Result<Vec<(StoredRemediation, Record)>, PassError> {
+    let filter = RemediationFilter { item: Some(item.clone()), ..RemediationFilter::default() };
+    let rows = app.store.remediations(&filter, None, HISTORY).await?;
+    let read = rows.into_iter().map(|row| (Record::read(&row.body), row));
+    Ok(read.filter(|(record, _)| record.decided.is_some()).map(|(record, row)| (row, record)).collect())
+}
+
+/// Why policies leave an item alone that they would have something done about: a person said no to this version, it was
+/// tried as often as it may be, or a moment ago.
+fn bar(
+    history: &[(StoredRemediation, Record)],
+    item: &ItemId,
+    version: &str,
+    limits: &Limits,
+    now: Timestamp,
+) -> Option<String> {
+    let same = |record: &Record| {
+        record.decided.as_ref().and_then(|decided| decided.versions.get(item)).is_some_and(|known| known == version)
+    };
+    let mut mine = history.iter().filter(|(_, record)| same(record)).peekable();
+    let (row, _) = mine.peek()?;
+    let cool = SignedDuration::from_secs(i64::from(limits.cooldown_seconds));
+    let resting = |since: Timestamp| since.checked_add(cool).ok().filter(|until| now < *until);
+    match row.state {
+        S::Rejected | S::Dismissed | S::Cancelled => return Some("a person said no to it".to_owned()),
+        S::Expired | S::ResolvedElsewhere => {
+            if let Some(until) = resting(row.updated_at) {
+                return Some(format!("nobody answered; it is asked again at {until}"));
+            }
+        }
+        _ => {}
+    }
+    let attempts = attempts_in(mine.map(|(_, record)| record), item);
+    if attempts.count >= limits.max_attempts {
+        return Some(format!("all {} attempts are used up", limits.max_attempts));
+    }
+    attempts.last_at.and_then(resting).map(|until| format!("cools down until {until}"))
+}
+
+/// The attempts that were made at an item, as the newest rollout that knows of any has counted them.
+fn attempts_in<'a>(records: impl Iterator<Item = &'a Record>, item: &ItemId) -> Attempts {
+    let counted = records.filter_map(|record| record.rollout.as_ref()?.attempts.get(item).copied());
+    counted.max_by_key(|attempts| attempts.count).unwrap_or_default()
+}
+
+/// The attempts that policies made at the items of a remediation before, at the versions it is about.
+pub(super) async fn attempts(app: &App, decided: &Decided) -> Result<BTreeMap<ItemId, Attempts>, PassError> {
+    let mut all = BTreeMap::new();
+    for (item, version) in &decided.versions {
+        let history = history(app, item).await?;
+        let same = history.iter().map(|(_, record)| record).filter(|record| {
+            record.decided.as_ref().and_then(|decided| decided.versions.get(item)) == Some(version)
+        });
+        let made = attempts_in(same, item);
+        if made.count > 0 {
+            all.insert(item.clone(), made);
+        }
+    }
+    Ok(all)
+}
+
+async fn begin(
+    app: &App,
+    context: &Context,
+    key: Digest,
+    members: &[(&StoredItem, &Decision)],
+) -> Result<(), PassError> {
+    let Some((_, decision)) = members.first() else { return Ok(()) };
+    let now = app.now();
+    let id = RemediationId::from_entropy(ten(app.config.entropy.as_ref())?);
+    let assets: BTreeSet<AssetId> = members.iter().map(|(row, _)| row.item.asset.clone()).collect();
+    let rules: Vec<String> = decision.fired.iter().map(|word| word.rule.clone()).collect();
+    let record = Record {
+        reason: decision.reason.clone(),
+        names: members.iter().map(|(row, _)| row.item.subject.name().to_owned()).collect(),
+        decided: Some(Decided {
+            key,
+            mode: decision.mode,
+            bundle: decision.bundle,
+            rules: rules.clone(),
+            versions: members.iter().map(|(row, _)| (row.item.id.clone(), context.version(row))).collect(),
+        }),
+        ..Record::default()
+    };
+    let mut entry = NewEntry::new(now, ACTOR, "remediation_decided").about(&id).with(json!({
+        "items": members.iter().take(500).map(|(row, _)| row.item.id.as_str()).collect::<Vec<_>>(),
+        "names": record.names.iter().take(500).collect::<Vec<_>>(),
+        "assets": assets.len(),
+        "mode": decision.mode,
+        "rules": rules,
+        "reason": decision.reason,
+    }));
+    if let Some(bundle) = decision.bundle {
+        entry = entry.resting_on("bundle", bundle);
+    }
+    let new = NewRemediation {
+        id: id.clone(),
+        state: S::Decided,
+        requested_by: ACTOR.to_owned(),
+        on_failure: OnFailure::Undo,
+        assets: assets.into_iter().collect(),
+        items: members.iter().map(|(row, _)| row.item.id.clone()).collect(),
+        body: record.write(),
+        at: now,
+    };
+    app.store.commit(Transition::new(entry).write(Write::NewRemediation(new))).await?;
+    app.bus.nudge(Stage::Plan);
+    let text = format!("decided: {}", decision.mode.name());
+    app.bus.tell(Live { kind: "remediation", subject: id.to_string(), remediation: Some(id.to_string()), text });
+    Ok(())
+}
+
+/// Ends what policies asked for, has not begun, and is not what they say any more.
+async fn withdraw(app: &App, open: &[StoredItem]) -> Result<(), PassError> {
+    let states = vec!["planned", "awaiting_approval", "approved", "scheduled"];
+    let filter = RemediationFilter { states, ..RemediationFilter::default() };
+    for row in app.store.remediations(&filter, None, crate::view::PAGE).await? {
+        let Some(decided) = Record::read(&row.body).decided else { continue };
+        let mut stands = false;
+        for item in open.iter().filter(|item| row.items.contains(&item.item.id)) {
+            // One that is being decided anew is left alone until it is.
+            let Some(decision) = &item.decision else { continue };
+            stands = wants(decision) && key(decision)? == decided.key;
+            if !stands {
+                break;
+            }
+        }
+        if !stands {
+            match take(app, &row.id, "server", Event::Superseded, Vec::new()).await {
+                Err(TakeError::Pass(error)) => return Err(error),
+                taken => tracing::debug!(id = %row.id, ok = taken.is_ok(), "policies say something else by now"),
+            }
+        }
+    }
+    Ok(())
+}
