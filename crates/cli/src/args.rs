@@ -552,6 +552,8 @@ pub(crate) enum Policy {
         #[arg(long)]
         facts: bool,
     },
+    /// Show what the running server decides by, and what actions have earned
+    Status,
     /// Sign a bundle: writes bundle.sig into its folder
     Sign {
         /// The bundle's folder

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
-use args::{Arguments, Audit, Command, Feeds};
+use args::{Arguments, Audit, Command, Feeds, Policy};
 use failure::{Exit, Failure};
 use local::Session;
 use output::{Output, Tone};
@@ -70,7 +70,9 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         Command::Audit(Audit::Verify { file: Some(file), checkpoint, key }) => {
             commands::audit::verify_file(output, &file, checkpoint.as_deref(), key.as_deref())
         }
-        Command::Policy(wanted) => commands::policy::run(output, wanted, jiff::Timestamp::now()),
+        Command::Policy(wanted) if !matches!(wanted, Policy::Status) => {
+            commands::policy::run(output, wanted, jiff::Timestamp::now())
+        }
         Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
         command => {
             let folder = data::folder(global.data_dir.as_deref())?;
@@ -101,6 +103,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Fix(wanted) => commands::fix::fix(api, output, &wanted).await,
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
+        Command::Policy(_) => commands::policy::status(api, output).await,
         Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
         Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
@@ -110,8 +113,6 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Token(wanted) => commands::people::tokens(api, output, wanted).await,
         Command::Notify(wanted) => commands::notify::run(api, output, &wanted).await,
         Command::SignIn(wanted) => commands::sign_in::run(api, output, wanted).await,
-        Command::Up(_) | Command::Scan(_) | Command::Policy(_) | Command::Completions { .. } | Command::Man { .. } => {
-            Ok(Exit::Done)
-        }
+        Command::Up(_) | Command::Scan(_) | Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
     }
 }

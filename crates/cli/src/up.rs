@@ -18,15 +18,14 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<E
     let observe = Duration::from_secs(u64::from(wanted.every) * 60);
     let intervals = Intervals { observe, ..Intervals::default() };
     let public_url = wanted.url.clone();
-    let config =
-        Config {
-            listen: Some(wanted.listen),
-            public_url,
-            intervals,
-            feeds: feeds(wanted)?,
-            policies: policies(wanted)?,
-            ..Config::new(folder)
-        };
+    let config = Config {
+        listen: Some(wanted.listen),
+        public_url,
+        intervals,
+        feeds: feeds(wanted)?,
+        policies: policies(wanted)?,
+        ..Config::new(folder)
+    };
     let mut stop = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
     let local = Local::start(config).await?;
     let server = local.server();
@@ -34,10 +33,9 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<E
     output.say(&format!("Stanch is up at http://{address} (data in {}).", folder.display()));
     match &wanted.policies {
         None => output.say("No policies: problems are shown; nothing is changed until a person asks."),
-        Some(folder) => output.say(&format!(
-            "Policies from {} decide; what holds now: stanch policy status.",
-            folder.display()
-        )),
+        Some(folder) => {
+            output.say(&format!("Policies from {} decide; what holds now: stanch policy status.", folder.display()))
+        }
     }
     if !rustix::process::geteuid().is_root() {
         output.say(&output.paint(Tone::Warn, "Without root it can look but not fix, and some facts stay unknown."));

@@ -131,6 +131,11 @@ impl Policy {
         &self.granting
     }
 
+    /// How many tests of its own it has.
+    pub fn tests(&self) -> usize {
+        self.trials.len()
+    }
+
     pub(crate) fn from_doc(doc: PolicyDoc, reader: &mut Reader<'_>) -> Option<Self> {
         let name = doc.name.value.0.clone();
         let rules = rules(&name, &doc.rules, reader);

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
-use stanch_ledger::Signer;
 use stanch_engine::rollout::Openings;
+use stanch_ledger::Signer;
 use stanch_model::Digest;
 use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId, RemediationId};
 use stanch_model::order::{Order, Progress};

@@ -5,7 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod people;
 pub(crate) mod token;
 
-pub(crate) use approve::{answer, approve, approvals};
+pub(crate) use approve::{answer, approvals, approve};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +31,8 @@ use stanch_store::{CommitError, Transition, Write};
 
 use crate::api::Problem;
 use crate::api::types::{
-    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut,
-    Remediation, Scan, SetHold, Undo,
+    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut, Remediation,
+    Scan, SetHold, Undo,
 };
 use crate::app::App;
 use crate::auth::Visitor;
@@ -435,7 +435,13 @@ pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Ve
     let able: BTreeSet<String> = approve::able_to_release(app).await?.into_keys().collect();
     // The operator of the machine is one of its people: they count as a second one only where there are two others.
     let lone = visitor.person.is_none() && able.len() < 2;
-    let hold = ModelHold { scope: scope.clone(), level: row.level, reason: row.reason.clone(), by: row.actor.clone(), at: row.at };
+    let hold = ModelHold {
+        scope: scope.clone(),
+        level: row.level,
+        reason: row.reason.clone(),
+        by: row.actor.clone(),
+        at: row.at,
+    };
     if !lone {
         may_release(&hold, &by, &able).map_err(|second| {
             Problem::forbidden(second.to_string()).hint("a second person looks whether its reason is gone")

@@ -60,8 +60,6 @@ pub(crate) struct Kept {
 pub(crate) struct InForce {
     /// What it says; one that says nothing while there is none.
     pub(crate) bundle: Bundle,
-    /// Its files.
-    pub(crate) sources: Vec<Source>,
     /// Who signed it and when; unsigned bundles grant no more than `approve`.
     pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
     /// Since when; `None` while there is none.
@@ -137,7 +135,7 @@ fn open(kept: &Kept) -> Result<InForce, Refused> {
         return Err(Refused { digest, why, problems, at: kept.since });
     };
     let bundle = if kept.signed.is_some() { bundle } else { bundle.unsigned() };
-    Ok(InForce { bundle, sources, signed: kept.signed, since: Some(kept.since) })
+    Ok(InForce { bundle, signed: kept.signed, since: Some(kept.since) })
 }
 
 impl Policies {
@@ -146,7 +144,7 @@ impl Policies {
         let kept = store.setting(IN_FORCE).await?.and_then(|value| serde_json::from_value::<Kept>(value).ok());
         // Without a source nothing is in force: whoever takes the folder away takes its grants away.
         let kept = kept.filter(|_| source.is_some());
-        let none = || InForce { bundle: Bundle::empty(), sources: Vec::new(), signed: None, since: None };
+        let none = || InForce { bundle: Bundle::empty(), signed: None, since: None };
         let (held, refused) = match kept.as_ref().map(open) {
             None => (none(), None),
             Some(Ok(held)) => (held, None),
@@ -182,8 +180,8 @@ impl Policies {
 
     /// Puts a bundle in force that was committed.
     pub(crate) fn take(&self, accepted: Accepted, since: Timestamp) {
-        let Accepted { bundle, sources, signed, .. } = accepted;
-        let held = InForce { bundle, sources, signed, since: Some(since) };
+        let Accepted { bundle, signed, .. } = accepted;
+        let held = InForce { bundle, signed, since: Some(since) };
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(held);
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -258,9 +256,8 @@ impl Policies {
         let signed = match source.key {
             Some(key) => Some((key, signed_at(source, &sources, &key).map_err(|why| refuse(why, Vec::new()))?)),
             None => {
-                folder::only_ours(&source.folder, &BOUNDS).map_err(|error| {
-                    refuse(format!("it is not signed, and {}", chain(&error)), Vec::new())
-                })?;
+                folder::only_ours(&source.folder, &BOUNDS)
+                    .map_err(|error| refuse(format!("it is not signed, and {}", chain(&error)), Vec::new()))?;
                 None
             }
         };
@@ -323,7 +320,6 @@ fn signed_at(source: &PolicySource, sources: &[Source], key: &VerifyingKey) -> R
 
 /// A digest of files that are no bundle, to tell one refused edit from the next.
 fn of_files(sources: &[Source]) -> Digest {
-    let files: Vec<(&str, &str)> =
-        sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
+    let files: Vec<(&str, &str)> = sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
     stanch_model::canonical::digest("stanch/refused-bundle/v1", &files).unwrap_or(Digest::from_bytes([0; 32]))
 }

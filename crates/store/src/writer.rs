@@ -13,8 +13,8 @@ use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, connection, decision, entry, facts, feed, finding, grant, hold, item,
-    lease, notice, order, outbox, outcome, person, plan, receipt, remediation, session, setting, sqlite, suppression, task,
-    team, verification,
+    lease, notice, order, outbox, outcome, person, plan, receipt, remediation, session, setting, sqlite, suppression,
+    task, team, verification,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.

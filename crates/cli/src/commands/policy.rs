@@ -12,8 +12,10 @@ use stanch_model::sign::{SigningKey, VerifyingKey};
 use stanch_policy::{
     Bundle, Explanation, Facts, Grade, Loaded, MAX_BYTES, MAX_FILE, MAX_FILES, Problem, SIGNATURE_FILE, Source, is_part,
 };
+use stanch_server::api::types::Policies;
 
 use crate::args::{Policy, PolicyExplain};
+use crate::client::Api;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, plain};
 
@@ -31,7 +33,66 @@ pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Ex
             Ok(output.line(&schema).map(|()| Exit::Done)?)
         }
         Policy::Sign { path, key } => sign(output, &path, &key, now),
+        // It asks the server and is run there.
+        Policy::Status => Ok(Exit::Done),
     }
+}
+
+/// What the server decides by, and what actions have earned.
+pub(crate) async fn status(api: &Api, output: &Output) -> Result<Exit, Failure> {
+    let told: Policies = api.get("/policies").await?;
+    if output.json {
+        output.object(&told)?;
+        return Ok(if told.refused.is_some() { Exit::Failed } else { Exit::Done });
+    }
+    match (&told.folder, &told.digest, &told.since) {
+        (None, ..) => output.line("No policies: every item is shown, and nothing is changed until a person asks.")?,
+        (Some(folder), Some(digest), Some(since)) => {
+            let signed = if told.signed { "signed" } else { "not signed: nothing runs by itself" };
+            let short: String = digest.chars().take(12).collect();
+            let since = since.strftime("%Y-%m-%d %H:%M UTC");
+            output.line(&plain(&format!("{short} from {folder}, in force since {since}, {signed}")))?;
+        }
+        (Some(folder), ..) => output.line(&plain(&format!("No bundle of {folder} is in force.")))?,
+    }
+    if let Some(refused) = &told.refused {
+        output.line(&output.paint(Tone::Bad, &plain(&format!("A newer bundle is refused: {}", refused.why))))?;
+        for one in &refused.problems {
+            output.line(&plain(&format!("  {}:{}: {}; {}", one.file, one.line, one.message, one.remedy)))?;
+        }
+    }
+    if !told.policies.is_empty() {
+        let mut table = output.table(&["RULE", "DOES", "ITEMS NOW", "ABOUT"]);
+        for rule in told.policies.iter().flat_map(|policy| &policy.rules) {
+            let about = rule.description.as_deref().or(rule.when.as_deref()).unwrap_or("always");
+            table.add_row([
+                plain(&rule.path),
+                format!("{} {}", rule.effect, rule.mode),
+                rule.items.to_string(),
+                plain(about),
+            ]);
+        }
+        output.line(&table.to_string())?;
+    }
+    if !told.earned.is_empty() {
+        let mut table =
+            output.table(&["ACTION", "ON", "VERIFIED", "FAILED", "UNDONE", "WORKS AT LEAST", "BEFORE AUTO"]);
+        for one in &told.earned {
+            let rate = one.success_at_least_e6.map_or_else(|| "-".to_owned(), |e6| format!("{} %", e6 / 10_000));
+            let missing = if one.missing.is_empty() { "ready".to_owned() } else { one.missing.join("; ") };
+            table.add_row([
+                plain(&one.action),
+                plain(&one.system),
+                one.verified.to_string(),
+                one.failed.to_string(),
+                one.undone.to_string(),
+                rate,
+                plain(&missing),
+            ]);
+        }
+        output.line(&table.to_string())?;
+    }
+    Ok(if told.refused.is_some() { Exit::Failed } else { Exit::Done })
 }
 
 /// The policy files of a folder, or one file; names are relative to the folder.

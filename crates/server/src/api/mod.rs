@@ -11,6 +11,7 @@ mod hold;
 mod item;
 mod ledger;
 mod people;
+mod policy;
 mod problem;
 mod remediation;
 mod session;
@@ -58,6 +59,7 @@ fn operations() -> OpenApiRouter<App> {
         .merge(finding::routes())
         .merge(item::routes())
         .merge(remediation::routes())
+        .merge(policy::routes())
         .merge(hold::routes())
         .merge(feed::routes())
         .merge(ledger::routes())

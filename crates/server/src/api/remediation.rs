@@ -9,7 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::types::{
-    AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Remediation, RemediationDetail, Undo,
+    AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Remediation, RemediationDetail,
+    Undo,
 };
 use super::{Body, Filter, MaybeBody, Problem, Segment};
 use crate::app::App;

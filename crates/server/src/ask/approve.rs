@@ -131,9 +131,8 @@ pub(crate) async fn approvals(app: &App, row: &StoredRemediation, record: &Recor
         return Ok(Approvals { needs, spoken });
     }
     let (now, authors, assets) = (app.now(), authors(app, row, record), assets_of(app, row).await?);
-    let yes = |one: &&Approval| {
-        one.verdict == ApprovalVerdict::Approved && one.expires_at.is_none_or(|until| now <= until)
-    };
+    let yes =
+        |one: &&Approval| one.verdict == ApprovalVerdict::Approved && one.expires_at.is_none_or(|until| now <= until);
     for one in spoken.iter().filter(yes) {
         let roles = roles(&access_of(app, &one.actor).await?, &assets);
         for (quorum, by) in &mut needs {
@@ -281,8 +280,7 @@ fn held(access: &Access, role: Role, assets: &[Asset]) -> bool {
     let power = if role.allows(Power::Approve) { Power::Approve } else { Power::Operate };
     !assets.is_empty()
         && assets.iter().all(|asset| {
-            access.may(power, asset)
-                && access.held().any(|held| stands_for(held.role) && held.scope.covers(asset))
+            access.may(power, asset) && access.held().any(|held| stands_for(held.role) && held.scope.covers(asset))
         })
 }
 

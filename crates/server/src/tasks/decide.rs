@@ -158,9 +158,8 @@ impl Decider {
         };
         let mut names: Vec<&str> = declared.iter().map(|one| one.name).collect();
         names.dedup();
-        let records: Option<Vec<Record>> = system.as_ref().map(|system| {
-            names.iter().map(|name| self.record(&track(name, system, asset))).collect()
-        });
+        let records: Option<Vec<Record>> =
+            system.as_ref().map(|system| names.iter().map(|name| self.record(&track(name, system, asset))).collect());
         let least = |pick: &dyn Fn(&Record) -> u64| records.as_ref().and_then(|all| all.iter().map(pick).min());
         let most = |pick: &dyn Fn(&Record) -> u64| records.as_ref().and_then(|all| all.iter().map(pick).max());
         let rate = |record: &Record| record.standing.success_at_least();
@@ -183,11 +182,6 @@ impl Decider {
 
     fn record(&self, track: &Track) -> Record {
         self.records.get(track).copied().unwrap_or_default()
-    }
-
-    /// What runs on an asset, as records of trust name it.
-    pub(crate) fn system(&self, asset: &AssetId) -> Option<&str> {
-        self.detected.get(asset)?.system.as_deref()
     }
 }
 

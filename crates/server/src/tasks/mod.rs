@@ -50,7 +50,7 @@ pub(crate) enum PassError {
     Feeds(String),
 }
 
-pub(crate) use decide::Decider;
+pub(crate) use decide::{Decider, records};
 pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
 pub(crate) use schedule::request as request_facts;

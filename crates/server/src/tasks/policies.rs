@@ -10,8 +10,8 @@ use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::policies::{Accepted, IN_FORCE, Kept, Look, Refused};
 
-/// What waits when policies cannot be taken.
-const WAITING: &str = "policies";
+/// What waits when policies cannot be taken; another name than that of the pass, which goes on all the same.
+const WAITING: &str = "newer policies";
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     if app.policies.folder().is_none() {

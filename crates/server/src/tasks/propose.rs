@@ -128,9 +128,10 @@ pub(super) async fn attempts(app: &App, decided: &Decided) -> Result<BTreeMap<It
     let mut all = BTreeMap::new();
     for (item, version) in &decided.versions {
         let history = history(app, item).await?;
-        let same = history.iter().map(|(_, record)| record).filter(|record| {
-            record.decided.as_ref().and_then(|decided| decided.versions.get(item)) == Some(version)
-        });
+        let same = history
+            .iter()
+            .map(|(_, record)| record)
+            .filter(|record| record.decided.as_ref().and_then(|decided| decided.versions.get(item)) == Some(version));
         let made = attempts_in(same, item);
         if made.count > 0 {
             all.insert(item.clone(), made);

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use stanch_engine::hold::About;
 use stanch_engine::rollout::{
     ConfirmAnswer, Effect, Environment, Event, Hold, Illegal, Rollout, Settled, Share, Task, Word, step,
 };
-use stanch_engine::hold::About;
 use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};

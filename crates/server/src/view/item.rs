@@ -112,11 +112,7 @@ pub(crate) async fn item(app: &App, id: &str) -> Result<ItemDetail, Problem> {
                 a.feeds.iter().map(feed).collect()
             })
             .unwrap_or_default(),
-        rules: row
-            .decision
-            .as_ref()
-            .map(|decision| decision.fired.iter().map(|word| word.rule.clone()).collect())
-            .unwrap_or_default(),
+        decided: row.decision.as_ref().map(super::policy::decision),
         remediations: remediations.iter().map(|one| one.id.to_string()).collect(),
     })
 }

@@ -7,6 +7,7 @@ mod finding;
 mod item;
 mod ledger;
 mod people;
+mod policy;
 mod remediation;
 mod status;
 
@@ -16,6 +17,7 @@ pub(crate) use finding::{finding, findings};
 pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
 pub(crate) use people::{connections, notices, people, person, providers, team, teams};
+pub(crate) use policy::policies;
 pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
 pub(crate) use status::{blind_spots, executors, overview, status, unknown};
 

@@ -12,8 +12,8 @@ use stanch_store::task::StoredTask;
 
 use super::{PAGE, name};
 use crate::api::types::{
-    Change, Check, Event, Evidence, Leaf, LeftOut, Plan, Question, Remediation, RemediationDetail, Step, StepReport, Task,
-    UndoPreview, Wave,
+    Change, Check, Event, Evidence, Leaf, LeftOut, Plan, Question, Remediation, RemediationDetail, Step, StepReport,
+    Task, UndoPreview, Wave,
 };
 use crate::api::{Problem, RemediationFilter};
 use crate::app::App;

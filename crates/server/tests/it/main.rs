@@ -13,6 +13,7 @@ mod loop_closed;
 mod notices;
 mod pages;
 mod people;
+mod policies;
 mod provider;
 mod recover;
 mod world;

@@ -1,5 +1,6 @@
 //! A server on a folder of its own, the double, and somebody with a browser.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stanch_server::{Clock, Config, Intervals, Running, Server};
+use stanch_server::{Clock, Config, Intervals, PolicySource, Running, Server};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     /// Where feeds come from.
     pub(crate) feeds: Vec<String>,
+    /// Where policies come from.
+    pub(crate) policies: Option<PolicySource>,
 }
 
 /// Somebody with a browser, signed in.
@@ -59,7 +62,25 @@ impl World {
         let clock = Arc::new(TestClock::default());
         let double = Arc::new(Double::new(host, clock.clone()));
         let folder = tempfile::tempdir().unwrap();
-        let mut world = Self { folder, clock, double, running: None, serving: None, client: Client::default(), feeds };
+        let mut world = Self {
+            folder,
+            clock,
+            double,
+            running: None,
+            serving: None,
+            client: Client::default(),
+            feeds,
+            policies: None,
+        };
+        world.start().await;
+        world
+    }
+
+    /// The same, decided by policies: the double is then a host among others, not the server's own.
+    pub(crate) async fn decided_by(host: Host, policies: PolicySource) -> Self {
+        let mut world = Self::new(host).await;
+        world.stop().await;
+        world.policies = Some(policies);
         world.start().await;
         world
     }
@@ -70,10 +91,14 @@ impl World {
         config.clock = self.clock.clone();
         config.bake = Duration::ZERO;
         config.feeds.clone_from(&self.feeds);
+        config.policies.clone_from(&self.policies);
+        config.own = self.policies.as_ref().map(|_| BTreeSet::new());
         config.intervals = Intervals {
             tick: Duration::from_millis(40),
             park: Duration::from_millis(40),
             observe: Duration::from_secs(7 * 24 * 3600),
+            gather: Duration::ZERO,
+            decide: Duration::from_secs(1),
             ..Intervals::default()
         };
         config

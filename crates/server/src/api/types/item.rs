@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Coverage;
+use super::{Coverage, DecisionDetail};
 
 /// One problem on one asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -155,8 +155,8 @@ pub struct ItemDetail {
     pub assessed_at: Option<Timestamp>,
     /// The feeds the assessment rests on.
     pub feeds: Vec<FeedRef>,
-    /// The rules that fired.
-    pub rules: Vec<String>,
+    /// What was decided, rule by rule.
+    pub decided: Option<DecisionDetail>,
     /// Remediations that were or are about it, newest first.
     pub remediations: Vec<String>,
 }

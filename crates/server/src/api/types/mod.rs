@@ -8,6 +8,7 @@ mod ledger;
 mod overview;
 mod people;
 mod plan;
+mod policy;
 mod remediation;
 
 pub use act::*;
@@ -17,4 +18,5 @@ pub use ledger::*;
 pub use overview::*;
 pub use people::*;
 pub use plan::*;
+pub use policy::*;
 pub use remediation::*;

@@ -1,0 +1,175 @@
+//! Policies in force, what was decided by them, and what actions have earned.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The policies in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Policies {
+    /// Where they come from; absent when the server was given no policies.
+    pub folder: Option<String>,
+    /// Digest over names and contents of the bundle's files; absent while none is in force.
+    pub digest: Option<String>,
+    /// Since when it is in force.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Whether somebody signed it; an unsigned one grants no more than `approve`.
+    pub signed: bool,
+    /// When it was signed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub signed_at: Option<Timestamp>,
+    /// The policies, by name.
+    pub policies: Vec<Policy>,
+    /// Risks that the bundle accepts.
+    pub exceptions: Vec<PolicyException>,
+    /// A newer bundle that was refused; the one in force stays.
+    pub refused: Option<RefusedBundle>,
+    /// What actions have shown, by system and class of assets.
+    pub earned: Vec<Earned>,
+}
+
+/// One policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Its rules, in the order of the file.
+    pub rules: Vec<PolicyRule>,
+    /// What it binds what it grants to, line by line.
+    pub terms: Vec<String>,
+    /// Tests of its own.
+    pub tests: u64,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyRule {
+    /// Its name, `policy/rule`.
+    pub path: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The condition; absent for one that always holds.
+    pub when: Option<String>,
+    /// `grants` or `caps`.
+    pub effect: String,
+    /// The mode it speaks of.
+    pub mode: String,
+    /// Open items on which its word counts now.
+    pub items: u64,
+}
+
+/// A risk that somebody accepted until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyException {
+    /// Its name.
+    pub name: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires: Timestamp,
+}
+
+/// A bundle that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedBundle {
+    /// Why, in a sentence.
+    pub why: String,
+    /// What is wrong with it.
+    pub problems: Vec<PolicyProblem>,
+    /// When it was looked at.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// One thing that is wrong with a policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyProblem {
+    /// The file.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// What an action has shown on one system and class of assets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Earned {
+    /// The action.
+    pub action: String,
+    /// The system: `debian 12`.
+    pub system: String,
+    /// The kind of asset.
+    pub kind: String,
+    /// What a person said of its data; absent for nothing said.
+    pub classification: Option<String>,
+    /// Runs that the check has confirmed, since the grade was last lost.
+    pub verified: u32,
+    /// Runs that failed.
+    pub failed: u32,
+    /// Runs that were taken back.
+    pub undone: u32,
+    /// Runs that a person called wrong.
+    pub misfires: u32,
+    /// The lower bound of its success rate with 95 % confidence, in parts of a million.
+    pub success_at_least_e6: Option<u32>,
+    /// When an undo failed, which took all it had earned before.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub lost_at: Option<Timestamp>,
+    /// What is missing before it may be proposed to run by itself; nothing when it is ready.
+    pub missing: Vec<String>,
+}
+
+/// What was decided of an item, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionDetail {
+    /// The mode.
+    pub mode: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The bundle that decided.
+    pub bundle: Option<String>,
+    /// The rules whose word counts.
+    pub words: Vec<RuleWord>,
+    /// Rules that said nothing, and why.
+    pub silent: Vec<SilentRule>,
+    /// Facts that a rule asked for and nobody knows.
+    pub missing: Vec<String>,
+    /// What it binds a remediation to, line by line.
+    pub terms: Vec<String>,
+}
+
+/// What a rule says of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuleWord {
+    /// The rule.
+    pub rule: String,
+    /// `grants`, `caps` or `undecided`.
+    pub effect: String,
+    /// The mode it counts with.
+    pub mode: String,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// A rule that said nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SilentRule {
+    /// The rule.
+    pub rule: String,
+    /// Why.
+    pub reason: String,
+}
