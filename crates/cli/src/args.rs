@@ -73,6 +73,10 @@ pub(crate) enum Command {
     Plan(Select),
     /// Plan, show, ask, apply and verify
     Fix(Fix),
+    /// Say yes to a plan that policies or people prepared; it starts once everybody who must has agreed
+    Approve(Approve),
+    /// Answer whether what was done by itself may stay
+    Answer(Answer),
     /// Take back what a fix did: all of it, or some of its items
     Undo(Undo),
     /// List what was done
@@ -264,6 +268,37 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     Err("only loopback addresses: the pages speak plain HTTP. From elsewhere use a tunnel: ssh -L 7070:127.0.0.1:7070 HOST".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The remediation, as `stanch history` shows it (the beginning will do)
+    pub(crate) remediation: String,
+    /// Do not ask after showing the plan
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// The remediation, as `stanch history` shows it (the beginning will do)
+    pub(crate) remediation: String,
+    /// It stays, it is taken back, or it is taken back and the risk accepted for 90 days
+    #[arg(value_enum)]
+    pub(crate) answer: MayStay,
+    /// Why, for the record
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MayStay {
+    /// It stays
+    Confirm,
+    /// It is taken back
+    Undo,
+    /// It is taken back, and the risk is accepted for 90 days
+    Except,
 }
 
 #[derive(Debug, Args)]

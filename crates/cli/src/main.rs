@@ -101,6 +101,8 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Explain(wanted) => commands::explain::run(api, output, &wanted).await,
         Command::Plan(select) => commands::fix::plan(api, output, &select).await,
         Command::Fix(wanted) => commands::fix::fix(api, output, &wanted).await,
+        Command::Approve(wanted) => commands::approve::approve(api, output, &wanted).await,
+        Command::Answer(wanted) => commands::approve::answer(api, output, &wanted).await,
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
         Command::Policy(_) => commands::policy::status(api, output).await,

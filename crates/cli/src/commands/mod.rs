@@ -1,5 +1,6 @@
 //! The commands that talk to a server, a file each.
 
+pub(crate) mod approve;
 pub(crate) mod assets;
 pub(crate) mod audit;
 pub(crate) mod executors;

@@ -142,7 +142,7 @@ fn tell(output: &Output, sources: &[Source], problems: &[Problem]) -> Result<(),
         }
         let source =
             sources.iter().find(|source| *source.name == *problem.file).map_or("", |source| source.text.as_str());
-        output.bytes(plain(&problem.render(source)).as_bytes())?;
+        output.line(plain(&problem.render(source)).trim_end())?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
 }
 
 /// The remediation meant: its id, an unambiguous beginning of it, or the last one that changed something.
-async fn remediation(api: &Api, typed: &str) -> Result<String, Failure> {
+pub(super) async fn remediation(api: &Api, typed: &str) -> Result<String, Failure> {
     let all: Vec<Remediation> = api.get("/remediations").await?;
     if typed == "last" {
         return all

@@ -6,12 +6,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Problem;
-use super::types::Policies;
+use super::types::{Calendar, Policies};
 use crate::app::App;
+use crate::auth::Visitor;
 use crate::view;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(policies))
+    OpenApiRouter::new().routes(routes!(policies)).routes(routes!(calendar))
 }
 
 /// The policies in force, the newer ones that were refused, and what actions have earned.
@@ -19,4 +20,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 200, body = Policies)))]
 async fn policies(State(app): State<App>) -> Result<Json<Policies>, Problem> {
     view::policies(&app).await.map(Json)
+}
+
+/// When the calendars of the policies are in force, and when what has not ended can start and be over.
+#[utoipa::path(get, path = "/calendar", tag = "policies", operation_id = "calendar",
+    responses((status = 200, body = Calendar)))]
+async fn calendar(State(app): State<App>, visitor: Visitor) -> Result<Json<Calendar>, Problem> {
+    view::calendar(&app, &visitor.sight).await.map(Json)
 }

@@ -55,6 +55,7 @@ pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
 pub(crate) use schedule::request as request_facts;
 pub(crate) use seal::now as seal_now;
+pub(crate) use surroundings::act;
 
 /// Starts every reconciler; they end when the server stops.
 pub(crate) fn spawn(app: &App, stopping: &watch::Receiver<bool>, work: &mut JoinSet<()>) {

@@ -101,7 +101,7 @@ fn openings(app: &App, rollout: &Rollout) -> Option<Openings> {
 }
 
 /// What a rollout's targets want to start: the longest of them counts, and what all of them have in common.
-fn act(rollout: &Rollout) -> Act {
+pub(crate) fn act(rollout: &Rollout) -> Act {
     let longest = |actions: &BTreeSet<String>| -> SignedDuration {
         let each = actions.iter().map(|name| catalogue::find(name).map_or(UNDECLARED, |one| one.longest()));
         each.fold(SignedDuration::ZERO, SignedDuration::saturating_add)

@@ -2,6 +2,7 @@
 //! they can never disagree.
 
 mod asset;
+mod calendar;
 mod feed;
 mod finding;
 mod item;
@@ -12,12 +13,13 @@ mod remediation;
 mod status;
 
 pub(crate) use asset::{asset, assets, facts};
+pub(crate) use calendar::calendar;
 pub(crate) use feed::feeds;
 pub(crate) use finding::{finding, findings};
 pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
 pub(crate) use people::{connections, notices, people, person, providers, team, teams};
-pub(crate) use policy::policies;
+pub(crate) use policy::{policies, span};
 pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
 pub(crate) use status::{blind_spots, executors, overview, status, unknown};
 

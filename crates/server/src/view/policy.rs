@@ -181,7 +181,7 @@ fn ring(ring: &RingTerm) -> String {
 }
 
 /// A span in the largest unit that says it exactly.
-fn span(seconds: u32) -> String {
+pub(crate) fn span(seconds: u32) -> String {
     for (unit, name) in [(86_400, "d"), (3_600, "h"), (60, "min")] {
         if seconds > 0 && seconds.is_multiple_of(unit) {
             return format!("{} {name}", seconds / unit);

@@ -3,6 +3,7 @@
 
 mod account;
 mod act;
+mod calendar;
 mod chart;
 mod connections;
 mod feeds;
@@ -11,6 +12,7 @@ mod items;
 mod ledger;
 mod overview;
 mod people;
+mod policies;
 mod remediation;
 mod remediations;
 mod show;
@@ -37,6 +39,8 @@ pub(crate) fn router() -> Router<App> {
         .merge(remediations::routes())
         .merge(remediation::routes())
         .merge(ledger::routes())
+        .merge(policies::routes())
+        .merge(calendar::routes())
         .merge(feeds::routes())
         .merge(people::routes())
         .merge(connections::routes())
@@ -108,6 +112,7 @@ impl Shell {
         let link = |name, path, key| Link { name, path, key };
         let mut pages =
             vec![link("Overview", "/", "o"), link("Items", "/items", "i"), link("Remediations", "/remediations", "r")];
+        pages.extend([link("Policies", "/policies", "y"), link("Calendar", "/calendar", "d")]);
         if self.sees_everything {
             pages.push(link("Ledger", "/ledger", "l"));
         }

@@ -25,6 +25,17 @@ struct Stage {
     class: &'static str,
 }
 
+/// One wave as it is shown.
+struct WaveRow {
+    name: String,
+    now: bool,
+    targets: u32,
+    /// Verified targets, as a part of a meter of 200.
+    part: u32,
+    words: String,
+    bake: String,
+}
+
 const WAY: [(&str, &[&str]); 7] = [
     ("plan", &["decided", "planned", "suggested"]),
     ("approval", &["awaiting_approval"]),
@@ -76,6 +87,62 @@ impl RemediationPage {
                 Stage { name, class }
             })
             .collect()
+    }
+
+    /// Targets on which something happens or has happened come first; of many only some are shown.
+    fn shown(&self) -> Vec<&Task> {
+        let mut tasks: Vec<&Task> = self.detail.tasks.iter().collect();
+        tasks.sort_by_key(|task| (self.quiet(task), task.wave));
+        tasks.truncate(show::SHOWN);
+        tasks
+    }
+
+    fn hidden(&self) -> usize {
+        self.detail.tasks.len().saturating_sub(show::SHOWN)
+    }
+
+    /// The waves with what became of their targets.
+    fn waves(&self) -> Vec<WaveRow> {
+        let plan = self.detail.plan.iter().flat_map(|plan| &plan.waves);
+        (0..)
+            .zip(plan)
+            .map(|(number, wave)| {
+                let tasks = self.detail.tasks.iter().filter(|task| task.wave == number);
+                let mut states: std::collections::BTreeMap<&str, u32> = std::collections::BTreeMap::new();
+                let mut all = 0_u32;
+                for task in tasks {
+                    *states.entry(task.state.as_str()).or_default() += 1;
+                    all += 1;
+                }
+                let done = states.get("verified").copied().unwrap_or_default();
+                let words: Vec<String> =
+                    states.iter().map(|(state, count)| format!("{count} {}", show::words(state))).collect();
+                WaveRow {
+                    name: format!("{} of {}", number + 1, self.detail.plan.as_ref().map_or(0, |plan| plan.waves.len())),
+                    now: self.detail.remediation.wave == Some(number),
+                    targets: all,
+                    part: done.saturating_mul(200).checked_div(all).unwrap_or_default(),
+                    words: words.join(", "),
+                    bake: show::seconds(wave.bake_seconds),
+                }
+            })
+            .collect()
+    }
+
+    /// What the button says that lets a plan start.
+    fn yes(&self) -> &'static str {
+        let open: usize = self
+            .detail
+            .approvals
+            .iter()
+            .map(|quorum| usize::from(quorum.count).saturating_sub(quorum.by.len()))
+            .max()
+            .unwrap_or_default();
+        match (self.detail.remediation.mode.as_deref(), open) {
+            (Some("suggest"), 0) => "Start it",
+            (_, 0 | 1) => "Approve and start",
+            _ => "Approve",
+        }
     }
 
     fn parts(&self, task: &Task) -> [(&'static str, Vec<StepReport>); 2] {

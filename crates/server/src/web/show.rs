@@ -35,6 +35,11 @@ impl fmt::Display for Mark {
     }
 }
 
+/// A span in the largest unit that says it exactly.
+pub(super) fn seconds(seconds: u32) -> String {
+    crate::view::span(seconds)
+}
+
 /// The mark of any state, verdict, outcome or class by its name on the wire.
 pub(super) fn mark(name: &str) -> Mark {
     let (tone, shape) = match name {

@@ -295,7 +295,7 @@ async fn nothing_starts_outside_its_window_and_people_see_when_it_will() {
 async fn a_failure_is_taken_back_and_not_tried_again_by_itself() {
     let mut failing = host();
     failing.mood = Mood::Fails;
-    let (world, _folder) = signed(failing, &policy("auto", "limits: {max_attempts: 5, cooldown: 1s}")).await;
+    let (world, _folder) = signed(failing, &policy("auto", "limits: {max_attempts: 5, cooldown: 10m}")).await;
     in_state(&world, "rolled_back").await;
     assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     a_while(&world).await;

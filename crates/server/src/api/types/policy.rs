@@ -130,6 +130,67 @@ pub struct Earned {
     pub missing: Vec<String>,
 }
 
+/// What may run when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Calendar {
+    /// From when on it is told.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// Until when it is told.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// The calendars of the policies in force.
+    pub calendars: Vec<CalendarSpans>,
+    /// What has not ended, with when it can start and be over.
+    pub upcoming: Vec<Upcoming>,
+}
+
+/// When one calendar is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CalendarSpans {
+    /// Its name.
+    pub name: String,
+    /// `window` for policies that start only in it, `freeze` for those that start nothing in it, or both.
+    pub used_as: Vec<String>,
+    /// Whether it is in force now.
+    pub now: bool,
+    /// When it is in force.
+    pub spans: Vec<CalendarSpan>,
+}
+
+/// One time in which a calendar is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CalendarSpan {
+    /// From when.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// What its entry is called.
+    pub label: Option<String>,
+}
+
+/// A remediation that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upcoming {
+    /// Its id.
+    pub id: String,
+    /// The items' short names.
+    pub names: Vec<String>,
+    /// Its state.
+    pub state: String,
+    /// Targets.
+    pub targets: u64,
+    /// When it can start; absent when it has, or when nothing is known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub starts_at: Option<Timestamp>,
+    /// When it can be over, in words, held against its deadline.
+    pub forecast: Option<String>,
+    /// On what it waits now.
+    pub waiting_on: Option<String>,
+}
+
 /// What was decided of an item, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionDetail {
