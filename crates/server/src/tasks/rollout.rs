@@ -360,9 +360,9 @@ const fn event_name(event: &Event) -> Option<&'static str> {
     })
 }
 
-/// What the end of a task counts for its actions, if it is one.
-const fn outcome(task: &Task) -> Option<&'static str> {
-    match task.state {
+/// What a task that comes to this state counts for its actions, if it is an end.
+const fn outcome(state: TaskState) -> Option<&'static str> {
+    match state {
         TaskState::Verified => Some("verified"),
         TaskState::Failed | TaskState::VerifyFailed | TaskState::Interrupted => Some("failed"),
         TaskState::Undone => Some("undone"),
@@ -393,6 +393,7 @@ impl Change<'_> {
         }
         self.remediation_writes(&effects, &mut transition);
         self.task_rows(&effects, &mut transition).await?;
+        let ends = self.ends(&effects);
         let mut told: BTreeMap<String, Vec<breaker::Word>> = BTreeMap::new();
         for effect in effects {
             match effect {
@@ -401,7 +402,7 @@ impl Change<'_> {
             }
         }
         transition.writes.extend(self.breakers(told).await?);
-        self.outcomes(&mut transition).await?;
+        self.outcomes(ends, &mut transition).await?;
         Ok(transition)
     }
 
@@ -609,24 +610,23 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// What the ends of tasks, and the answers of owners, count for the actions that were taken.
-    async fn outcomes(&self, transition: &mut Transition) -> Result<(), TakeError> {
+    /// The ends that tasks came to in this step, also on their way to another state, and what their owner says of them.
+    fn ends(&self, effects: &[Effect]) -> Vec<(&Task, &'static str)> {
+        let entered = effects.iter().filter_map(|effect| match effect {
+            Effect::TaskEntered { task, state } => Some((self.after.task(task)?, outcome(*state)?)),
+            _ => None,
+        });
         let answer = self.answer.map(|answer| match answer {
             ConfirmAnswer::Confirm => "confirmed",
             ConfirmAnswer::Undo | ConfirmAnswer::Except => "misfire",
         });
-        let mut ends: Vec<(&Task, &'static str)> = Vec::new();
-        for task in &self.after.tasks {
-            let before = self.before.task(&task.id).map(|before| before.state);
-            if before != Some(task.state) {
-                ends.extend(outcome(task).map(|end| (task, end)));
-            }
-            if let Some(answer) = answer
-                && before == Some(TaskState::Verified)
-            {
-                ends.push((task, answer));
-            }
-        }
+        let done = self.before.tasks.iter().filter(|task| task.state == TaskState::Verified);
+        let answered = done.filter_map(|task| Some((self.after.task(&task.id)?, answer?)));
+        entered.chain(answered).collect()
+    }
+
+    /// What they count for the actions that were taken.
+    async fn outcomes(&self, ends: Vec<(&Task, &'static str)>, transition: &mut Transition) -> Result<(), TakeError> {
         let counted = !ends.is_empty();
         for (task, end) in ends {
             let Some(known) = self.app.store.asset(&task.asset).await? else { continue };
