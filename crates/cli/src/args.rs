@@ -589,6 +589,27 @@ pub(crate) enum Policy {
     },
     /// Show what the running server decides by, and what actions have earned
     Status,
+    /// Play a draft over what the server has seen: what would change, and what of it went wrong
+    Replay {
+        /// The draft's folder, or one file
+        #[arg(default_value = "policies", value_name = "PATH")]
+        path: PathBuf,
+        /// So many days back
+        #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        since: u32,
+        /// End with 1 when more than this share of what is known went wrong, in percent
+        #[arg(long, default_value_t = 5, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+        max_harm: u32,
+    },
+    /// Say the most that forged findings could make a draft do on the server's assets, or on those of its named facts
+    WorstCase {
+        /// The draft's folder, or one file
+        #[arg(default_value = "policies", value_name = "PATH")]
+        path: PathBuf,
+        /// On the assets of the draft's named facts; needs no server
+        #[arg(long)]
+        offline: bool,
+    },
     /// Sign a bundle: writes bundle.sig into its folder
     Sign {
         /// The bundle's folder
@@ -597,6 +618,13 @@ pub(crate) enum Policy {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
+}
+
+impl Policy {
+    /// Whether it is about what a server has seen.
+    pub(crate) const fn asks_the_server(&self) -> bool {
+        matches!(self, Self::Status | Self::Replay { .. } | Self::WorstCase { offline: false, .. })
+    }
 }
 
 #[derive(Debug, Args)]

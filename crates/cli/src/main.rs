@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
-use args::{Arguments, Audit, Command, Feeds, Policy};
+use args::{Arguments, Audit, Command, Feeds};
 use failure::{Exit, Failure};
 use local::Session;
 use output::{Output, Tone};
@@ -70,7 +70,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         Command::Audit(Audit::Verify { file: Some(file), checkpoint, key }) => {
             commands::audit::verify_file(output, &file, checkpoint.as_deref(), key.as_deref())
         }
-        Command::Policy(wanted) if !matches!(wanted, Policy::Status) => {
+        Command::Policy(wanted) if !wanted.asks_the_server() => {
             commands::policy::run(output, wanted, jiff::Timestamp::now())
         }
         Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
@@ -105,7 +105,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Answer(wanted) => commands::approve::answer(api, output, &wanted).await,
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
-        Command::Policy(_) => commands::policy::status(api, output).await,
+        Command::Policy(wanted) => commands::policy::online(api, output, &wanted).await,
         Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
         Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,

@@ -74,6 +74,21 @@ impl Bundle {
         findings
     }
 
+    /// The most that the caps that are built in leave of a mode, when the data of the item are as fresh as they need to
+    /// be.
+    pub(crate) fn bound(&self, facts: &Facts, mode: Mode) -> Mode {
+        let mut fresh = facts.clone();
+        fresh.put("item.stale", Some(Value::Bool(false)));
+        let mut findings = Findings { granted: Some(mode), ..Findings::default() };
+        findings.built_in(&fresh, self.signed);
+        let cap = findings.cap.map_or(mode, |cap| cap.min(mode));
+        let one_way = facts.text("action.reversibility").is_none_or(|class| class == "one_way");
+        let named = |policy: &Policy| {
+            facts.text("action.kind").is_some_and(|kind| policy.select.actions.iter().flatten().any(|one| one == kind))
+        };
+        if one_way && !self.policies().iter().any(named) { cap.min(Mode::Approve) } else { cap }
+    }
+
     pub(crate) fn conclude(&self, item: &ItemId, facts: &Facts, now: Timestamp, mut findings: Findings) -> Decision {
         findings.built_in(facts, self.signed);
         let accepted = match acceptance(self.exceptions(), facts, now) {

@@ -342,6 +342,18 @@ impl Facts {
         }
     }
 
+    /// The same while nothing is known of the item.
+    #[must_use]
+    pub(crate) fn without_item(&self) -> Self {
+        let mut facts = self.clone();
+        for (fact, place) in SCHEMA.iter().zip(&mut facts.values) {
+            if fact.path.starts_with("item.") {
+                *place = None;
+            }
+        }
+        facts
+    }
+
     /// The value of a fact, if it is known.
     pub fn get(&self, path: &str) -> Option<&Value> {
         self.at(find(path)?.0)

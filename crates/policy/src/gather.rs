@@ -69,10 +69,18 @@ impl Facts {
     pub fn gather(known: &Known<'_>, now: Timestamp) -> Self {
         let mut facts = Self::default();
         facts.item(known, now);
-        facts.asset(known);
+        facts.asset(known.asset, known.own, known.groups);
         if let Some(action) = known.action {
             facts.action(action);
         }
+        facts
+    }
+
+    /// The facts of an asset and an action on it, while nothing is said of any item.
+    pub fn of_place(asset: &Asset, own: Option<bool>, groups: Option<&[String]>, action: &ActionFacts) -> Self {
+        let mut facts = Self::default();
+        facts.asset(asset, own, groups);
+        facts.action(action);
         facts
     }
 
@@ -136,8 +144,7 @@ impl Facts {
         self.put("asset.dependents", Some(Value::Int(assessment.dependents.into())));
     }
 
-    fn asset(&mut self, known: &Known<'_>) {
-        let asset = known.asset;
+    fn asset(&mut self, asset: &Asset, own: Option<bool>, groups: Option<&[String]>) {
         self.put("asset.kind", named(Some(asset.kind)));
         self.put("asset.name", text(&asset.name));
         self.put("asset.environment", asset.environment.as_deref().and_then(text));
@@ -146,8 +153,8 @@ impl Facts {
         self.put("asset.owner", asset.owner.as_deref().and_then(text));
         let labels: BTreeMap<String, String> = asset.labels.clone();
         self.put("asset.labels", Some(Value::Labels(labels)));
-        self.put("asset.groups", known.groups.map(|groups| Value::Texts(groups.to_vec())));
-        self.put("asset.own", known.own.map(Value::Bool));
+        self.put("asset.groups", groups.map(|groups| Value::Texts(groups.to_vec())));
+        self.put("asset.own", own.map(Value::Bool));
     }
 
     fn action(&mut self, action: &ActionFacts) {

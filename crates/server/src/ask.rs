@@ -2,10 +2,12 @@
 
 mod approve;
 pub(crate) mod connection;
+mod draft;
 pub(crate) mod people;
 pub(crate) mod token;
 
 pub(crate) use approve::{answer, approvals, approve};
+pub(crate) use draft::draft;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -42,6 +42,9 @@ pub struct Config {
     pub feeds: Vec<String>,
     /// Where policies come from; without one every item is only shown.
     pub policies: Option<PolicySource>,
+    /// Policies that would have done by themselves what went wrong more often than this are refused, in parts of a
+    /// million of what is known.
+    pub max_harm_e6: u32,
     /// The assets that Stanch itself runs on, which are never changed by themselves; while nobody says, the one whose
     /// executor runs in this process.
     pub own: Option<BTreeSet<AssetId>>,
@@ -69,6 +72,7 @@ impl Config {
             intervals: Intervals::default(),
             feeds: Vec::new(),
             policies: None,
+            max_harm_e6: 50_000,
             own: None,
             bake: Duration::from_secs(10),
             clock: Arc::new(SystemClock),

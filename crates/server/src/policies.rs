@@ -59,7 +59,7 @@ pub(crate) struct Kept {
 /// A bundle in force.
 pub(crate) struct InForce {
     /// What it says; one that says nothing while there is none.
-    pub(crate) bundle: Bundle,
+    pub(crate) bundle: Arc<Bundle>,
     /// Who signed it and when; unsigned bundles grant no more than `approve`.
     pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
     /// Since when; `None` while there is none.
@@ -81,7 +81,7 @@ pub(crate) struct Refused {
 
 /// A bundle that may be taken.
 pub(crate) struct Accepted {
-    pub(crate) bundle: Bundle,
+    pub(crate) bundle: Arc<Bundle>,
     pub(crate) sources: Vec<Source>,
     pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
     /// Tests that passed.
@@ -135,7 +135,7 @@ fn open(kept: &Kept) -> Result<InForce, Refused> {
         return Err(Refused { digest, why, problems, at: kept.since });
     };
     let bundle = if kept.signed.is_some() { bundle } else { bundle.unsigned() };
-    Ok(InForce { bundle, signed: kept.signed, since: Some(kept.since) })
+    Ok(InForce { bundle: Arc::new(bundle), signed: kept.signed, since: Some(kept.since) })
 }
 
 impl Policies {
@@ -144,7 +144,7 @@ impl Policies {
         let kept = store.setting(IN_FORCE).await?.and_then(|value| serde_json::from_value::<Kept>(value).ok());
         // Without a source nothing is in force: whoever takes the folder away takes its grants away.
         let kept = kept.filter(|_| source.is_some());
-        let none = || InForce { bundle: Bundle::empty(), signed: None, since: None };
+        let none = || InForce { bundle: Arc::new(Bundle::empty()), signed: None, since: None };
         let (held, refused) = match kept.as_ref().map(open) {
             None => (none(), None),
             Some(Ok(held)) => (held, None),
@@ -282,7 +282,7 @@ impl Policies {
         }
         let tests = report.results.len();
         let bundle = if signed.is_some() { bundle } else { bundle.unsigned() };
-        Ok(Some(Accepted { bundle, sources, signed, tests }))
+        Ok(Some(Accepted { bundle: Arc::new(bundle), sources, signed, tests }))
     }
 
     /// The calendars of the bundle in force, worked out anew every day and for every bundle. A calendar that cannot be

@@ -1,6 +1,8 @@
 //! Outcomes: how the acts of the catalogue ended, one row for each end. What an action has earned on a system and class
 //! of assets is counted from them, so that no count can drift from what happened.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use stanch_model::id::TaskId;
 
@@ -65,6 +67,8 @@ const COUNTS: &str = "WITH lost AS (SELECT action, system, kind, classification,
      GROUP BY one.action, one.system, one.kind, one.classification, one.outcome \
      ORDER BY one.action, one.system, one.kind, one.classification, one.outcome";
 
+const TASKS: &str = "SELECT DISTINCT task FROM outcome WHERE outcome = $1 ORDER BY task";
+
 pub(crate) async fn put(conn: &mut Conn, outcome: &Outcome) -> Result<Effect, CommitError> {
     let track = &outcome.track;
     let done = sqlx::query(PUT)
@@ -82,6 +86,16 @@ pub(crate) async fn put(conn: &mut Conn, outcome: &Outcome) -> Result<Effect, Co
 }
 
 impl Store {
+    /// The tasks that ended in this way.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn tasks_with_outcome(&self, outcome: &str) -> Result<BTreeSet<String>, ReadError> {
+        let rows = sqlx::query(TASKS).bind(outcome).fetch_all(self.read()).await;
+        let rows = rows.map_err(ReadError::database("list outcomes"))?;
+        rows.iter().map(|row| Columns::new("outcome", row).text("task")).collect()
+    }
+
     /// How often everything ended in which way. One pass over the index: linear in the number of ends.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use stanch_model::sign::{SigningKey, VerifyingKey};
 use stanch_policy::{
     Bundle, Explanation, Facts, Grade, Loaded, MAX_BYTES, MAX_FILE, MAX_FILES, Problem, SIGNATURE_FILE, Source, is_part,
 };
-use stanch_server::api::types::Policies;
+use stanch_server::api::types::{Draft, DraftFile, Policies, Tried, TriedLockOut, TriedWorst};
 
 use crate::args::{Policy, PolicyExplain};
 use crate::client::Api;
@@ -33,13 +33,140 @@ pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Ex
             Ok(output.line(&schema).map(|()| Exit::Done)?)
         }
         Policy::Sign { path, key } => sign(output, &path, &key, now),
-        // It asks the server and is run there.
-        Policy::Status => Ok(Exit::Done),
+        Policy::WorstCase { path, .. } => worst_case(output, &path),
+        // They ask the server and are run there.
+        Policy::Status | Policy::Replay { .. } => Ok(Exit::Done),
     }
 }
 
+/// What needs a server.
+pub(crate) async fn online(api: &Api, output: &Output, wanted: &Policy) -> Result<Exit, Failure> {
+    match wanted {
+        Policy::Replay { path, since, max_harm } => replay(api, output, path, *since, *max_harm).await,
+        Policy::WorstCase { path, .. } => {
+            let tried = tried(api, path, 1).await?;
+            tell_worst(output, &tried.worst, &tried.lock_outs)
+        }
+        _ => status(api, output).await,
+    }
+}
+
+async fn tried(api: &Api, path: &Path, hours: u32) -> Result<Tried, Failure> {
+    let files = sources(path)?.into_iter().map(|file| DraftFile { name: file.name, text: file.text }).collect();
+    api.post("/policies/draft", &Draft { files, hours }).await
+}
+
+async fn replay(api: &Api, output: &Output, path: &Path, days: u32, max_harm: u32) -> Result<Exit, Failure> {
+    let tried = tried(api, path, days.saturating_mul(24)).await?;
+    let harmful = tried.harm_rate_e6.is_some_and(|rate| rate > max_harm.saturating_mul(10_000));
+    let exit = if harmful { Exit::Failed } else { Exit::Done };
+    if output.json {
+        output.object(&tried)?;
+        return Ok(exit);
+    }
+    output.line(&format!("{} looked at.", count_of(tried.items, "item", "items")))?;
+    for (change, count) in &tried.changes {
+        output.line(&format!("  {count:>6}  from {}", plain(change)))?;
+    }
+    if !tried.changed.is_empty() {
+        let mut table = output.table(&["ITEM", "WAS", "WOULD BE", "WHY"]);
+        for one in &tried.changed {
+            table.add_row([plain(&one.name), one.was.clone(), one.would_be.clone(), plain(&one.reason)]);
+        }
+        output.line(&table.to_string())?;
+    }
+    let busy = tried
+        .busiest_day
+        .as_ref()
+        .map(|day| format!("; most on {day}, {}", count_of(tried.busiest_day_targets, "target", "targets")));
+    output.line(&format!(
+        "{} would have been done by itself{}.",
+        count_of(tried.by_itself, "item", "items"),
+        busy.unwrap_or_default()
+    ))?;
+    for one in &tried.harmed {
+        output.line(&output.paint(Tone::Bad, &plain(&format!("  {} went wrong: {}", one.name, one.how))))?;
+    }
+    let rate = tried.harm_rate_e6.map_or_else(
+        || "Nothing of it was ever done, so nothing is known of its harm.".to_owned(),
+        |rate| {
+            let (whole, tenth) = (rate / 10_000, rate / 1_000 % 10);
+            format!("Of {} that was done, {whole}.{tenth} % went wrong; {max_harm} % may.", tried.known)
+        },
+    );
+    output.say(&output.paint(if harmful { Tone::Bad } else { Tone::Good }, &rate));
+    Ok(exit)
+}
+
+fn count_of(number: u64, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+/// The worst case on the assets and actions of the bundle's named facts.
+fn worst_case(output: &Output, path: &Path) -> Result<Exit, Failure> {
+    let (_, loaded) = load(output, path)?;
+    let Some(bundle) = loaded.bundle else { return Ok(Exit::Failed) };
+    let places: Vec<Facts> = bundle.facts_names().filter_map(|name| bundle.named_facts(name).cloned()).collect();
+    let worst = stanch_policy::worst_case(&bundle, &places);
+    let reach: Vec<TriedWorst> = worst
+        .reach
+        .into_iter()
+        .map(|one| TriedWorst {
+            held_by: format!(
+                "{} at a time, {} begun in an hour, {} % disrupted at once",
+                one.limits.concurrent, one.limits.per_hour, one.limits.disrupted_percent
+            ),
+            action: one.action,
+            mode: one.mode.name().to_owned(),
+            assets: u64::try_from(one.assets).unwrap_or(u64::MAX),
+            named: one.named,
+            rules: one.rules,
+        })
+        .collect();
+    let lock_outs: Vec<TriedLockOut> = worst
+        .lock_outs
+        .into_iter()
+        .map(|one| TriedLockOut {
+            rule: one.rule.to_owned(),
+            action: one.action,
+            message: one.message,
+            remedy: one.remedy,
+        })
+        .collect();
+    tell_worst(output, &reach, &lock_outs)
+}
+
+fn tell_worst(output: &Output, reach: &[TriedWorst], lock_outs: &[TriedLockOut]) -> Result<Exit, Failure> {
+    let exit = if lock_outs.is_empty() { Exit::Done } else { Exit::Failed };
+    if output.json {
+        output.object(&json!({ "worst": reach, "lock_outs": lock_outs }))?;
+        return Ok(exit);
+    }
+    if reach.is_empty() {
+        output.line("Whatever findings are forged, it only shows.")?;
+    } else {
+        let mut table = output.table(&["ACTION", "AT MOST", "ASSETS", "HELD BY", "RULES"]);
+        for one in reach {
+            table.add_row([
+                plain(&one.action),
+                one.mode.clone(),
+                one.assets.to_string(),
+                plain(&one.held_by),
+                plain(&one.rules.join(", ")),
+            ]);
+        }
+        output.line(&table.to_string())?;
+    }
+    for one in lock_outs {
+        let line = format!("{}: {}: {}", one.rule, one.action, one.message);
+        output.line(&output.paint(Tone::Bad, &plain(&line)))?;
+        output.line(&plain(&format!("  {}", one.remedy)))?;
+    }
+    Ok(exit)
+}
+
 /// What the server decides by, and what actions have earned.
-pub(crate) async fn status(api: &Api, output: &Output) -> Result<Exit, Failure> {
+async fn status(api: &Api, output: &Output) -> Result<Exit, Failure> {
     let told: Policies = api.get("/policies").await?;
     if output.json {
         output.object(&told)?;

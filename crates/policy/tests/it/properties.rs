@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use stanch_model::decision::{Effect, Mode};
 use stanch_policy::facts::{DECIMAL, Value};
-use stanch_policy::{Bundle, Facts, Source};
+use stanch_policy::{Bundle, Facts, Source, worst_case};
 
 use crate::world::{decide, facts, item, now};
 
@@ -191,6 +191,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Invariant 8.
+    /// Whoever plants findings chooses what is known of an item, and nothing else.
+    #[test]
+    fn no_findings_make_a_bundle_go_further_than_its_worst_case(
+        policies in prop::collection::vec(drawn(), 1..6), items in prop::collection::vec(some_facts(), 1..8),
+    ) {
+        let bundle = load(&policies);
+        prop_assume!(items[0].get("action.kind").is_some());
+        let worst = worst_case(&bundle, &items[..1]);
+        let bound = worst.reach.first().map_or(Mode::Alert, |one| one.mode);
+        for other in &items {
+            let mut forged = items[0].clone();
+            for fact in stanch_policy::facts::SCHEMA.iter().filter(|fact| fact.path.starts_with("item.")) {
+                forged.unset(fact.path);
+                if let Some(value) = other.get(fact.path) {
+                    forged.set(fact.path, value.clone()).unwrap();
+                }
+            }
+            let mode = decide(&bundle, &forged).mode;
+            prop_assert!(mode <= bound, "{mode:?} above {bound:?} in {worst:#?}");
+        }
+    }
+
     #[test]
     fn forgetting_a_fact_never_raises_the_mode(policies in prop::collection::vec(drawn(), 1..5), facts in some_facts()) {
         let bundle = load(&policies);

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use stanch_policy::{Bundle, Grade, check, explain, test};
+use stanch_model::decision::Mode;
+use stanch_model::id::{AssetId, ItemId};
+use stanch_policy::facts::Value;
+use stanch_policy::{Bundle, Grade, Past, check, explain, replay, test, worst_case};
 
-use crate::world::{bundle, facts, item, now, policy, source};
+use crate::world::{bundle, decide, facts, item, now, policy, rule, source};
 
 fn checked(text: &str) -> Vec<(String, Grade, u32)> {
     let found = check(&bundle(text), None, now());
@@ -182,4 +185,61 @@ fn an_explanation_names_every_rule_with_the_facts_it_asked_for() {
     let mut value = serde_json::to_value(&explained).unwrap();
     value["decision"]["bundle"] = "[digest]".into();
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
+
+#[test]
+fn the_worst_case_names_what_forged_findings_could_drive_and_the_rules_against_lock_out_it_breaks() {
+    let text = rule("item.kev && asset.environment == \"prod\"", "auto")
+        + "limits: {disrupted_percent: 50}\n"
+        + &policy("caps", "  - id: jewels\n    when: asset.tier == 1\n    at_most: approve");
+    let bundle = bundle(&text);
+    let place = |name: &str, environment: &str, tier: i64| {
+        let mut facts = facts();
+        // An item nobody exploits: an attacker would say otherwise.
+        facts.set("item.kev", Value::Bool(false)).unwrap();
+        facts.set("asset.name", Value::Text(name.to_owned())).unwrap();
+        facts.set("asset.environment", Value::Text(environment.to_owned())).unwrap();
+        facts.set("asset.tier", Value::Int(tier)).unwrap();
+        facts
+    };
+    let places = [place("web", "prod", 3), place("bank", "prod", 1), place("lab", "test", 3)];
+    assert!(places.iter().all(|place| decide(&bundle, place).mode == Mode::Alert));
+    let worst = worst_case(&bundle, &places);
+    let seen: Vec<_> = worst.reach.iter().map(|one| (one.mode, one.named.join(" "))).collect();
+    assert_eq!(seen, [(Mode::Auto, "web".to_owned()), (Mode::Approve, "bank".to_owned())]);
+    let broken: Vec<_> = worst.lock_outs.iter().map(|one| one.rule).collect();
+    assert_eq!(broken, ["too-much-at-once"]);
+}
+
+#[test]
+fn a_replay_says_what_a_draft_would_have_done_and_what_of_it_went_wrong() {
+    let bundle = bundle(&rule("item.kev", "auto"));
+    let past = |number: u8, kev: bool, was: Mode, done: bool, harm: Option<&'static str>| {
+        let mut facts = facts();
+        facts.set("item.kev", Value::Bool(kev)).unwrap();
+        Past {
+            item: ItemId::from_entropy([number; 10]),
+            name: format!("pkg-{number}"),
+            asset: AssetId::from_entropy([number; 10]),
+            facts,
+            at: now(),
+            was,
+            done,
+            harm,
+        }
+    };
+    let all = [
+        past(1, true, Mode::Alert, true, None),
+        past(2, true, Mode::Auto, true, None),
+        past(3, true, Mode::Approve, false, Some("taken back")),
+        past(4, true, Mode::Alert, false, None),
+        past(5, false, Mode::Suggest, true, None),
+    ];
+    let told = replay(&bundle, &all, now());
+    let changes: Vec<_> = told.changes.iter().map(|(change, count)| format!("{change}: {count}")).collect();
+    assert_eq!(changes, ["alert to auto: 2", "approve to auto: 1", "suggest to alert: 1"]);
+    assert_eq!((told.by_itself, told.known, told.harmed.len()), (4, 3, 1));
+    assert_eq!((told.harmed[0].name.as_str(), told.harmed[0].how), ("pkg-3", "taken back"));
+    assert_eq!(told.harm_rate_e6(), Some(333_333));
+    assert_eq!(told.busiest_day.map(|(_, count)| count), Some(4));
 }

@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use stanch_action::Idempotency;
 use stanch_action::catalogue::{self, Declared};
 use stanch_engine::Proposal;
-use stanch_engine::propose::Ask;
+use stanch_engine::propose::{Ask, propose};
 use stanch_engine::trust::{Record, Tally};
 use stanch_model::asset::Asset;
 use stanch_model::decision::Decision;
-use stanch_model::finding::Detector;
+use stanch_model::finding::{Detector, Finding};
 use stanch_model::id::AssetId;
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_policy::{ActionFacts, Facts, Known};
@@ -109,15 +109,26 @@ impl Decider {
         let Some(asset) = context.asset(&row.item.asset) else {
             return Decision::by_default(row.item.id.clone(), self.now);
         };
-        let findings = context.members(row);
-        let action = match context.propose(row) {
-            Some(Proposal::Candidate(candidate)) => self.action(&candidate.asks, asset, planned),
-            _ => None,
+        let facts = self.facts(asset, row, &context.members(row), planned);
+        self.in_force.bundle.decide(&row.item.id, &facts, self.now)
+    }
+
+    /// What policies can ask for of an item, with these of its findings.
+    pub(crate) fn facts(
+        &self,
+        asset: &Asset,
+        row: &StoredItem,
+        findings: &[&Finding],
+        planned: Option<&[PlannedStep]>,
+    ) -> Facts {
+        let action = match propose(asset, &row.item, findings) {
+            Proposal::Candidate(candidate) => self.action(&candidate.asks, asset, planned),
+            Proposal::Nothing { .. } => None,
         };
         let known = Known {
             asset,
             item: &row.item,
-            findings: &findings,
+            findings,
             assessment: row.assessment.as_ref(),
             action: action.as_ref(),
             first_seen: Some(row.first_seen),
@@ -125,7 +136,15 @@ impl Decider {
             own: Some(self.own.contains(&asset.id)),
             groups: None,
         };
-        self.in_force.bundle.decide(&row.item.id, &Facts::gather(&known, self.now), self.now)
+        Facts::gather(&known, self.now)
+    }
+
+    /// What is known of every action of the catalogue on an asset, while nothing is said of any item.
+    pub(crate) fn places(&self, asset: &Asset) -> Vec<Facts> {
+        let ask = |declared: Declared| self.declared(&[declared], asset, None);
+        let actions = catalogue::ALL.into_iter().filter_map(ask);
+        let own = Some(self.own.contains(&asset.id));
+        actions.map(|action| Facts::of_place(asset, own, None, &action)).collect()
     }
 
     /// Whether what the findings rest on is older than it may be: the host's facts, and the feeds where they were asked.
@@ -144,6 +163,10 @@ impl Decider {
             Some(steps) => steps.iter().filter_map(|step| catalogue::find(&step.action)).collect(),
             None => asks.iter().filter_map(|ask| catalogue::find(ask.action())).collect(),
         };
+        self.declared(&declared, asset, planned)
+    }
+
+    fn declared(&self, declared: &[Declared], asset: &Asset, planned: Option<&[PlannedStep]>) -> Option<ActionFacts> {
         let first = *declared.first()?;
         let system = self.detected.get(&asset.id).and_then(|detected| detected.system.clone());
         let disruption = match planned {

@@ -1,5 +1,8 @@
 //! Newer policies: looks at their folder, takes what is good and tells of what is not.
 
+use std::sync::Arc;
+
+use jiff::SignedDuration;
 use serde_json::json;
 use stanch_ledger::NewEntry;
 use stanch_store::setting::Setting;
@@ -12,6 +15,9 @@ use crate::policies::{Accepted, IN_FORCE, Kept, Look, Refused};
 
 /// What waits when policies cannot be taken; another name than that of the pass, which goes on all the same.
 const WAITING: &str = "newer policies";
+
+/// How far back a newer bundle is played before it is taken.
+const PAST: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     if app.policies.folder().is_none() {
@@ -35,8 +41,31 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     }
 }
 
+/// What a bundle would have done here that it may not be put in force for.
+async fn harm(app: &App, accepted: &Accepted) -> Result<Option<String>, PassError> {
+    let bundle = Arc::clone(&accepted.bundle);
+    let (replay, _) = crate::view::play(app, bundle, PAST).await?;
+    let rate = replay.harm_rate_e6().filter(|rate| *rate > app.config.max_harm_e6);
+    Ok(rate.map(|rate| {
+        let percent = |e6: u32| format!("{}.{} %", e6 / 10_000, e6 / 1_000 % 10);
+        let first = replay.harmed.first().map(|one| format!(", such as {} ({})", one.name, one.how));
+        format!(
+            "of {} acts that it would have done by itself {} went wrong{}: {}, and {} may",
+            replay.known,
+            replay.harmed.len(),
+            first.unwrap_or_default(),
+            percent(rate),
+            percent(app.config.max_harm_e6),
+        )
+    }))
+}
+
 async fn activate(app: &App, accepted: Accepted) -> Result<(), PassError> {
     let now = app.now();
+    if let Some(why) = harm(app, &accepted).await? {
+        let refused = Refused { digest: accepted.bundle.digest(), why, problems: Vec::new(), at: now };
+        return refuse(app, refused).await;
+    }
     let before = app.policies.held();
     let digest = accepted.bundle.digest();
     let files = accepted.sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();

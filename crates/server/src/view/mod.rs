@@ -3,6 +3,7 @@
 
 mod asset;
 mod calendar;
+mod draft;
 mod feed;
 mod finding;
 mod item;
@@ -14,6 +15,7 @@ mod status;
 
 pub(crate) use asset::{asset, assets, facts};
 pub(crate) use calendar::calendar;
+pub(crate) use draft::play;
 pub(crate) use feed::feeds;
 pub(crate) use finding::{finding, findings};
 pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};

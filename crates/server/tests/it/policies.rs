@@ -334,3 +334,41 @@ async fn whoever_set_a_hold_does_not_end_it_alone_where_somebody_else_could() {
     world.client.post("/api/v1/holds/all/release", json!({})).await;
     assert_eq!(world.client.get("/api/v1/holds").await, json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_would_have_done_by_itself_what_went_wrong_is_refused() {
+    let (world, folder) = unsigned(host(), &policy("approve", "")).await;
+    let waits = in_state(&world, "awaiting_approval").await;
+    let id = waits["id"].as_str().unwrap();
+    world.approve(id, waits["plan"].as_str().unwrap()).await;
+    world.state(id, "closed").await;
+    world.client.post(&format!("/api/v1/remediations/{id}/undo"), json!({ "all": true })).await;
+    world.state(id, "rolled_back").await;
+
+    let draft = json!({ "files": [{ "name": "all.yaml", "text": policy("auto", "") }] });
+    let tried = world.client.post("/api/v1/policies/draft", draft).await;
+    assert_eq!(
+        (&tried["by_itself"], &tried["known"], &tried["harm_rate_e6"]),
+        (&json!(1), &json!(1), &json!(1_000_000))
+    );
+    assert_eq!((&tried["harmed"][0]["name"], &tried["harmed"][0]["how"]), (&json!("paperclip"), &json!("taken back")));
+    assert_eq!((&tried["worst"][0]["mode"], &tried["worst"][0]["assets"]), (&json!("auto"), &json!(1)), "{tried:#}");
+    let bad = json!({ "files": [{ "name": "all.yaml", "text": "kind: Policy\n" }] });
+    assert_eq!(world.client.refused("/api/v1/policies/draft", bad).await.0, 400);
+
+    // The same bundle, signed, so that it would run by itself; its fingerprint is another one.
+    write(folder.path(), &policy("auto", ""));
+    sign(folder.path());
+    let mut world = world;
+    world.kill().await;
+    world.policies.as_mut().unwrap().key = Some(key().verifying_key());
+    world.start().await;
+    let why = world
+        .until("the refusal", async || {
+            let told = world.client.get("/api/v1/policies").await;
+            told["refused"]["why"].as_str().map(str::to_owned)
+        })
+        .await;
+    assert!(why.contains("went wrong") && why.contains("paperclip"), "{why}");
+    assert_eq!(world.client.get("/api/v1/policies").await["since"], Value::Null);
+}

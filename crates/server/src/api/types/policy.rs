@@ -130,6 +130,116 @@ pub struct Earned {
     pub missing: Vec<String>,
 }
 
+/// A draft of policies, to be tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// Its files.
+    pub files: Vec<DraftFile>,
+    /// Over so many hours back from now, and all that is still open.
+    #[serde(default = "a_month")]
+    pub hours: u32,
+}
+
+fn a_month() -> u32 {
+    30 * 24
+}
+
+/// One file of a draft.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DraftFile {
+    /// Its path inside the bundle.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What a draft would have done here, and what forged findings could make it do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tried {
+    /// Digest of the draft.
+    pub digest: String,
+    /// Items that were looked at.
+    pub items: u64,
+    /// How many would go from which mode to which: `alert to auto`.
+    pub changes: std::collections::BTreeMap<String, u64>,
+    /// The first of them, the highest mode first.
+    pub changed: Vec<TriedItem>,
+    /// Items that the draft would have done by itself.
+    pub by_itself: u64,
+    /// Of those, how many something was done about.
+    pub known: u64,
+    /// Of those, what failed, was taken back or was called wrong.
+    pub harmed: Vec<TriedHarm>,
+    /// The share of what is known that went wrong, in parts of a million; absent while nothing is known.
+    pub harm_rate_e6: Option<u32>,
+    /// The day on which the most targets would have begun by themselves.
+    pub busiest_day: Option<String>,
+    /// So many.
+    pub busiest_day_targets: u64,
+    /// The most that forged findings could make of it, by action and mode.
+    pub worst: Vec<TriedWorst>,
+    /// Rules against lock-out that it breaks.
+    pub lock_outs: Vec<TriedLockOut>,
+}
+
+/// An item of which a draft says something else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TriedItem {
+    /// Its id.
+    pub item: String,
+    /// Its short name.
+    pub name: String,
+    /// What was decided.
+    pub was: String,
+    /// What the draft says.
+    pub would_be: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that went wrong when it was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TriedHarm {
+    /// The item's id.
+    pub item: String,
+    /// Its short name.
+    pub name: String,
+    /// How.
+    pub how: String,
+}
+
+/// How far one action could be driven by forged findings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TriedWorst {
+    /// The action.
+    pub action: String,
+    /// The mode.
+    pub mode: String,
+    /// On so many assets.
+    pub assets: u64,
+    /// The first of them.
+    pub named: Vec<String>,
+    /// Rules that could be made to grant it.
+    pub rules: Vec<String>,
+    /// What holds it back.
+    pub held_by: String,
+}
+
+/// A rule against lock-out that is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TriedLockOut {
+    /// Which.
+    pub rule: String,
+    /// The action.
+    pub action: String,
+    /// What could happen.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
 /// What may run when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Calendar {
