@@ -291,6 +291,11 @@ impl Rules {
         self.denied_packages.iter().any(|pattern| fits(pattern, name))
     }
 
+    /// Whether any package is never to be changed.
+    pub const fn denies_any_package(&self) -> bool {
+        !self.denied_packages.is_empty()
+    }
+
     /// Whether a service of this name is never to be restarted.
     pub fn denies_service(&self, name: &str) -> bool {
         named(&self.denied_services, name)

@@ -20,6 +20,17 @@ use crate::client::Api;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// What a command needs when no server runs here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// What the server remembers. No executor is started: what it had begun goes on when somebody asks for that.
+    Memory,
+    /// The executor too.
+    Executor,
+    /// The executor, and facts of this host that are newer than the command.
+    Facts,
+}
+
 /// A server to talk to.
 pub(crate) struct Session {
     api: Api,
@@ -29,17 +40,19 @@ pub(crate) struct Session {
 impl Session {
     /// The running server of this data folder; else one in this process, under the folder's exclusive lock, which ends
     /// with the command.
-    pub(crate) async fn open(folder: &Path, output: &Output) -> Result<Self, Failure> {
+    pub(crate) async fn open(folder: &Path, output: &Output, need: Need) -> Result<Self, Failure> {
         let socket = folder.join("control.sock");
         if tokio::net::UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self { api: Api::on_socket(&socket)?, own: None });
         }
         let started = Timestamp::now();
         let config = Config { listen: None, socket: Some(socket.clone()), ..Config::new(folder) };
-        let own = Local::start(config).await?;
+        let own = if need == Need::Memory { Local::remembering(config).await? } else { Local::start(config).await? };
         let api = Api::on_socket(&socket)?;
         output.say("No server runs here: working in this process.");
-        if let Err(failure) = first_facts(&api, started).await {
+        if need == Need::Facts
+            && let Err(failure) = first_facts(&api, started).await
+        {
             own.stop().await;
             return Err(failure);
         }
@@ -83,14 +96,19 @@ async fn first_facts(api: &Api, started: Timestamp) -> Result<(), Failure> {
     }
 }
 
-/// Server and executor in this process.
+/// A server in this process, mostly with an executor.
 pub(crate) struct Local {
     server: Running,
-    shutdown: Shutdown,
-    executor: JoinHandle<()>,
+    executor: Option<(Shutdown, JoinHandle<()>)>,
 }
 
 impl Local {
+    /// Starts a server without an executor.
+    async fn remembering(config: Config) -> Result<Self, Failure> {
+        let server = Server::open(config).await.map_err(not_started)?;
+        Ok(Self { server: server.start().await.map_err(not_started)?, executor: None })
+    }
+
     /// Starts both.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         let folder = config.data_dir.join("executor");
@@ -117,7 +135,7 @@ impl Local {
             .name("executor".to_owned())
             .spawn(move || keep_serving(executor, &reopen, &link, &asked))
             .map_err(|error| Failure::new("the executor's thread could not be started").because(error))?;
-        Ok(Self { server: running, shutdown, executor: thread })
+        Ok(Self { server: running, executor: Some((shutdown, thread)) })
     }
 
     pub(crate) const fn server(&self) -> &Running {
@@ -126,11 +144,14 @@ impl Local {
 
     /// Lets the step that runs end, then stops both. What is left goes on at the next start.
     pub(crate) async fn stop(self) {
-        self.shutdown.ask();
+        if let Some((shutdown, _)) = &self.executor {
+            shutdown.ask();
+        }
         self.server.stop().await;
-        let executor = self.executor;
-        // A panic in the executor's thread was logged by the thread itself.
-        drop(tokio::task::spawn_blocking(move || executor.join()).await);
+        if let Some((_, thread)) = self.executor {
+            // A panic in the executor's thread was logged by the thread itself.
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
     }
 }
 

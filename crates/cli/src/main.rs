@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Arguments, Audit, Command, Feeds};
 use failure::{Exit, Failure};
-use local::Session;
+use local::{Need, Session};
 use output::{Output, Tone};
 
 fn main() -> ExitCode {
@@ -84,11 +84,22 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
                 if let Command::Up(wanted) = command {
                     return up::run(output, &folder, &wanted).await;
                 }
-                let session = Session::open(&folder, output).await?;
+                let session = Session::open(&folder, output, command.need()).await?;
                 let result = online(&session, output, command).await;
                 session.close().await;
                 result
             })
+        }
+    }
+}
+
+impl Command {
+    /// What it needs when no server runs here.
+    const fn need(&self) -> Need {
+        match self {
+            Self::Findings(_) | Self::Explain(_) | Self::Plan(_) | Self::Fix(_) => Need::Facts,
+            Self::Undo(_) | Self::Approve(_) | Self::Answer(_) => Need::Executor,
+            _ => Need::Memory,
         }
     }
 }

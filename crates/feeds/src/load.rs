@@ -212,13 +212,16 @@ fn checked(folder: &Path) -> BTreeMap<String, Timestamp> {
         .unwrap_or_default()
 }
 
-/// Notes that the source of a feed confirmed at this time that there is nothing newer.
+/// Notes when the publisher of a feed last confirmed that there is nothing newer; absent when it was never asked.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn confirm(folder: &Path, feed: &str, at: Timestamp) -> Result<(), FeedError> {
+pub fn confirm(folder: &Path, feed: &str, at: Option<Timestamp>) -> Result<(), FeedError> {
     let mut all = checked(folder);
-    all.insert(feed.to_owned(), at);
+    match at {
+        Some(at) => drop(all.insert(feed.to_owned(), at)),
+        None => drop(all.remove(feed)),
+    }
     let refuse = |problem| FeedError::new(feed, problem);
     let text = serde_json::to_vec(&all).map_err(|error| refuse(Problem::Json(error)))?;
     write_file(&folder.join(CHECKED), &text).map_err(refuse)

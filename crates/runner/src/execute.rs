@@ -127,7 +127,12 @@ fn plan(runner: &Runner, requests: &[StepRequest], tools: &Tools<'_>) -> Answer 
                 for item in group.iter().flat_map(|request| &request.items) {
                     *compliant.entry(item.clone()).or_insert(true) &= answer.compliant.contains(item);
                 }
-                refused.extend(answer.refused);
+                // What a package manager says of itself may quote what it was given.
+                refused.extend(answer.refused.into_iter().map(|refusal| PlanRefusal {
+                    reason: mask(&refusal.reason),
+                    hint: refusal.hint.map(|hint| mask(&hint)),
+                    ..refusal
+                }));
             }
             Err(error) => {
                 let (reason, hint) = words(&error);
@@ -149,7 +154,9 @@ fn verify(runner: &Runner, leaf: &Leaf, tools: &Tools<'_>) -> Vec<Check> {
             continue;
         };
         match guarded(|| action.verify(&runner.config().asset, step)) {
-            Ok(verification) => checks.extend(verification.checks),
+            // A probe is a program of somebody else's: what it says may hold a secret.
+            Ok(verification) => checks
+                .extend(verification.checks.into_iter().map(|check| Check { detail: mask(&check.detail), ..check })),
             Err(error) => checks.push(inconclusive(words(&error).0)),
         }
     }

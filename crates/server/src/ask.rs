@@ -16,7 +16,9 @@ use stanch_engine::Proposal;
 use stanch_engine::hold::may_release;
 use stanch_engine::rollout::{Event, Illegal};
 use stanch_ledger::NewEntry;
+use stanch_model::Digest;
 use stanch_model::asset::Tier;
+use stanch_model::canonical::digest;
 use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
 use stanch_model::id::{ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
@@ -25,9 +27,8 @@ use stanch_model::remediation::RemediationState;
 use stanch_store::asset::SeenAsset;
 use stanch_store::hold::{Hold as HoldRow, HoldLevel, ReleaseHold};
 use stanch_store::item::StoredItem;
-use stanch_store::remediation::{
-    EditRemediation, MoveRemediation, NewRemediation, OnFailure, RemediationFilter, StoredRemediation,
-};
+use stanch_store::remediation::{EditRemediation, MoveRemediation, NewRemediation, OnFailure, StoredRemediation};
+use stanch_store::setting::Setting;
 use stanch_store::suppression::LiftSuppression;
 use stanch_store::{CommitError, Transition, Write};
 
@@ -88,7 +89,8 @@ pub(crate) async fn create(
     }
     let key = key.map(|key| key.chars().take(KEY).collect::<String>());
     let _making = app.making.lock().await;
-    if let Some(row) = made_before(app, key.as_deref()).await? {
+    let request = Request::of(who, key.as_deref(), &wanted);
+    if let Some(row) = made_before(app, request.as_ref()).await? {
         let remediation = Some(view::remediation_row(app, &row).await?);
         return Ok((false, CreatedRemediation { remediation, left_out: Vec::new() }));
     }
@@ -100,7 +102,7 @@ pub(crate) async fn create(
             return Ok((false, CreatedRemediation { remediation: None, left_out: choice.left_out }));
         }
         let left_out = choice.left_out.clone();
-        match begin(app, who, &wanted, key.clone(), choice).await? {
+        match begin(app, who, &wanted, request.as_ref(), choice).await? {
             Ok(id) => break (id, left_out),
             // Somebody approved or dismissed meanwhile what was to give way: choose anew.
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => {}
@@ -194,10 +196,34 @@ async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediatio
     Ok(choice)
 }
 
-async fn made_before(app: &App, key: Option<&str>) -> Result<Option<StoredRemediation>, Problem> {
-    let Some(key) = key else { return Ok(None) };
-    let rows = app.store.remediations(&RemediationFilter::default(), None, 500).await?;
-    Ok(rows.into_iter().find(|row| Record::read(&row.body).key.as_deref() == Some(key)))
+/// A request that its caller has named, so that asking twice makes one.
+struct Request {
+    /// Where it is remembered: under the caller and the name they gave it.
+    setting: String,
+    /// What was asked for.
+    asked: Digest,
+}
+
+impl Request {
+    fn of(who: &str, key: Option<&str>, wanted: &CreateRemediation) -> Option<Self> {
+        // Texts and lists of them always have a canonical form.
+        let name = digest("stanch/request-name/v1", &(who, key?)).ok()?;
+        Some(Self { setting: format!("request/{name}"), asked: digest("stanch/request/v1", wanted).ok()? })
+    }
+}
+
+/// What this caller asked for under this name before.
+async fn made_before(app: &App, request: Option<&Request>) -> Result<Option<StoredRemediation>, Problem> {
+    let Some(request) = request else { return Ok(None) };
+    let Some(known) = app.store.setting(&request.setting).await? else { return Ok(None) };
+    if known["asked"] != json!(request.asked) {
+        return Err(Problem::conflict("other_request", "something else was asked for under this idempotency key")
+            .hint("give each request a key of its own"));
+    }
+    match known["remediation"].as_str().and_then(|id| id.parse().ok()) {
+        Some(id) => Ok(app.store.remediation(&id).await?),
+        None => Ok(None),
+    }
 }
 
 async fn named(app: &App, names: &[String]) -> Result<Vec<StoredItem>, Problem> {
@@ -246,7 +272,7 @@ async fn begin(
     app: &App,
     who: &str,
     wanted: &CreateRemediation,
-    key: Option<String>,
+    request: Option<&Request>,
     choice: Choice,
 ) -> Result<Result<RemediationId, CommitError>, Problem> {
     let now = app.now();
@@ -257,7 +283,6 @@ async fn begin(
     assets.dedup();
     let record = Record {
         reason: reason(wanted.reason.as_deref(), &format!("asked for by {who}")),
-        key,
         names: taken.iter().map(|row| row.item.subject.name().to_owned()).collect(),
         ..Record::default()
     };
@@ -286,6 +311,13 @@ async fn begin(
     }
     transition = transition.entry(entry).write(Write::NewRemediation(new));
     transition.writes.extend(lifted);
+    if let Some(request) = request {
+        transition.writes.push(Write::PutSetting(Setting {
+            key: request.setting.clone(),
+            value: json!({ "remediation": id, "asked": request.asked }),
+            at: now,
+        }));
+    }
     if let Err(error) = app.store.commit(transition).await {
         return Ok(Err(error));
     }
@@ -494,6 +526,13 @@ pub(crate) async fn scan(app: &App, who: &str, wanted: Scan) -> Result<Accepted,
         let made = tasks::request_facts(app, asset, wanted.refresh).await;
         asked += usize::from(made.map_err(|error| Problem::internal("asking for facts", &error))?);
     }
+    let callers = app.callers.lock().await;
+    let frozen = callers.iter().find_map(|(id, caller)| Some((id, &caller.asset.name, caller.frozen.as_ref()?)));
+    if let (0, Some((id, name, why))) = (asked, frozen) {
+        return Err(Problem::conflict("executor_frozen", format!("the executor of {name} is frozen: {why}"))
+            .hint(format!("look into it, then let it back in with: stanch executors trust {id}")));
+    }
+    drop(callers);
     if asked == 0 {
         return Err(Problem::conflict("no_executor", "no executor has called: nobody can read facts")
             .hint("start the server with `stanch up`, which brings its own"));

@@ -20,8 +20,6 @@ use stanch_model::item::WorkItem;
 pub(crate) struct Record {
     /// Why it exists, for people.
     pub(crate) reason: String,
-    /// What the caller named it, so that asking twice makes one.
-    pub(crate) key: Option<String>,
     /// The items' short names, in the order of the items.
     pub(crate) names: Vec<String>,
     /// The decision it follows from; none when a person asked.

@@ -13,6 +13,8 @@ use super::command::{CommandError, Invocation, Output, Programs};
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) answers: Vec<(&'static str, String)>,
+    /// All calls.
+    pub(crate) asked: Mutex<Vec<String>>,
     /// The calls that would have changed something.
     pub(crate) changed: Mutex<Vec<String>>,
 }
@@ -20,7 +22,7 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(answers: &[(&'static str, &str)]) -> Self {
         let answers = answers.iter().map(|(call, answer)| (*call, (*answer).to_owned())).collect();
-        Self { answers, changed: Mutex::default() }
+        Self { answers, ..Self::default() }
     }
 }
 
@@ -28,6 +30,7 @@ impl Programs for Table {
     fn run(&self, invocation: &Invocation) -> Result<Output, CommandError> {
         let shown = invocation.shown();
         let answer = self.answers.iter().find(|(call, _)| shown.contains(call)).map(|(_, answer)| answer.clone());
+        self.asked.lock().unwrap().push(shown.clone());
         if invocation.log.is_some() {
             self.changed.lock().unwrap().push(shown);
         }

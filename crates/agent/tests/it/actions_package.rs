@@ -364,3 +364,23 @@ fn what_cannot_come_back_is_one_way_and_goes_apart() {
     let (message, _) = executor.undo(&answer.steps[1], &["gone"], "step-1").refusal();
     assert!(message.contains("gone:amd64 1 is not in the vault"), "{message}");
 }
+
+#[test]
+fn what_an_order_calls_the_source_of_a_package_is_not_believed() {
+    if !root_or_skip().unwrap() {
+        return;
+    }
+    let (archive, main, security) = tool_archive();
+    archive.publish(&main, &Package::new("twin", "1-1").source("family")).unwrap();
+    let world = world(&archive, &["twin"]);
+    archive.publish(&security, &Package::new("twin", "1-2").source("family")).unwrap();
+    refresh(&world, &archive);
+    let executor = Executor { world: &world };
+    let mut step = executor.step(&["family"]);
+    assert_eq!(step.params["packages"][0]["source"], "family");
+    step.params["packages"][0]["source"] = json!("harmless");
+    world.write("/etc/stanch/executor.toml", "[deny]\npackages = [\"family\"]\n").unwrap();
+    let (refused, _) = executor.apply(&step, "a").refusal();
+    assert!(refused.contains("rules deny changes to twin"), "{refused}");
+    assert_eq!(version(&world, "twin").unwrap(), "1-1");
+}

@@ -1,6 +1,6 @@
 //! `undo`: take back what a fix did, all of it or some of its items.
 
-use stanch_server::api::types::{Remediation, RemediationDetail, Undo as Request};
+use stanch_server::api::types::{Hold, Remediation, RemediationDetail, Undo as Request};
 
 use super::fix::{confirm, is_settled, outcome};
 use crate::args::Undo;
@@ -36,7 +36,12 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
         all: undo.items.is_empty(),
         reason: Some("asked for on the command line".to_owned()),
     };
+    let holds: Vec<Hold> = api.get("/holds").await?;
     let _: Remediation = api.post(&format!("/remediations/{id}/undo"), &request).await?;
+    if let Some(hold) = holds.iter().find(|hold| hold.stop_all) {
+        let reason = plain(&hold.reason);
+        output.say(&format!("Everything is held ({reason}): it waits until that is released (stanch hold release)."));
+    }
     let detail = Follow::new(api, output).until(&id, is_settled).await?;
     let wanted = if undo.items.is_empty() { "rolled_back" } else { "partially_remediated" };
     // Undoing the last item that was left takes back the whole.
@@ -48,16 +53,20 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
 pub(super) async fn remediation(api: &Api, typed: &str) -> Result<String, Failure> {
     let all: Vec<Remediation> = api.get("/remediations").await?;
     if typed == "last" {
-        return all
-            .into_iter()
-            .find(|one| {
-                matches!(
-                    one.state.as_str(),
-                    "closed" | "awaiting_confirmation" | "partially_remediated" | "needs_operator" | "verified"
-                )
-            })
-            .map(|one| one.id)
-            .ok_or_else(|| Failure::refused("nothing has been done yet that could be taken back"));
+        let ended = |one: &&Remediation| {
+            matches!(
+                one.state.as_str(),
+                "closed" | "awaiting_confirmation" | "partially_remediated" | "needs_operator" | "verified"
+            )
+        };
+        // The last one may have done nothing: then the one before it is meant.
+        for one in all.iter().filter(ended) {
+            let detail: RemediationDetail = api.get(&format!("/remediations/{}", one.id)).await?;
+            if detail.undo.is_some_and(|undo| !undo.items.is_empty()) {
+                return Ok(one.id.clone());
+            }
+        }
+        return Err(Failure::refused("nothing has been done yet that could be taken back"));
     }
     let matching: Vec<&Remediation> = all.iter().filter(|one| one.id.starts_with(typed)).collect();
     match matching.as_slice() {

@@ -46,7 +46,7 @@ fn a_feed_is_kept_loaded_and_confirmed() {
     let now = "2026-12-24T12:00:00Z".parse().unwrap();
     let stale = Knowledge::from_store(folder.path()).unwrap();
     assert!(!stale.freshness("Debian:12", now).unwrap().is_believed());
-    load::confirm(folder.path(), "osv/Debian-12", now).unwrap();
+    load::confirm(folder.path(), "osv/Debian-12", Some(now)).unwrap();
     let confirmed = Knowledge::from_store(folder.path()).unwrap();
     assert!(confirmed.freshness("Debian:12", now).unwrap().is_believed());
     assert!(confirmed.index("Debian:12").unwrap().0.knows("mine"));

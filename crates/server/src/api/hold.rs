@@ -22,7 +22,7 @@ async fn list(State(app): State<App>) -> Result<Json<Vec<Hold>>, Problem> {
     view::holds(&app).await.map(Json)
 }
 
-/// Stop everything new, everywhere. Undo stays allowed.
+/// Stop what is new, everywhere or in a scope. Undo stays allowed unless everything is stopped.
 #[utoipa::path(post, path = "/holds", tag = "holds", operation_id = "set_hold", request_body = SetHold,
     responses((status = 201, body = Hold), (status = 400, body = Problem)))]
 async fn set(

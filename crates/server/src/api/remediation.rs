@@ -104,7 +104,7 @@ async fn answer(
     ask::answer(&app, &visitor, &id, wanted).await.map(Json)
 }
 
-/// Take back what was done, all of it or some items. Allowed while a hold is in force.
+/// Take back what was done, all of it or some items. A hold lets it through, unless it stops everything: then it waits.
 #[utoipa::path(post, path = "/remediations/{id}/undo", tag = "remediations", params(("id" = String, Path)),
     request_body = Undo,
     responses((status = 200, body = Remediation), (status = 400, body = Problem), (status = 404, body = Problem),

@@ -183,7 +183,7 @@ async fn admit(app: &App, peer: Peer, mut request: Request) -> Result<Request, R
                 "Not my name",
                 "this server does not go by the name it was called",
             )
-            .hint("call it by its address, or name it with --host")
+            .hint("call it by its address, or start it with --url")
             .into());
         }
     }

@@ -26,6 +26,8 @@ use crate::error::chain;
 
 /// Stands for the publishers' own addresses.
 const PUBLISHED: &str = "published";
+/// What waits while no facts are there.
+const BLIND: &str = "newer feeds";
 /// Under this name a feed's row keeps the digest of the edition that a person refused.
 const THROWN_AWAY: &str = "thrown_away";
 
@@ -38,16 +40,28 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
             for source in sources(app, from).await? {
                 let state = State::load(&downloads(app), &source.name);
                 let place = app.keys.root().to_string();
-                if wanted || next_due(&source, &state, &place, now) <= now {
+                if (wanted || next_due(&source, &state, &place, now) <= now) && can_tell(app).await? {
                     fetch(app, &source).await?;
                 }
             }
-        } else if wanted || app.feeds_due(from, now, every) {
+        } else if (wanted || app.feeds_due(from, now, every)) && can_tell(app).await? {
             folder(app, Path::new(from)).await?;
             app.feeds_done(from, now);
         }
     }
     Ok(())
+}
+
+/// Whether it can be told what a newer edition would change. Over editions that were taken none is taken blindly.
+async fn can_tell(app: &App) -> Result<bool, PassError> {
+    let taken = app.knowledge.held().feeds.compiled().any(|feed| !feed.meta.snapshot);
+    let told = !taken || !hosts(app).await?.is_empty();
+    if told {
+        app.goes_on(BLIND);
+    } else {
+        app.waits(BLIND, "no host's facts are there yet, so it cannot be told what newer ones would change");
+    }
+    Ok(told)
 }
 
 fn downloads(app: &App) -> PathBuf {
@@ -90,14 +104,14 @@ async fn fetch(app: &App, source: &Source) -> Result<(), PassError> {
     };
     match client.fetch(source, &folder, now, &mut |_| {}).await {
         Ok(Outcome::Unchanged) => {
-            confirm(app, &source.name, now)?;
+            confirm(app, &source.name, Some(now))?;
             note(app, &source.name, &place, None).await
         }
         Ok(Outcome::Incoming(incoming)) => match read(app, incoming.path(), source).await? {
             Ok(compiled) => {
                 let mut in_force = true;
                 for feed in compiled {
-                    in_force &= admit(app, feed, &place).await?;
+                    in_force &= admit(app, feed, &place, Some(now)).await?;
                 }
                 // What the source is asked by next time belongs to the edition in force: only so does "nothing newer"
                 // speak of that one.
@@ -167,7 +181,7 @@ async fn folder(app: &App, path: &Path) -> Result<(), PassError> {
         if same {
             note(app, &feed.meta.name, &place, None).await?;
         } else {
-            admit(app, feed.clone(), &place).await?;
+            admit(app, feed.clone(), &place, None).await?;
         }
     }
     app.goes_on("feeds");
@@ -175,21 +189,28 @@ async fn folder(app: &App, path: &Path) -> Result<(), PassError> {
     Ok(())
 }
 
-/// Puts a feed in force, unless it would turn too many verdicts. Answers whether it is in force.
-async fn admit(app: &App, feed: Compiled, place: &str) -> Result<bool, PassError> {
+/// Puts a feed in force, unless it would turn too many verdicts or is older than the one it would replace. Answers
+/// whether it is in force. `asked` is when its publisher was asked for it: a file that lies in a folder is as old as its
+/// content, however late it was found.
+async fn admit(app: &App, feed: Compiled, place: &str, asked: Option<Timestamp>) -> Result<bool, PassError> {
     let now = app.now();
     let _feeding = app.feeding.lock().await;
     let held = app.knowledge.held();
     let is_this = |known: &Compiled| known.meta.name == feed.meta.name && known.meta.source == feed.meta.source;
     if held.feeds.compiled().any(is_this) {
-        confirm(app, &feed.meta.name, now)?;
+        if asked.is_some() {
+            confirm(app, &feed.meta.name, asked)?;
+        }
         tried(app, &feed.meta.name, place, None).await?;
         return Ok(true);
     }
     let hosts = hosts(app).await?;
     let old = Arc::clone(&held.feeds);
     let candidate = feed.clone();
-    let first = !old.compiled().any(|known| known.meta.name == feed.meta.name);
+    // The snapshot is what one begins with, not an edition that somebody chose.
+    let known = old.compiled().find(|known| known.meta.name == feed.meta.name && !known.meta.snapshot);
+    let first = known.is_none();
+    let older = known.is_some_and(|known| feed.meta.dated < known.meta.dated);
     let change: Change = tokio::task::spawn_blocking(move || {
         let new = old.as_ref().clone().with([candidate]);
         compare(&old, &new, &hosts, now)
@@ -206,15 +227,15 @@ async fn admit(app: &App, feed: Compiled, place: &str) -> Result<bool, PassError
         app.store.put(Write::PutFeed(row)).await?;
         return Ok(false);
     }
-    if change.admission() == Admission::AskPerson && !first {
+    if older || (change.admission() == Admission::AskPerson && !first) {
         let pending = PendingFeed {
             changed: change.changed(),
             of: change.changed() + change.same,
             fetched_at: now,
             digest: feed.meta.source.to_string(),
         };
-        let asked: Option<PendingFeed> = row.review.clone().and_then(|review| serde_json::from_value(review).ok());
-        if asked.is_some_and(|asked| asked.digest == pending.digest) {
+        let known: Option<PendingFeed> = row.review.clone().and_then(|review| serde_json::from_value(review).ok());
+        if known.is_some_and(|known| known.digest == pending.digest) {
             // The question stands already.
             app.store.put(Write::PutFeed(row)).await?;
             return Ok(false);
@@ -228,17 +249,27 @@ async fn admit(app: &App, feed: Compiled, place: &str) -> Result<bool, PassError
             .with(serde_json::json!({ "feed": row.name, "changed": pending.changed, "of": pending.of }))
             .resting_on("feed", feed.meta.source);
         app.store.commit(Transition::new(entry).write(Write::PutFeed(row))).await?;
+        tracing::warn!(
+            feed = feed.meta.name,
+            "a newer edition would change many verdicts: `stanch feeds accept` takes it"
+        );
         app.bus.tell(Live::of("feeds", &feed.meta.name, "a newer one waits for a person"));
         return Ok(false);
     }
-    put_in_force(app, &feed, row, "server").await?;
+    put_in_force(app, &feed, row, "server", asked).await?;
     Ok(true)
 }
 
-async fn put_in_force(app: &App, feed: &Compiled, row: Feed, who: &str) -> Result<(), PassError> {
+async fn put_in_force(
+    app: &App,
+    feed: &Compiled,
+    row: Feed,
+    who: &str,
+    asked: Option<Timestamp>,
+) -> Result<(), PassError> {
     let now = app.now();
     feed.write(app.knowledge.folder()).map_err(|error| PassError::Feeds(chain(&error)))?;
-    confirm(app, &feed.meta.name, now)?;
+    confirm(app, &feed.meta.name, asked)?;
     let row = Feed {
         status: FeedStatus::Good,
         dated: feed.meta.dated,
@@ -260,10 +291,10 @@ async fn put_in_force(app: &App, feed: &Compiled, row: Feed, who: &str) -> Resul
     Ok(())
 }
 
-/// Notes that a feed's source has nothing newer, and reads the folder again.
-fn confirm(app: &App, name: &str, now: Timestamp) -> Result<(), PassError> {
+/// Notes when a feed's publisher last had nothing newer, or that it was never asked, and reads the folder again.
+fn confirm(app: &App, name: &str, at: Option<Timestamp>) -> Result<(), PassError> {
     let folder = app.knowledge.folder();
-    stanch_feeds::load::confirm(folder, name, now).map_err(|error| PassError::Feeds(chain(&error)))?;
+    stanch_feeds::load::confirm(folder, name, at).map_err(|error| PassError::Feeds(chain(&error)))?;
     app.knowledge.reload().map_err(|error| PassError::Feeds(chain(&error)))
 }
 
@@ -331,7 +362,10 @@ pub(crate) async fn judge(app: &App, who: &str, word: &JudgeFeed) -> Result<(), 
         if feed.meta.source.to_string() != word.digest {
             return Err(Problem::conflict("changed_meanwhile", "another edition waits now").hint("look again"));
         }
-        put_in_force(app, &feed, row, who).await.map_err(|error| failed(&error))?;
+        // Its publisher was asked when it was fetched, not when a person came to it.
+        let network = row.source.as_deref().is_some_and(|from| from.starts_with("http"));
+        let asked = network.then_some(pending.fetched_at);
+        put_in_force(app, &feed, row, who, asked).await.map_err(|error| failed(&error))?;
         // The source is asked anew, not by what belonged to the edition before.
         State::default().save(&downloads(app), &word.name).map_err(|error| failed(&error))?;
     } else {

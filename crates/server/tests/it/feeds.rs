@@ -20,6 +20,11 @@ fn advisory(id: &str, fixed: &str) -> Value {
     })
 }
 
+fn dated(mut advisory: Value, day: &str) -> Value {
+    advisory["modified"] = json!(format!("{day}T00:00:00Z"));
+    advisory
+}
+
 fn publish(folder: &Path, advisories: &[Value]) {
     let place = folder.join("osv/Debian-12");
     std::fs::create_dir_all(&place).unwrap();
@@ -217,4 +222,35 @@ async fn nothing_newer_is_said_of_the_edition_in_force_and_never_of_one_that_wai
     assert_eq!(pending().await, waits, "it is one question");
     accept(waits).await;
     in_force(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_a_folder_is_as_old_as_its_content_and_an_older_edition_waits() {
+    let source = tempfile::tempdir().unwrap();
+    let one = || advisory("DEBIAN-CVE-2026-0001", "3.0.17-1");
+    publish(source.path(), &[dated(one(), "2020-01-01")]);
+    let host = Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1")]);
+    let world = World::with_feeds(host, vec![source.path().display().to_string()]).await;
+    world.items(1).await;
+    let taken = async |day: &str| {
+        world.client.post("/api/v1/feeds/refresh", json!({})).await;
+        world
+            .until("the edition", async || {
+                let feed = feed(&world, "osv/Debian-12").await?;
+                feed["dated"].as_str().is_some_and(|dated| dated.starts_with(day)).then_some(feed)
+            })
+            .await
+    };
+    let old = taken("2020-01-01").await;
+    assert_eq!((&old["stale"], &old["snapshot"]), (&json!(true), &json!(false)), "found just now, and old: {old:#}");
+
+    // The same verdicts, newer and then from before.
+    publish(source.path(), &[dated(one(), "2026-11-20")]);
+    taken("2026-11-20").await;
+    publish(source.path(), &[dated(one(), "2019-01-01")]);
+    world.client.post("/api/v1/feeds/refresh", json!({})).await;
+    let waits = world
+        .until("the question", async || feed(&world, "osv/Debian-12").await.filter(|feed| feed["pending"].is_object()))
+        .await;
+    assert!(waits["dated"].as_str().unwrap().starts_with("2026-11-20"), "{waits:#}");
 }

@@ -77,16 +77,16 @@ async fn empty_means_nothing_and_a_repeated_request_makes_one() {
     assert_eq!(world.client.refused("/api/v1/remediations", json!({})).await.0, 400);
     assert_eq!(world.client.refused("/api/v1/remediations", json!({ "items": ["nginx"] })).await.0, 404);
     let mut made = Vec::new();
-    for _ in 0..2 {
+    for items in ["stapler", "stapler", "paperclip"] {
         let request = world.client.http.post(format!("{}/api/v1/remediations", world.client.base));
         let request = request.header("cookie", &world.client.cookie).header("x-csrf-token", &world.client.csrf);
         let request = request.header("idempotency-key", "ticket-7").header("content-type", "application/json");
-        let answer = request.body(json!({ "items": ["stapler"] }).to_string()).send().await.unwrap();
+        let answer = request.body(json!({ "items": [items] }).to_string()).send().await.unwrap();
         let status = answer.status().as_u16();
         let made_now: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         made.push((status, made_now["remediation"]["id"].clone()));
     }
-    assert_eq!((made[0].0, made[1].0), (201, 200));
+    assert_eq!((made[0].0, made[1].0, made[2].0), (201, 200, 409), "one name is one request");
     assert_eq!(made[0].1, made[1].1);
     let id = world.fixed(&["paperclip"]).await;
     assert_eq!(world.client.refused(&format!("/api/v1/remediations/{id}/undo"), json!({})).await.0, 400);

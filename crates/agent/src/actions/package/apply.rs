@@ -3,7 +3,7 @@
 //! Each point's state is all that a later life needs. Entered again, it goes on after the last point; what ran when the
 //! former life ended may still run, so the package manager's lock is waited for before anything is judged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -93,6 +93,7 @@ impl PackageUpgrade {
         let rules = self.rules.current()?;
         let first = run.reached().is_empty();
         rules.permit(NAME, now(), first && !run.follows())?;
+        let sources = if first && rules.denies_any_package() { self.sources(params)? } else { BTreeMap::new() };
         for package in params.packages.iter().filter(|_| first) {
             if let Some(unit) = self.units(&package.key()).iter().find(|unit| rules.denies_unit(unit)) {
                 return Err(ActionError::refused(format!(
@@ -100,11 +101,28 @@ impl PackageUpgrade {
                     package.name
                 )));
             }
-            if rules.denies_package(&package.name) || rules.denies_package(&package.source) {
+            let of = sources.get(&package.key()).into_iter().flatten().chain([&package.name, &package.source]);
+            if of.into_iter().any(|name| rules.denies_package(name)) {
                 return Err(ActionError::refused(format!("the executor's rules deny changes to {}", package.name)));
             }
         }
         Ok(())
+    }
+
+    /// The source packages of what is to be changed, as dpkg and apt's indexes have them: an order may say otherwise.
+    fn sources(&self, params: &Params) -> Result<BTreeMap<Key, Vec<String>>, ActionError> {
+        let database = self.database()?;
+        let wanted: Vec<(Key, DebVersion)> =
+            params.packages.iter().map(|package| (package.key(), package.to.clone())).collect();
+        let records =
+            apt::records(self.host(), &database.native, &wanted).map_err(|e| failed(e, "cannot read apt's indexes"))?;
+        let mut sources: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+        for (key, to) in wanted {
+            let offered = records.get(&(key.clone(), to.to_string())).map(|record| record.source.clone());
+            let installed = database.packages.get(&key).map(|installed| installed.source.clone());
+            sources.entry(key).or_default().extend(offered.into_iter().chain(installed));
+        }
+        Ok(sources)
     }
 
     /// Whether all is as it shall be already.

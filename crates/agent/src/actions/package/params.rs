@@ -1,6 +1,7 @@
 //! What is asked for and what was planned.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use stanch_model::canonical::Digest;
 use stanch_model::id::ItemId;
@@ -8,6 +9,39 @@ use stanch_model::version::DebVersion;
 
 use super::Key;
 use super::projection::Projection;
+
+/// What a package or source package may be called, for the schemas.
+const NAME: &str = "^[a-z0-9][a-z0-9+.-]*$";
+/// What an architecture may be called.
+const ARCHITECTURE: &str = "^[a-z0-9][a-z0-9-]*$";
+/// What a version may look like; the parser of versions is stricter.
+const VERSION: &str = "^[A-Za-z0-9.+~:-]+$";
+
+/// Whether this can be nothing but a package's name: no option, no path, no pattern, no architecture.
+pub(crate) fn is_name(text: &str) -> bool {
+    made_of(text, b"+.-")
+}
+
+/// Whether this can be nothing but an architecture.
+pub(crate) fn is_architecture(text: &str) -> bool {
+    made_of(text, b"-")
+}
+
+/// A small letter or digit, and then those or these.
+fn made_of(text: &str, others: &[u8]) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.bytes().next().is_some_and(plain) && text.bytes().all(|byte| plain(byte) || others.contains(&byte))
+}
+
+fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if is_name(&text) { Ok(text) } else { Err(D::Error::custom(format!("{text:?} is not the name of a package"))) }
+}
+
+fn architecture<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if is_architecture(&text) { Ok(text) } else { Err(D::Error::custom(format!("{text:?} is not an architecture"))) }
+}
 
 /// How far a package is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,14 +67,19 @@ pub(crate) struct Want {
 }
 
 pub(crate) fn request_schema() -> Value {
+    let source = json!({"type": "string", "pattern": NAME});
     json!({
         "type": "object",
         "required": ["sources", "to"],
         "additionalProperties": false,
         "properties": {
-            "sources": {"type": "array", "minItems": 1, "maxItems": 5000, "items": {"type": "string"}},
+            "sources": {"type": "array", "minItems": 1, "maxItems": 5000, "items": source},
             "to": {"enum": ["fixed", "candidate"]},
-            "fixed": {"type": "object", "additionalProperties": {"type": "string"}},
+            "fixed": {
+                "type": "object",
+                "propertyNames": source,
+                "additionalProperties": {"type": "string", "pattern": VERSION},
+            },
         },
     })
 }
@@ -58,14 +97,17 @@ pub(crate) enum Conffiles {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Planned {
     /// Its name.
+    #[serde(deserialize_with = "name")]
     pub(crate) name: String,
     /// Its architecture.
+    #[serde(deserialize_with = "architecture")]
     pub(crate) arch: String,
     /// The version before; none for one that comes along new.
     pub(crate) from: Option<DebVersion>,
     /// The version after.
     pub(crate) to: DebVersion,
     /// Its source package.
+    #[serde(deserialize_with = "name")]
     pub(crate) source: String,
     /// The items that need it.
     pub(crate) items: Vec<ItemId>,
@@ -116,11 +158,11 @@ pub(crate) fn params_schema() -> Value {
         "required": ["name", "arch", "from", "to", "source", "items", "new", "sha256"],
         "additionalProperties": false,
         "properties": {
-            "name": {"type": "string"},
-            "arch": {"type": "string"},
-            "from": {"type": ["string", "null"]},
-            "to": {"type": "string"},
-            "source": {"type": "string"},
+            "name": {"type": "string", "pattern": NAME},
+            "arch": {"type": "string", "pattern": ARCHITECTURE},
+            "from": {"type": ["string", "null"], "pattern": VERSION},
+            "to": {"type": "string", "pattern": VERSION},
+            "source": {"type": "string", "pattern": NAME},
             "items": {"type": "array", "items": {"type": "string"}},
             "new": {"type": "boolean"},
             "config_kept": {"type": "boolean"},
@@ -138,4 +180,134 @@ pub(crate) fn params_schema() -> Value {
             "before": {"type": "object"},
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use stanch_action::{Action, ActionError};
+    use stanch_model::asset::{Asset, AssetKind};
+    use stanch_model::order::StepRequest;
+    use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
+
+    use super::super::PackageUpgrade;
+    use super::*;
+    use crate::actions::doubles::{Notes, Table};
+    use crate::rules::Rules;
+
+    fn package() -> Value {
+        json!({
+            "name": "nginx", "arch": "amd64", "from": "1-1", "to": "2-1", "source": "nginx", "items": [], "new": false,
+            "sha256": null,
+        })
+    }
+
+    /// Hands the action an order about this package by every verb. Gives what it answered and the programs it called.
+    fn ordered(package: Value) -> (Vec<Option<ActionError>>, Vec<String>) {
+        let host = Arc::new(Table::new(&[("print-architecture", "amd64")]));
+        let action = PackageUpgrade::new(Arc::clone(&host) as Arc<dyn crate::actions::Programs>, Rules::default());
+        let target = Asset::unlabelled(AssetKind::Host, "x", "x");
+        let before = json!({"packages": {}, "conffiles": {}});
+        let params = json!({"packages": [package], "conffiles": "keep", "lock_timeout_seconds": 1, "before": before});
+        let step = PlannedStep {
+            action: super::super::NAME.to_owned(),
+            params: params.clone(),
+            before: Digest::of_bytes(b""),
+            changes: Vec::new(),
+            reversibility: Reversibility::Restorable,
+            undo: String::new(),
+            disruption: Disruption::Restart,
+        };
+        let item = ItemId::from_digest(&Digest::of_bytes(b"item"));
+        let answers = vec![
+            action.observe(&target, &params).err(),
+            action.apply(&target, &step, &mut Notes::new()).err(),
+            action.verify(&target, &step).err(),
+            action.undo(&target, &step, &[item], &mut Notes::new()).err(),
+        ];
+        let asked = host.asked.lock().unwrap().clone();
+        (answers, asked)
+    }
+
+    fn is_refused(package: Value) -> bool {
+        let (answers, asked) = ordered(package);
+        asked.is_empty() && answers.iter().all(|answer| matches!(answer, Some(ActionError::BadParameters { .. })))
+    }
+
+    #[test]
+    fn names_as_debian_gives_them_are_taken() {
+        for name in ["g++-12", "libstdc++6", "0ad", "python3.11", "libc6", "7zip"] {
+            assert!(is_name(name), "{name}");
+        }
+        for arch in ["amd64", "all", "i386", "kfreebsd-amd64", "musl-linux-arm64"] {
+            assert!(is_architecture(arch), "{arch}");
+        }
+        let (answers, asked) = ordered(package());
+        assert!(!asked.is_empty());
+        assert!(!answers.iter().any(|answer| matches!(answer, Some(ActionError::BadParameters { .. }))), "{answers:?}");
+    }
+
+    #[test]
+    fn a_name_in_an_order_that_is_an_option_or_a_path_reaches_no_program() {
+        let hostile = [
+            "-oDir::Etc::sourceparts=/x",
+            "--allow-unauthenticated",
+            "../../key/old/nginx",
+            "nginx/../x",
+            "/tmp/x.deb",
+            "./x.deb",
+            "nginx:amd64",
+            "nginx=1",
+            "nginx*",
+            "nginx x",
+            "nginx\n",
+            "nginx\u{0}",
+            "Nginx",
+            "~nnginx",
+            "+x",
+            "",
+        ];
+        for text in hostile {
+            for field in ["name", "arch", "source", "from", "to"] {
+                // What is no name may well be a version.
+                if text.parse::<DebVersion>().is_ok() && ["from", "to"].contains(&field) {
+                    continue;
+                }
+                let mut package = package();
+                package[field] = json!(text);
+                assert!(is_refused(package), "{field} {text:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn only_names_and_architectures_get_past_the_edge(text in "[-+./:=~a-zA-Z0-9 _%]{0,12}") {
+            let with = |field: &str| {
+                let mut package = package();
+                package[field] = json!(text);
+                package
+            };
+            prop_assert_eq!(is_refused(with("name")), !is_name(&text));
+            prop_assert_eq!(is_refused(with("source")), !is_name(&text));
+            prop_assert_eq!(is_refused(with("arch")), !is_architecture(&text));
+            if is_name(&text) {
+                prop_assert!(!text.starts_with(['-', '.', '/', '+']) && !text.contains(['/', ':', '=', ' ']));
+            }
+        }
+
+        #[test]
+        fn a_source_that_is_asked_for_reaches_no_program(text in "[-+./:=a-zA-Z0-9 ]{1,12}") {
+            let host = Arc::new(Table::new(&[("print-architecture", "amd64")]));
+            let action = PackageUpgrade::new(Arc::clone(&host) as Arc<dyn crate::actions::Programs>, Rules::default());
+            let want = json!({"sources": [format!("{text}-marked")], "to": "candidate"});
+            let request = StepRequest { action: super::super::NAME.to_owned(), want, items: Vec::new() };
+            action.plan(&Asset::unlabelled(AssetKind::Host, "x", "x"), &[request]).unwrap();
+            prop_assert!(!host.asked.lock().unwrap().iter().any(|call| call.contains("-marked")));
+        }
+    }
 }
