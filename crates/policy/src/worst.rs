@@ -62,10 +62,18 @@ pub struct WorstCase {
     pub lock_outs: Vec<LockOut>,
 }
 
+/// What was found of one action in one mode.
+#[derive(Default)]
+struct Gathered {
+    assets: BTreeSet<String>,
+    rules: BTreeSet<String>,
+    terms: Option<Terms>,
+}
+
 /// How far forged findings could drive actions on assets. A place is what is known of one action on one asset; what it
 /// says of an item is not looked at. Linear in places and rules.
 pub fn worst_case(bundle: &Bundle, places: &[Facts]) -> WorstCase {
-    let mut found: BTreeMap<(String, Mode), (BTreeSet<String>, BTreeSet<String>, Option<Terms>)> = BTreeMap::new();
+    let mut found: BTreeMap<(String, Mode), Gathered> = BTreeMap::new();
     let mut lock_outs = BTreeSet::new();
     for place in places {
         let facts = place.without_item();
@@ -74,16 +82,16 @@ pub fn worst_case(bundle: &Bundle, places: &[Facts]) -> WorstCase {
         let name = facts.text("asset.name").unwrap_or("an asset").to_owned();
         lock_outs.extend(locked_out(&facts, &action, &name, &reached));
         let entry = found.entry((action, reached.mode)).or_default();
-        entry.0.insert(name);
-        entry.1.extend(reached.rules);
-        entry.2 = Some(match entry.2.take() {
+        entry.assets.insert(name);
+        entry.rules.extend(reached.rules);
+        entry.terms = Some(match entry.terms.take() {
             Some(terms) => looser(terms, reached.terms),
             None => reached.terms,
         });
     }
     let mut reach: Vec<Worst> = found
         .into_iter()
-        .map(|((action, mode), (assets, rules, terms))| {
+        .map(|((action, mode), Gathered { assets, rules, terms })| {
             let terms = terms.unwrap_or_default();
             Worst {
                 action,

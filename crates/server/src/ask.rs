@@ -216,11 +216,11 @@ impl Request {
 async fn made_before(app: &App, request: Option<&Request>) -> Result<Option<StoredRemediation>, Problem> {
     let Some(request) = request else { return Ok(None) };
     let Some(known) = app.store.setting(&request.setting).await? else { return Ok(None) };
-    if known["asked"] != json!(request.asked) {
+    if known.get("asked") != Some(&json!(request.asked)) {
         return Err(Problem::conflict("other_request", "something else was asked for under this idempotency key")
             .hint("give each request a key of its own"));
     }
-    match known["remediation"].as_str().and_then(|id| id.parse().ok()) {
+    match known.get("remediation").and_then(serde_json::Value::as_str).and_then(|id| id.parse().ok()) {
         Some(id) => Ok(app.store.remediation(&id).await?),
         None => Ok(None),
     }
