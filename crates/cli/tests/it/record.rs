@@ -7,6 +7,11 @@ fn an_export_verifies_and_every_tampering_is_found() {
     let home = Home::new();
     let export = home.path().join("record");
     let path = export.to_str().unwrap();
+    // Something to be recorded.
+    for act in [&["hold", "set", "audit week"][..], &["hold", "release"]] {
+        let run = home.run(act);
+        assert_eq!(run.code, 0, "{}", run.err);
+    }
     let run = home.run(&["audit", "export", path]);
     assert_eq!(run.code, 0, "{}", run.err);
 

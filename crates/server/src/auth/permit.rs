@@ -83,7 +83,7 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/remediations/{id}/dismiss", Need::Power(SPEAK, Named(Remediation))),
     ("GET", "/api/v1/plans/{hash}", Need::Power(READ, Named(Plan))),
     ("GET", "/api/v1/policies", Need::Power(READ, Something)),
-    ("POST", "/api/v1/policies/draft", Need::Power(READ, Everything)),
+    ("POST", "/api/v1/policies/draft", Need::Power(ADMIN, Everything)),
     ("GET", "/api/v1/calendar", Need::Power(READ, Something)),
     ("GET", "/api/v1/holds", SignedIn),
     ("POST", "/api/v1/holds", Need::Power(OPERATE, Everything)),
