@@ -149,8 +149,9 @@ fn word(policy: &Policy, rule: &Rule, selected: &Selected, inputs: &Inputs<'_>) 
         Grant::AtMost(mode) => mode,
     };
     let lowered = grant.min(policy.on_error);
-    // Only what nothing stands above can vanish without raising another.
-    let careful = grant < Mode::Auto;
+    // Only what nothing stands above can vanish without raising another, and only where it would not have held back:
+    // a rule of a policy that may be about this does, whatever it grants.
+    let careful = grant < Mode::Auto || matches!(selected, Selected::Unknown(_));
     let answer = match rule.requires.iter().find(|index| inputs.facts().at(**index).is_none()) {
         Some(index) => {
             let missing = names(&[*index]).next();

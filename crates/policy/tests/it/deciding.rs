@@ -151,6 +151,19 @@ fn a_guard_does_not_hide_that_a_restricting_rule_may_apply() {
 }
 
 #[test]
+fn a_guard_does_not_hide_that_a_policy_may_be_about_this() {
+    let granting = policy("all", "  - {id: r, mode: approve}");
+    let guarded = "---\napiVersion: stanch/v1\nkind: Policy\nname: vulnerable\nmatch: {classes: [vulnerability]}\n\
+        rules:\n  - id: hot\n    when: has(item.epss) && item.epss >= 0.5\n    mode: auto\n";
+    let bundle = bundle(&format!("{granting}{guarded}"));
+    let mut known = facts();
+    known.unset("item.classes");
+    assert_eq!(decide(&bundle, &known).mode, Mode::Suggest);
+    known.unset("item.epss");
+    assert_eq!(decide(&bundle, &known).mode, Mode::Suggest);
+}
+
+#[test]
 fn what_cannot_be_taken_back_runs_by_itself_only_where_a_policy_names_it() {
     let mut known = facts();
     known.set("action.reversibility", Value::Text("one_way".into())).unwrap();
