@@ -31,6 +31,8 @@ pub enum Defect {
     SkipCooldown,
     /// What was taken back is suppressed.
     ForgetSuppression,
+    /// What was taken back since is not begun.
+    IgnoreSuppression,
     /// Only facts newer than the act count.
     TakeOldFacts,
     /// The intent is recorded before the order.

@@ -100,6 +100,10 @@ pub struct Grant {
     pub epoch: u64,
     /// Counts an operator's attempts at the same leaf.
     pub attempt: u32,
+    /// A part of it was carried out, and this is for the rest. An executor whose journal knows nothing of that part
+    /// begins nothing and answers that it is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rest: bool,
 }
 
 /// An order. Sent signed by the server's order key.

@@ -8,7 +8,8 @@ use stanch_model::canonical::Digest;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::{ItemId, OrderId, TaskId};
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Grant, Order, PlanRefusal, Progress, StepOutcome, StepReport, StepRequest, Verb,
+    Answer, Check, CheckOutcome, Grant, Order, PlanRefusal, Progress, Reconciled, StepOutcome, StepReport, StepRequest,
+    Verb,
 };
 use stanch_model::plan::{Leaf, PlannedStep, Reversibility, step_key};
 
@@ -59,11 +60,19 @@ pub(crate) fn answer(runner: &Runner, order: &Order, tools: &Tools<'_>) -> Resul
         },
         Verb::Plan { requests, .. } => plan(runner, requests, tools),
         Verb::Verify { leaf, .. } => Answer::Verified { checks: verify(runner, leaf, tools) },
+        Verb::Apply(grant) if grant.rest && !knows(runner, &grant.task) => {
+            Answer::Reconciled { known: Reconciled::Lost }
+        }
         Verb::Apply(grant) => Answer::Applied { steps: apply(runner, order, grant, tools)? },
         Verb::Undo { grant, items, attempt, .. } => {
             Answer::Undone { steps: undo(runner, order, grant, items, *attempt, tools)? }
         }
     })
+}
+
+/// Whether the journal knows of a step of this task.
+fn knows(runner: &Runner, task: &TaskId) -> bool {
+    runner.inner().journal.state().knows(task)
 }
 
 fn refused(message: String) -> Answer {

@@ -301,6 +301,11 @@ impl JournalState {
         open
     }
 
+    /// Whether a step of this task was ever entered here.
+    pub fn knows(&self, task: &TaskId) -> bool {
+        self.steps.values().any(|step| step.task == *task && step.kind == StepKind::Apply)
+    }
+
     /// What is known of a task whose first step has this key.
     pub fn reconcile(&self, task: &TaskId, key: &Digest) -> Reconciled {
         let works_on = |order: &Order| match &order.verb {

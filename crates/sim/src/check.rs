@@ -41,9 +41,16 @@ impl World {
         }
     }
 
-    /// What a step wants to do, against what is true before it is done.
-    pub(crate) fn check_effects(&mut self, row: u32, before: &Rollout, next: &Rollout, effects: &[Effect]) -> Checked {
-        let now = self.now;
+    /// What a step wants to do, against what is true before it is done. `decided` is when its server looked, on its
+    /// clock: it may stand still before it commits, and spans count from decision to decision.
+    pub(crate) fn check_effects(
+        &mut self,
+        row: u32,
+        decided: i64,
+        before: &Rollout,
+        next: &Rollout,
+        effects: &[Effect],
+    ) -> Checked {
         let Some(stored) = self.store.row(row) else { return Ok(()) };
         let mut at = before.state;
         let mut bakes: Vec<(usize, i64)> = Vec::new();
@@ -56,16 +63,18 @@ impl World {
                         return violated(0, format!("{at} cannot become {state}"));
                     }
                     match (at, *state) {
-                        (S::Verifying(_), S::Baking(wave)) => bakes.push((wave as usize, now)),
+                        (S::Verifying(_), S::Baking(wave)) => bakes.push((wave as usize, decided)),
                         (S::Baking(wave), S::Rolling(_) | S::Verified) => {
-                            baked(stored, next, wave, &bakes, now)?;
+                            baked(stored, next, wave, &bakes, decided)?;
                         }
                         _ => {}
                     }
                     at = *state;
                 }
                 Effect::RecordIntent { task, .. } => intents.push(task),
-                Effect::DispatchApply { task, .. } => self.may_dispatch(stored, before, next, task, &intents)?,
+                Effect::DispatchApply { task, .. } => {
+                    self.may_dispatch(stored, decided, before, next, task, &intents)?;
+                }
                 Effect::DispatchUndo { items, .. } if items.is_empty() => return violated(7, "an undo of nothing"),
                 Effect::Close { items } => {
                     for (place, task) in next.tasks.iter().enumerate() {
@@ -100,6 +109,7 @@ impl World {
     fn may_dispatch(
         &self,
         stored: &Row,
+        decided: i64,
         before: &Rollout,
         next: &Rollout,
         task: &TaskId,
@@ -149,7 +159,7 @@ impl World {
                 );
             }
             let pause = i64::from(next.terms.limits.cooldown_seconds) * 1_000 - 2 * SKEW;
-            if !stored.by_hand && queue.attempted[bit].is_some_and(|last| self.now - last < pause) {
+            if !stored.by_hand && queue.attempted[bit].is_some_and(|last| decided - last < pause) {
                 return violated(12, "another attempt before the cool-down was over");
             }
             if queue.suppressed[bit] >= stored.versions[at][bit] {
@@ -188,7 +198,7 @@ impl World {
             self.check_end(row, stored)?;
             let went_back = |effect: &Effect| matches!(effect, Effect::Entered { state: S::RollingBack });
             if before.state == S::RollingBack || effects.iter().any(went_back) {
-                self.check_taken_back(row, stored)?;
+                self.check_taken_back(row, before, stored)?;
             }
         }
         if moved || stored.generation.is_multiple_of(16) {
@@ -258,10 +268,10 @@ impl World {
     }
 
     /// 15: what a bad ring changed was taken back, or that was tried.
-    fn check_taken_back(&self, row: u32, stored: &Row) -> Checked {
+    fn check_taken_back(&self, row: u32, before: &Rollout, stored: &Row) -> Checked {
         let rollout = &stored.rollout;
-        // What a person asks to have taken back is what they name.
-        let asked = matches!(rollout.halt, Some(Halt::Person { .. }));
+        // What a person asks to have taken back is what they name, also after it was handed over to them.
+        let asked = matches!(rollout.halt, Some(Halt::Person { .. })) || before.undo_by.is_some();
         if asked || !rollout.halt.as_ref().is_some_and(Halt::rolls_back) || rollout.state == S::RollingBack {
             return Ok(());
         }
@@ -315,13 +325,13 @@ impl World {
 }
 
 /// 10: a wave is over only when it was watched long enough and everything in it is proven.
-fn baked(stored: &Row, next: &Rollout, wave: u32, begun: &[(usize, i64)], now: i64) -> Checked {
+fn baked(stored: &Row, next: &Rollout, wave: u32, begun: &[(usize, i64)], decided: i64) -> Checked {
     let at = wave as usize;
     let since = begun.iter().rev().find(|(known, _)| *known == at).map(|(_, since)| *since);
     let since = since.or_else(|| stored.baking.get(at).copied().flatten());
     let seconds = next.bakes.get(at).copied().unwrap_or(0);
     let least = i64::from(seconds) * 1_000 - 2 * SKEW;
-    if since.is_none_or(|since| now - since < least) {
+    if since.is_none_or(|since| decided - since < least) {
         return violated(10, format!("wave {} was not watched for {seconds} s", wave + 1));
     }
     for (place, task) in next.tasks.iter().enumerate().filter(|(_, task)| task.wave == wave) {

@@ -11,7 +11,7 @@ use crate::defects::Model;
 use crate::gateway::{NOBODY, READS};
 use crate::server::{Done, name};
 use crate::store::{ITEMS, Row, Store, What};
-use crate::world::{Checked, Loaded, World, server_name, violated};
+use crate::world::{Checked, Loaded, World, server_name, unstamp, violated};
 
 /// An order that changes a target must be over after so many milliseconds.
 const CHANGES: i64 = 2 * 3_600_000;
@@ -37,7 +37,8 @@ impl World {
             return violated(7, "a wish to take back nothing was taken");
         }
         self.check_limit(&next, &effects)?;
-        if let Some(task) = self.store.without_room(row, &next, &effects, lanes) {
+        let room = self.store.without_room(row, &next, &effects, lanes).or_else(|| self.unwanted(row, &effects));
+        if let Some(task) = room {
             self.no_room = Some(task);
             self.figures.refused += 1;
             return Ok(Done::Refused);
@@ -46,7 +47,8 @@ impl World {
         if let Event::Judged { task, .. } = &loaded.event {
             self.check_judged(loaded, task, &effects)?;
         }
-        self.check_effects(row, &loaded.base, &next, &effects)?;
+        let decided = unstamp(loaded.now);
+        self.check_effects(row, decided, &loaded.base, &next, &effects)?;
         self.tell(|| server_name(server), |_| told(row, loaded, &next, &effects));
         let Some(stored) = self.store.row_mut(row) else { return Ok(Done::Unchanged) };
         stored.rollout = Arc::new(next);
@@ -54,13 +56,28 @@ impl World {
         self.figures.commits += 1;
         let now = self.server_time(server);
         for effect in &effects {
-            self.perform(row, effect, now);
+            self.perform(row, effect, decided, now);
         }
         self.check_row(row, &loaded.base, &effects)?;
         if self.commits.is_multiple_of(1_024) {
             self.check_all()?;
         }
         Ok(Done::Committed)
+    }
+
+    /// The first task that would begin although an item of it was taken back since.
+    fn unwanted(&self, row: u32, effects: &[Effect]) -> Option<TaskId> {
+        if self.planted(Model::StartTakenBack) {
+            return None;
+        }
+        let stored = self.store.row(row)?;
+        effects.iter().find_map(|effect| match effect {
+            Effect::Reserve { task, undo: false, .. } => {
+                let at = stored.task(task)?;
+                (!self.taken_back(stored, at).is_empty()).then(|| task.clone())
+            }
+            _ => None,
+        })
     }
 
     /// Writes down what is true of an event that is taken.
@@ -84,7 +101,7 @@ impl World {
         }
     }
 
-    fn perform(&mut self, row: u32, effect: &Effect, now: i64) {
+    fn perform(&mut self, row: u32, effect: &Effect, decided: i64, now: i64) {
         let Some(stored) = self.store.row(row) else { return };
         let find = |id| stored.task(id).and_then(|at| Some((u32::try_from(at).ok()?, stored.hosts[at])));
         match effect {
@@ -116,10 +133,11 @@ impl World {
                     stored.truth[task as usize].intent = true;
                 }
             }
-            Effect::DispatchApply { task, order, attempt } => {
+            Effect::DispatchApply { task, order, attempt, rest } => {
                 if let Some((task, host)) = find(task) {
-                    self.attempt(row, task, host);
-                    self.order(host, row, task, *order, What::Apply { attempt: *attempt }, now, CHANGES);
+                    self.attempt(row, task, host, decided);
+                    let what = What::Apply { attempt: *attempt, rest: *rest };
+                    self.order(host, row, task, *order, what, now, CHANGES);
                 }
             }
             Effect::DispatchUndo { task, order, undo_attempt, items } => {
@@ -166,8 +184,7 @@ impl World {
     }
 
     /// The first order of a task is an attempt at its items.
-    fn attempt(&mut self, row: u32, task: u32, host: u32) {
-        let now = self.now;
+    fn attempt(&mut self, row: u32, task: u32, host: u32, decided: i64) {
         let Some(stored) = self.store.row_mut(row) else { return };
         stored.truth[task as usize].sent += 1;
         if stored.truth[task as usize].sent > 1 {
@@ -178,7 +195,7 @@ impl World {
         for item in &rollout.tasks[task as usize].items {
             if let Some(bit) = self.hosts[host as usize].bit(item) {
                 queue.attempts[bit] = rollout.attempts.get(item).copied().unwrap_or_default();
-                queue.attempted[bit] = Some(now);
+                queue.attempted[bit] = Some(decided);
             }
         }
     }

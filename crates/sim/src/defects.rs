@@ -23,6 +23,8 @@ pub(crate) enum Model {
     TakeOldPositions,
     /// The executor starts however long ago its poll was.
     StartLate,
+    /// The server neither says what was taken back since, nor refuses to begin it.
+    StartTakenBack,
     /// The planner is given suppressed items.
     PlanSuppressed,
 }
@@ -55,7 +57,7 @@ impl Planted {
             Place::Engine(_) => "engine",
             Place::Model(Model::NoCompareAndSet | Model::TwoOnALane) => "model of the store",
             Place::Model(Model::HandOutHeld) => "model of the gateway",
-            Place::Model(Model::PlanSuppressed) => "model of the server",
+            Place::Model(Model::PlanSuppressed | Model::StartTakenBack) => "model of the server",
             Place::Model(_) => "model of the executor",
         }
     }
@@ -112,6 +114,7 @@ pub const ALL: &[Planted] = &[
     #[cfg(stanch_defects)]
     engine("forget-suppression", 12, "what was taken back is suppressed", Defect::ForgetSuppression),
     model("plan-suppressed", 12, "what is suppressed is not planned", Model::PlanSuppressed),
+    model("start-taken-back", 12, "what was taken back since is not begun", Model::StartTakenBack),
     #[cfg(stanch_defects)]
     engine("take-old-facts", 13, "only facts newer than the act count", Defect::TakeOldFacts),
     #[cfg(stanch_defects)]

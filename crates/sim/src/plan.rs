@@ -79,6 +79,9 @@ impl World {
         if wanted.hosts.is_empty() {
             return Ok(());
         }
+        if wanted.hosts.iter().any(|(host, bits)| bits & self.suppressed(*host as usize) != 0) {
+            return violated(12, "what was taken back is planned again");
+        }
         let plan = self.assemble(wanted, false);
         if self.planned.is_multiple_of(4) && plan != self.assemble(wanted, true) {
             return violated(16, "the same targets in another order gave another plan");

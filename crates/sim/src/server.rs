@@ -1,10 +1,12 @@
 //! Servers: what a pass looks at, and the one way state moves: load, step, commit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stanch_engine::blocked::Blocked;
-use stanch_engine::rollout::{Event, Illegal, Rollout, Task, Word, step};
+use stanch_engine::rollout::{Event, Illegal, Rollout, Surroundings, Task, Word, step};
 use stanch_engine::verify::{Failure, ItemVerdict, Judgement};
+use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{Answer, CheckOutcome};
 use stanch_model::remediation::TaskState as T;
 
@@ -135,8 +137,8 @@ impl World {
         let hold = self.store.held.as_ref().map(|held| &held.hold);
         let stored = self.store.row(row)?;
         let plain = |event| Some((event, None));
-        for class in 0..6 {
-            match (class + turn) % 6 {
+        for class in 0..7 {
+            match (class + turn) % 7 {
                 0 if stored.rollout.hold.as_ref() != hold => return plain(Event::HoldChanged { hold: hold.cloned() }),
                 1 => {
                     if let Some(event) = self.facts_event(stored) {
@@ -163,11 +165,45 @@ impl World {
                         return Some((event, Some(truly)));
                     }
                 }
-                5 => return plain(Event::Tick),
+                5 => {
+                    if let Some(event) = self.surroundings_event(stored) {
+                        return plain(event);
+                    }
+                }
+                6 => return plain(Event::Tick),
                 _ => {}
             }
         }
         None
+    }
+
+    /// What was taken back since the remediation was planned.
+    fn surroundings_event(&self, row: &Row) -> Option<Event> {
+        if row.rollout.state.is_over() || self.planted(Model::StartTakenBack) {
+            return None;
+        }
+        let mut taken_back: BTreeMap<AssetId, BTreeSet<ItemId>> = BTreeMap::new();
+        for at in 0..row.hosts.len() {
+            let task = &row.rollout.tasks[at];
+            let items: BTreeSet<ItemId> = self.taken_back(row, at).into_iter().collect();
+            if !items.is_empty() {
+                taken_back.insert(task.asset.clone(), items);
+            }
+        }
+        if taken_back == row.rollout.surroundings.taken_back {
+            return None;
+        }
+        let surroundings = Surroundings { taken_back, ..row.rollout.surroundings.clone() };
+        Some(Event::SurroundingsChanged { surroundings: Box::new(surroundings) })
+    }
+
+    /// Items of a task that were taken back at this version or a later one.
+    pub(crate) fn taken_back(&self, row: &Row, at: usize) -> Vec<ItemId> {
+        let host = row.hosts[at] as usize;
+        let suppressed = &self.store.queues[host].suppressed;
+        let gone =
+            |item: &&ItemId| self.hosts[host].bit(item).is_some_and(|bit| suppressed[bit] >= row.versions[at][bit]);
+        row.rollout.tasks[at].items.iter().filter(gone).cloned().collect()
     }
 
     fn facts_event(&self, row: &Row) -> Option<Event> {
@@ -308,6 +344,7 @@ pub(crate) fn name(event: &Event) -> String {
             if *reachable { "an executor is back" } else { "an executor is away" }.to_owned()
         }
         Event::LeaseExpired { .. } => "silence".to_owned(),
+        Event::SurroundingsChanged { .. } => "what was taken back since".to_owned(),
         Event::HoldChanged { hold } => if hold.is_some() { "a hold" } else { "the end of the hold" }.to_owned(),
         Event::UndoAsked { items, .. } => format!("a wish to take back {} items", items.len()),
         Event::Cancelled { .. } => "a wish to cancel".to_owned(),

@@ -14,7 +14,7 @@ use stanch_model::plan::Plan;
 /// What an order asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    Apply { attempt: u32 },
+    Apply { attempt: u32, rest: bool },
     Undo { attempt: u32, items: Vec<ItemId> },
     Reconcile,
     Verify { round: u32 },

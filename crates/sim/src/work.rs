@@ -201,18 +201,19 @@ impl World {
         let row = self.store.row(order.row)?;
         let task = &row.rollout.tasks[order.task as usize];
         let leaf = || Leaf { asset: task.asset.clone(), items: Vec::new(), steps: Vec::new() };
-        let grant = |attempt| Grant {
+        let grant = |attempt, rest| Grant {
             task: task.id.clone(),
             plan: row.rollout.plan,
             leaf_hash: row.rollout.plan,
             leaf: leaf(),
             epoch: EPOCH,
             attempt,
+            rest,
         };
         Some(match &*order.what {
-            What::Apply { attempt } => Verb::Apply(grant(*attempt)),
+            What::Apply { attempt, rest } => Verb::Apply(grant(*attempt, *rest)),
             What::Undo { attempt, items } => {
-                Verb::Undo { task: task.id.clone(), grant: grant(1), items: items.clone(), attempt: *attempt }
+                Verb::Undo { task: task.id.clone(), grant: grant(1, false), items: items.clone(), attempt: *attempt }
             }
             What::Reconcile => Verb::Reconcile { task: task.id.clone(), key },
             _ => Verb::Verify { task: task.id.clone(), leaf: leaf() },
@@ -226,6 +227,11 @@ impl World {
         let make = || step_key(&plan, step, &asset, EPOCH, attempt);
         let known = &mut stored.truth.get_mut(task as usize)?.keys[step as usize];
         Some(if attempt == 1 { *known.get_or_insert_with(make) } else { make() })
+    }
+
+    fn knows(&self, host: u32, order: &Order) -> bool {
+        let task = self.store.row(order.row).and_then(|row| row.rollout.tasks.get(order.task as usize));
+        task.is_some_and(|task| self.hosts[host as usize].journal.knows(&task.id))
     }
 
     fn reconcile(&mut self, host: u32, order: &Order) -> Reconciled {
@@ -293,6 +299,9 @@ impl World {
                 host.put_receipt(order.position, said, at);
                 Ok(())
             }
+            What::Apply { rest: true, .. } if !self.knows(number, &order) => {
+                self.answer(number, order.position, Answer::Reconciled { known: Reconciled::Lost })
+            }
             What::Apply { .. } | What::Undo { .. } => {
                 if self.move_on(number, &order, &mut work)? {
                     self.hosts[number as usize].work = Some(work);
@@ -359,7 +368,7 @@ impl World {
     }
 
     fn enter_apply(&mut self, number: u32, order: &Order, work: &mut Work) -> Checked {
-        let What::Apply { attempt } = *order.what else { return Ok(()) };
+        let What::Apply { attempt, .. } = *order.what else { return Ok(()) };
         let step = work.place;
         let Some(key) = self.key(order.row, order.task, step, attempt) else { return Ok(()) };
         let (id, fate) = {

@@ -104,6 +104,14 @@ pub enum CommitError {
         /// The lane.
         lane: &'static str,
     },
+    /// An item was taken back since.
+    #[error("{item} on {asset} was taken back since")]
+    TakenBack {
+        /// The asset.
+        asset: String,
+        /// The item.
+        item: String,
+    },
     /// A state would change and nothing would tell of it.
     #[error("a state of {noun} {id} would change without an entry in the ledger")]
     NoEntry {

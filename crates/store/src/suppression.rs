@@ -44,6 +44,18 @@ pub struct LiftSuppression {
     pub at: Timestamp,
 }
 
+/// That none of these items was taken back since.
+#[derive(Debug, Clone)]
+pub struct StillWanted {
+    /// Where.
+    pub asset: AssetId,
+    /// The items.
+    pub items: Vec<ItemId>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+const SINCE: &str = "SELECT item FROM suppression WHERE asset = $1 AND at >= $2 AND lifted_at IS NULL";
 const PUT: &str = "INSERT INTO suppression (item, asset, version, until, actor, reason, at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (item, asset, version) DO UPDATE SET until = $4, actor = $5, \
      reason = $6, at = $7, lifted_at = NULL, lifted_by = NULL";
@@ -79,6 +91,17 @@ pub(crate) async fn lift(conn: &mut Conn, lift: &LiftSuppression) -> Result<Effe
         .map_err(CommitError::database("lift a suppression"))?;
     if done.rows_affected() == 0 {
         return Err(CommitError::Missing { noun: "suppression", id: lift.item.to_string() });
+    }
+    Ok(Effect::Done)
+}
+
+pub(crate) async fn still_wanted(conn: &mut Conn, wanted: &StillWanted) -> Result<Effect, CommitError> {
+    let rows = sqlx::query(SINCE).bind(wanted.asset.as_str()).bind(micros(wanted.since)).fetch_all(conn).await;
+    for row in &rows.map_err(CommitError::database("look for what was taken back"))? {
+        let Ok(item) = Columns::new("suppression", row).text("item") else { continue };
+        if wanted.items.iter().any(|one| one.as_str() == item) {
+            return Err(CommitError::TakenBack { asset: wanted.asset.to_string(), item });
+        }
     }
     Ok(Effect::Done)
 }

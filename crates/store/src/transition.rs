@@ -30,7 +30,7 @@ use crate::receipt::{HandleReceipt, NewReceipt};
 use crate::remediation::{EditRemediation, MoveRemediation, NewRemediation};
 use crate::session::{DropToken, EndSession, EndSessions, NewSession, NewToken, TouchToken, UseToken};
 use crate::setting::Setting;
-use crate::suppression::{LiftSuppression, Suppression};
+use crate::suppression::{LiftSuppression, StillWanted, Suppression};
 use crate::task::{EditTask, MoveTask, NewTask};
 use crate::team::{Member, NewTeam, RemoveTeam};
 use crate::verification::Verification;
@@ -92,6 +92,8 @@ pub enum Write {
     Suppress(Suppression),
     /// It is not any more.
     LiftSuppression(LiftSuppression),
+    /// Nothing is written: the whole is refused when one of these items was taken back since.
+    StillWanted(StillWanted),
     /// What is known of a feed.
     PutFeed(Feed),
     /// Nothing new is started, or everything stops.

@@ -280,6 +280,7 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::PutVerification(verification) => verification::put(conn, verification).await,
         Write::Suppress(suppression) => suppression::put(conn, suppression).await,
         Write::LiftSuppression(lift) => suppression::lift(conn, lift).await,
+        Write::StillWanted(wanted) => suppression::still_wanted(conn, wanted).await,
         Write::PutFeed(feed) => feed::put(conn, feed).await,
         Write::Hold(hold) => hold::put(conn, hold).await,
         Write::ReleaseHold(release) => hold::release(conn, release).await,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use stanch_model::canonical::{CanonicalError, Digest};
-use stanch_model::id::AssetId;
+use stanch_model::id::{AssetId, ItemId};
 use stanch_model::plan::{Leaf, Plan, Wave};
 
 /// Why a leaf is set aside until it is planned again.
@@ -31,6 +31,11 @@ pub enum Replan {
         /// What was proven.
         proven: Vec<String>,
     },
+    /// An item of it was taken back since, and is left alone.
+    TakenBack {
+        /// The items.
+        items: Vec<ItemId>,
+    },
     /// The rollout stood still for too long, or its plan may start nothing any more.
     TooOld,
 }
@@ -42,6 +47,9 @@ impl fmt::Display for Replan {
             Self::Lost => f.write_str("the target is gone"),
             Self::OtherVersion { subject, version, proven } => {
                 write!(f, "it would bring {subject} {version}, and the first wave proved {}", proven.join(", "))
+            }
+            Self::TakenBack { items } => {
+                write!(f, "{} of its items were taken back since, and are left alone", items.len())
             }
             Self::TooOld => f.write_str("it stood still for too long"),
         }

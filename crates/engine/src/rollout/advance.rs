@@ -3,6 +3,7 @@
 use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
+use super::back::goes_back;
 use super::{ASK_AGAIN_SECONDS, Effect, Halt, Illegal, MAX_PAUSE_SECONDS, MAX_SENDS, Machine, Pause, Task};
 use crate::blocked::Blocked;
 use crate::defect::{Defect, planted};
@@ -57,7 +58,13 @@ impl Machine {
     fn start(&mut self, at: usize, late: bool) -> Result<(), Illegal> {
         let Some(task) = self.rollout.tasks.get(at) else { return Ok(()) };
         let waiting = task.again_at.is_some_and(|again_at| self.now < again_at);
+        let taken_back = self.rollout.surroundings.taken_back(task);
         match task.state {
+            T::Pending | T::Deferred | T::NotStarted | T::Reserved | T::Granted
+                if !taken_back.is_empty() && !planted(Defect::IgnoreSuppression) =>
+            {
+                self.set_aside(at, Replan::TakenBack { items: taken_back })
+            }
             T::Pending | T::Deferred | T::NotStarted | T::Reserved | T::Granted if late => {
                 self.set_aside(at, Replan::TooOld)
             }
@@ -108,7 +115,7 @@ impl Machine {
         task.apply_order = task.orders;
         task.again_at = None;
         let (id, order, attempt) = (task.id.clone(), task.apply_order, task.attempt);
-        self.effects.push(Effect::DispatchApply { task: id, order, attempt });
+        self.effects.push(Effect::DispatchApply { task: id, order, attempt, rest: true });
     }
 
     /// Gives the rest up. What is done stays until a person decides.
@@ -158,7 +165,7 @@ impl Machine {
             }
         }
         let (id, order, attempt) = (task.id.clone(), task.apply_order, task.attempt);
-        self.effects.push(Effect::DispatchApply { task: id, order, attempt });
+        self.effects.push(Effect::DispatchApply { task: id, order, attempt, rest: false });
         self.task_to(at, T::Dispatched)
     }
 
@@ -171,7 +178,7 @@ impl Machine {
             task.attempt += 1;
             task.apply_order = task.orders;
             let (id, order, attempt) = (task.id.clone(), task.apply_order, task.attempt);
-            self.effects.push(Effect::DispatchApply { task: id, order, attempt });
+            self.effects.push(Effect::DispatchApply { task: id, order, attempt, rest: false });
             return self.task_to(at, T::Reconciling);
         }
         if task.state == T::Reconciling && task.again_at.is_some_and(|again_at| now < again_at) {
@@ -237,11 +244,10 @@ impl Machine {
 
     fn settle_once(&mut self) -> Result<(), Illegal> {
         let state = self.rollout.state;
-        if matches!(state, S::Rolling(_) | S::Verifying(_) | S::Baking(_) | S::Paused) {
-            if let Some(halt) = self.count_failures()? {
-                return self.halt(halt);
-            }
-            self.take_back_aside()?;
+        if matches!(state, S::Rolling(_) | S::Verifying(_) | S::Baking(_) | S::Paused)
+            && let Some(halt) = self.count_failures()?
+        {
+            return self.halt(halt);
         }
         let may_pause = matches!(state, S::Scheduled | S::Rolling(_) | S::Verifying(_) | S::Baking(_));
         if may_pause && self.rollout.hold.is_some() && !planted(Defect::IgnoreHold) {
@@ -394,8 +400,7 @@ impl Machine {
     }
 
     fn close(&mut self) -> Result<(), Illegal> {
-        self.take_back_aside()?;
-        if self.rollout.tasks.iter().any(|task| task.state == T::Undoing || !task.to_undo.is_empty()) {
+        if self.rollout.tasks.iter().any(goes_back) {
             return Ok(());
         }
         if self.ask_confirmation() {

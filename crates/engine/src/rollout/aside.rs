@@ -4,8 +4,8 @@
 use stanch_model::order::CheckOutcome;
 use stanch_model::remediation::TaskState as T;
 
-use super::back::done;
-use super::{Effect, Halt, HoldLevel, Illegal, Machine, Task};
+use super::back::{done, goes_back};
+use super::{Effect, Halt, Illegal, Machine, Task};
 use crate::blocked::Blocked;
 use crate::breaker::Word;
 use crate::defect::{Defect, planted};
@@ -53,18 +53,6 @@ impl Machine {
         Some(if failed == 1 { last } else { Halt::TooMany { failed, begun, last: Box::new(last) } })
     }
 
-    /// Takes back what was set aside, each alone.
-    pub(super) fn take_back_aside(&mut self) -> Result<(), Illegal> {
-        if self.rollout.hold.as_ref().is_some_and(|hold| hold.level == HoldLevel::StopAll) {
-            return Ok(());
-        }
-        for at in self.tasks_where(|task| task.failed.is_some() && !task.to_undo.is_empty() && task.state != T::Undoing)
-        {
-            self.undo(at)?;
-        }
-        Ok(())
-    }
-
     /// Sets a leaf aside that was not begun, until it is planned again.
     pub(super) fn set_aside(&mut self, at: usize, why: Replan) -> Result<(), Illegal> {
         let Some(task) = self.rollout.tasks.get_mut(at) else { return Ok(()) };
@@ -96,7 +84,7 @@ impl Machine {
 
     /// The wave ended without anything to go on from.
     pub(super) fn nothing_shown(&mut self, wave: u32) -> Result<(), Illegal> {
-        let waits = |task: &Task| task.wave == wave && task.state == T::Undoing;
+        let waits = |task: &Task| task.wave == wave && goes_back(task);
         if self.rollout.tasks.iter().any(waits) {
             return Ok(());
         }

@@ -43,7 +43,10 @@ impl Machine {
         let lost = self.rollout.tasks.iter().any(|task| task.state == T::Lost);
         let back = self.rollout.halt.as_ref().is_some_and(Halt::rolls_back) && (by_person || !lost);
         if !back {
-            return self.hand_over();
+            // What was set aside goes back first.
+            let aside = |task: &Task| task.failed.is_some() && goes_back(task);
+            let waits = !self.stopped() && self.rollout.tasks.iter().any(aside);
+            return if waits { Ok(()) } else { self.hand_over() };
         }
         if !by_person {
             // The bad ring goes back; rings that were verified and watched before it stay.
@@ -64,18 +67,11 @@ impl Machine {
     }
 
     pub(super) fn rolling_back(&mut self) -> Result<(), Illegal> {
-        let stopped = self.rollout.hold.as_ref().is_some_and(|hold| hold.level == HoldLevel::StopAll);
-        for at in self.tasks_where(|task| !task.to_undo.is_empty() && task.state != T::Undoing) {
-            let Some(task) = self.rollout.tasks.get_mut(at) else { continue };
-            if !done(task) {
-                // Asked for while it was on its way, and it never began.
-                task.to_undo.clear();
-            } else if !stopped {
-                self.undo(at)?;
-            }
+        for task in self.rollout.tasks.iter_mut().filter(|task| task.state != T::Undoing && !done(task)) {
+            // Asked for while it was on its way, and it never began.
+            task.to_undo.clear();
         }
-        let open = |task: &Task| task.state == T::Undoing || !task.to_undo.is_empty();
-        if self.rollout.tasks.iter().any(open) {
+        if self.rollout.tasks.iter().any(goes_back) {
             return Ok(());
         }
         if let Some(task) = self.rollout.tasks.iter().find(|task| task.state == T::UndoFailed) {
@@ -98,7 +94,32 @@ impl Machine {
         self.to(if left(&[T::Verified, T::Succeeded]) { S::PartiallyRemediated } else { S::RolledBack })
     }
 
-    pub(super) fn undo(&mut self, at: usize) -> Result<(), Illegal> {
+    fn stopped(&self) -> bool {
+        self.rollout.hold.as_ref().is_some_and(|hold| hold.level == HoldLevel::StopAll)
+    }
+
+    /// Begins to take back what is to be, where there is room: everything on the way back, and before that what was set
+    /// aside. Only time begins it, never an answer: an answer whose consequence needs another's lane could not be taken
+    /// before that other let go of it, and the other might wait for this one.
+    pub(super) fn take_back(&mut self) -> Result<(), Illegal> {
+        let aside = match self.rollout.state {
+            S::RollingBack => false,
+            S::Rolling(_) | S::Verifying(_) | S::Baking(_) | S::Paused | S::Verified | S::Halted => true,
+            _ => return Ok(()),
+        };
+        if self.stopped() {
+            return Ok(());
+        }
+        let now = self.now;
+        let no_room = |task: &Task| task.no_room.is_some() && task.again_at.is_some_and(|again_at| now < again_at);
+        let begins = |task: &Task| task.state != T::Undoing && goes_back(task) && !no_room(task);
+        for at in self.tasks_where(|task| begins(task) && (!aside || task.failed.is_some())) {
+            self.undo(at)?;
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, at: usize) -> Result<(), Illegal> {
         if let Some(task) = self.rollout.tasks.get_mut(at) {
             task.undo_attempt += 1;
             task.undo_sends = 0;
@@ -125,7 +146,7 @@ impl Machine {
 
     /// Sends an undo again whose answer is missing, under the same key: the journal sees to it that it runs once.
     pub(super) fn send_undo_again(&mut self, at: usize) {
-        let stopped = self.rollout.hold.as_ref().is_some_and(|hold| hold.level == HoldLevel::StopAll);
+        let stopped = self.stopped();
         let now = self.now;
         let again = self.after(RESEND_SECONDS);
         let Some(task) = self.rollout.tasks.get_mut(at) else { return };
@@ -138,6 +159,11 @@ impl Machine {
         }
         self.send_undo(at);
     }
+}
+
+/// Whether something of it is being taken back, or is to be.
+pub(super) fn goes_back(task: &Task) -> bool {
+    task.state == T::Undoing || (!task.to_undo.is_empty() && done(task))
 }
 
 /// Whether something may have been done that can be taken back.

@@ -60,6 +60,8 @@ pub enum Effect {
         order: u32,
         /// The attempt, for the grant.
         attempt: u32,
+        /// Whether a part of it was carried out.
+        rest: bool,
     },
     /// Send the order to take items back.
     DispatchUndo {

@@ -412,8 +412,12 @@ fn disruption(leaf: &Leaf) -> Disruption {
 /// When the event is stale or makes no sense; nothing has changed then.
 pub fn step(rollout: &Rollout, event: Event, now: Timestamp) -> Result<(Rollout, Vec<Effect>), Illegal> {
     let mut machine = Machine { rollout: rollout.clone(), effects: Vec::new(), now };
+    let time = event == Event::Tick;
     machine.take(event)?;
     machine.settle()?;
+    if time {
+        machine.take_back()?;
+    }
     Ok((machine.rollout, machine.effects))
 }
 

@@ -212,7 +212,7 @@ impl World {
             Effect::DispatchApply { task, order, .. } => {
                 self.check_start(before, &task)?;
                 self.begun.insert(task.clone());
-                self.work.push(Effect::DispatchApply { task, order, attempt: 1 });
+                self.work.push(Effect::DispatchApply { task, order, attempt: 1, rest: false });
             }
             Effect::DispatchUndo { .. } | Effect::Verify { .. } => self.work.push(effect),
             _ => {}
@@ -224,6 +224,9 @@ impl World {
         let task = self.rollout.task(id).unwrap();
         let around = &before.surroundings;
         let terms = &self.plan.terms;
+        if !around.taken_back(task).is_empty() {
+            return Err("12: it starts what was taken back since".to_owned());
+        }
         if !terms.windows.is_empty() && !around.openings.as_ref().is_some_and(|openings| openings.is_open(self.now)) {
             return Err("2: it starts outside its window".to_owned());
         }
@@ -378,6 +381,10 @@ impl World {
         if calm || self.dice.percent(60) {
             around.held_elsewhere.insert("staging".to_owned(), start());
         }
+        if !calm && self.dice.percent(4) {
+            let leaf = &self.plan.leaves[self.dice.below(self.plan.leaves.len())];
+            around.taken_back.insert(leaf.asset.clone(), leaf.items.iter().cloned().collect());
+        }
         if !calm && self.dice.percent(30) {
             let scope = breaker::scope("night", "package.upgrade");
             around.breakers.insert(scope, Admission::Shut { until: later(self.now, 60) });
@@ -495,6 +502,7 @@ fn caught(defect: Defect, promise: &str) {
 
 #[test]
 fn a_planted_defect_is_caught_by_the_promise_it_breaks() {
+    caught(Defect::IgnoreSuppression, "12: it starts what was taken back since");
     caught(Defect::IgnoreWindow, "2: it starts outside its window");
     caught(Defect::IgnorePromotion, "2: it starts before it held elsewhere");
     caught(Defect::IgnoreHealth, "11: it starts while too many are ill");

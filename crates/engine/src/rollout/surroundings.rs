@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use stanch_model::calendar::{Closed, Gate, Interval};
 use stanch_model::edge::RedundancyGroup;
-use stanch_model::id::AssetId;
+use stanch_model::id::{AssetId, ItemId};
 
 use super::Task;
 use crate::breaker::Admission;
@@ -33,6 +33,9 @@ pub struct Surroundings {
     pub openings: Option<Openings>,
     /// Actions whose undo reopens no exposure.
     pub harmless: BTreeSet<String>,
+    /// Items of its targets that were taken back since it was asked for, by asset.
+    #[serde(default)]
+    pub taken_back: BTreeMap<AssetId, BTreeSet<ItemId>>,
 }
 
 /// One environment.
@@ -123,6 +126,12 @@ impl Openings {
 }
 
 impl Surroundings {
+    /// What of a task was taken back since.
+    pub(super) fn taken_back(&self, task: &Task) -> Vec<ItemId> {
+        let known = self.taken_back.get(&task.asset);
+        task.items.iter().filter(|item| known.is_some_and(|known| known.contains(*item))).cloned().collect()
+    }
+
     /// The environment a task's target stands in.
     pub(super) fn environment(&self, task: &Task) -> Option<&Environment> {
         self.environments.get(task.place())

@@ -196,6 +196,12 @@ impl Machine {
             Word::Refused { message, .. } => (T::Refused, Some(message)),
             Word::NotStarted => (T::NotStarted, None),
             Word::Lost if state == T::Reconciling => (T::Lost, None),
+            // What it did is gone with its journal; the order for the rest was not begun.
+            Word::Lost if state == T::Running && task.changed => {
+                self.task_to(at, T::Unknown)?;
+                self.task_to(at, T::Reconciling)?;
+                return self.task_to(at, T::Lost);
+            }
             _ => return Ok(()),
         };
         task.again_at = None;

@@ -5,6 +5,7 @@ use stanch_model::id::TaskId;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::advance::awaits_facts;
+use super::back::goes_back;
 use super::{HoldLevel, Machine, Rollout, Task};
 use crate::blocked::Blocked;
 use crate::defect::{Defect, planted};
@@ -84,6 +85,9 @@ impl Rollout {
     fn task_blocked(&self, machine: &Machine, task: &Task, wave: Option<u32>) -> Option<Blocked> {
         let asset = || task.asset.clone();
         let current = wave == Some(task.wave);
+        if let Some(blocked) = task.no_room.as_ref().filter(|_| task.state != T::Undoing && goes_back(task)) {
+            return Some(blocked.clone());
+        }
         match task.state {
             T::Running if task.rest => {
                 let again = task.again_at.filter(|again_at| machine.now < *again_at);

@@ -294,6 +294,7 @@ fn one_host_from_approval_to_closed_and_one_item_back() {
          web-1 is good
          undo
          undo web-1:openssl
+         tick
          web-1 undone
          wait 5
          web-1 sends facts"
@@ -307,6 +308,7 @@ fn a_failed_host_is_taken_back() {
          tick
          start
          web-1 fails
+         tick
          hold stop-all
          web-1 is silent
          release
@@ -328,6 +330,7 @@ fn what_the_detector_still_sees_needs_a_person() {
          web-1 still has it
          undo web-1:openssl
          undo web-1:openssl web-1:bind9
+         tick
          web-1 cannot undo"
     ));
 }
@@ -369,6 +372,7 @@ fn the_second_wave_waits_until_the_first_has_baked() {
          hold stop-new
          web-3 succeeds
          web-2 fails
+         tick
          web-3 undone
          web-2 undone
          wait 5
@@ -420,6 +424,7 @@ fn a_rest_that_came_too_late_is_left_to_a_person_and_never_taken_back_unasked() 
          web-1 does half
          wait 90000
          undo web-1:openssl web-1:bind9
+         tick
          web-1 undone
          wait 5
          web-1 sends facts"

@@ -37,10 +37,12 @@ fn one_failure_too_many_stops_the_rollout_and_takes_the_wave_back() {
          tick
          start
          web-1 fails
+         tick
          web-1 undone
          web-2 succeeds
          start
          web-3 fails
+         tick
          web-2 undone
          web-3 undone
          wait 5
@@ -58,6 +60,7 @@ fn a_first_wave_in_which_all_failed_halts_whatever_count_may_fail() {
          tick
          start
          web-1 fails
+         tick
          web-1 undone"
     ));
 }
@@ -219,9 +222,9 @@ fn the_owner_is_asked_reminded_and_then_the_next_in_line() {
             play(asks(Unanswered::Escalate), "wait 1800\nwait 1800\nowner says confirm\nwait 3600\nwait 3600"),
             play(asks(Unanswered::Keep), "wait 3600\nwait 3600\nowner says confirm"),
             play(asks(Unanswered::Undo), "wait 3600"),
-            play(asks(Unanswered::Undo), "undo is harmless\nwait 3600\nweb-1 undone\nwait 5\nweb-1 sends facts"),
-            play(asks(Unanswered::Keep), "owner says except\nweb-1 undone"),
-            play(asks(Unanswered::Keep), "owner says undo\nweb-1 undone"),
+            play(asks(Unanswered::Undo), "undo is harmless\nwait 3600\ntick\nweb-1 undone\nwait 5\nweb-1 sends facts"),
+            play(asks(Unanswered::Keep), "owner says except\ntick\nweb-1 undone"),
+            play(asks(Unanswered::Keep), "owner says undo\ntick\nweb-1 undone"),
         ]
         .join("---\n")
     );

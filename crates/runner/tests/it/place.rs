@@ -192,7 +192,7 @@ impl Place {
         let leaf = Leaf { asset: self.asset().id, items, steps };
         let leaf_hash = leaf.hash().unwrap();
         let plan = Digest::of_bytes(&[self.task]);
-        Grant { task: TaskId::from_entropy([self.task; 10]), plan, leaf_hash, leaf, epoch: 1, attempt: 1 }
+        Grant { task: TaskId::from_entropy([self.task; 10]), plan, leaf_hash, leaf, epoch: 1, attempt: 1, rest: false }
     }
 
     pub fn undo(&self, grant: &Grant, attempt: u32) -> Verb {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stanch_model::Timestamp;
-use stanch_model::order::{Answer, Reconciled, StepOutcome, StepRequest, Verb};
+use stanch_model::order::{Answer, Grant, Reconciled, StepOutcome, StepRequest, Verb};
 use stanch_model::plan::{PlannedStep, Reversibility, step_key};
 use stanch_runner::{Denied, Guard, Observer, Record, RunError, Taken};
 
@@ -45,6 +45,20 @@ fn a_step_is_told_that_it_finishes_what_an_earlier_one_began() {
     std::fs::write(place.target().join("c"), "0").unwrap();
     let reports = steps(place.carry_out(&runner, Verb::Apply(grant)));
     assert_eq!((&reports[0].outcome, follows(&reports)), (&StepOutcome::Unchanged, vec![false, false]));
+}
+
+/// Invariant 3: what was done before the journal was lost is not done again with the rest.
+#[test]
+fn the_rest_of_what_the_journal_knows_nothing_of_is_lost_and_not_begun() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let grant = Grant { rest: true, ..place.grant(&[("motd", "strong")]) };
+    let answer = place.carry_out(&runner, Verb::Apply(grant.clone()));
+    assert_eq!(answer, Answer::Reconciled { known: Reconciled::Lost });
+    assert_eq!(place.content("motd"), None);
+    let known = Grant { rest: false, ..grant.clone() };
+    assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(known))), [StepOutcome::Done]);
+    assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(grant))), [StepOutcome::Unchanged]);
 }
 
 /// Invariant 3: a new order for the same step is answered from the journal.

@@ -20,7 +20,7 @@ use stanch_store::budget::{Reserve, Settle};
 use stanch_store::outcome::{BAD_UNDO, Outcome};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
-use stanch_store::suppression::Suppression;
+use stanch_store::suppression::{StillWanted, Suppression};
 use stanch_store::task::MoveTask;
 use stanch_store::{CommitError, Transition, Write};
 
@@ -92,7 +92,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     for row in app.store.remediations(&filter, None, PAGE).await? {
         let Some(rollout) = Record::read(&row.body).rollout else { continue };
         quietly(hold(app, &row.id, &rollout).await)?;
-        quietly(surroundings(app, &row.id, &rollout, &environments).await)?;
+        quietly(surroundings(app, &row, &rollout, &environments).await)?;
         facts(app, &row.id, &rollout).await?;
         for _ in 0..TICKS {
             if !tick(app, &row.id).await? {
@@ -151,19 +151,19 @@ async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, 
 
 async fn surroundings(
     app: &App,
-    id: &RemediationId,
+    row: &StoredRemediation,
     rollout: &Rollout,
     environments: &BTreeMap<String, Environment>,
 ) -> Result<bool, TakeError> {
     if rollout.state.is_over() {
         return Ok(false);
     }
-    let surroundings = super::surroundings::of(app, rollout, environments).await?;
+    let surroundings = super::surroundings::of(app, row, rollout, environments).await?;
     if rollout.surroundings == surroundings {
         return Ok(false);
     }
     let event = Event::SurroundingsChanged { surroundings: Box::new(surroundings) };
-    take(app, id, "server", event, Vec::new()).await
+    take(app, &row.id, "server", event, Vec::new()).await
 }
 
 async fn facts(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<(), PassError> {
@@ -291,13 +291,20 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     match app.store.commit(transition).await {
         Ok(_) => {}
         // There is no room now: nothing was written, and whoever asked decides what becomes of it.
-        Err(error @ (CommitError::OverBudget { .. } | CommitError::LaneBusy { .. })) => {
+        Err(
+            error @ (CommitError::OverBudget { .. } | CommitError::LaneBusy { .. } | CommitError::TakenBack { .. }),
+        ) => {
             let why = error.to_string();
             let (by, task, on) = match error {
                 CommitError::LaneBusy { asset, .. } => {
                     let task = next.tasks.iter().find(|task| task.asset.as_str() == asset);
                     let on = task.map(|task| Blocked::Lane { asset: task.asset.clone() });
                     (at_work(app, id, &asset).await?, task.map(|task| task.id.clone()), on)
+                }
+                CommitError::TakenBack { asset, item } => {
+                    let task = next.tasks.iter().find(|task| task.asset.as_str() == asset);
+                    let on = Blocked::Suppressed { reason: format!("{item} was taken back"), until: None };
+                    (None, task.map(|task| task.id.clone()), Some(on))
                 }
                 CommitError::OverBudget { holder, scope, limit, .. } => {
                     let task = next.tasks.iter().find(|task| task.id.as_str() == holder).map(|task| task.id.clone());
@@ -509,10 +516,17 @@ impl Change<'_> {
 
     async fn effect(&self, effect: Effect, transition: &mut Transition) -> Result<(), TakeError> {
         match effect {
-            Effect::Reserve { task, shares, .. } => transition.writes.extend(shares.into_iter().map(|share| {
-                let Share { scope, span, amount, limit } = share;
-                Write::Reserve(Reserve { holder: task.to_string(), scope, span, amount, limit })
-            })),
+            Effect::Reserve { task, undo, shares } => {
+                // Another server may have taken it back since this one looked.
+                if let Some(task) = self.after.task(&task).filter(|_| !undo) {
+                    let (asset, since) = (task.asset.clone(), self.row.created_at);
+                    transition.writes.push(Write::StillWanted(StillWanted { asset, items: task.items.clone(), since }));
+                }
+                transition.writes.extend(shares.into_iter().map(|share| {
+                    let Share { scope, span, amount, limit } = share;
+                    Write::Reserve(Reserve { holder: task.to_string(), scope, span, amount, limit })
+                }));
+            }
             Effect::Release { task, shares } => transition.writes.extend(shares.into_iter().map(|share| {
                 let Settled { scope, span, used } = share;
                 Write::Settle(Settle { holder: task.to_string(), scope, span, used })
@@ -531,8 +545,8 @@ impl Change<'_> {
                 }
                 transition.entries.push(entry);
             }
-            Effect::DispatchApply { task, order, attempt } => {
-                let grant = self.grant(&task, attempt).await?;
+            Effect::DispatchApply { task, order, attempt, rest } => {
+                let grant = Grant { rest, ..self.grant(&task, attempt).await? };
                 self.order(&task, "order", order, Verb::Apply(grant), transition).await;
             }
             Effect::DispatchUndo { task, order, undo_attempt, items } => {
@@ -699,7 +713,8 @@ impl Change<'_> {
         let leaf = self.plan().await?.leaves.into_iter().find(|leaf| leaf.asset == asset);
         let leaf = leaf.ok_or(TakeError::NoPlan(self.row.state))?;
         let leaf_hash = leaf.hash().map_err(PassError::from)?;
-        Ok(Grant { task: task.clone(), plan: self.after.plan, leaf_hash, leaf, epoch: self.app.epoch, attempt })
+        let (plan, epoch) = (self.after.plan, self.app.epoch);
+        Ok(Grant { task: task.clone(), plan, leaf_hash, leaf, epoch, attempt, rest: false })
     }
 
     fn asset_of(&self, task: &TaskId) -> AssetId {

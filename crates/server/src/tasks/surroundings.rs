@@ -8,9 +8,10 @@ use stanch_action::catalogue::{self, Declared};
 use stanch_engine::breaker::{self, Admission, Breaker};
 use stanch_engine::rollout::{Environment, Openings, Pin, Rollout, Surroundings};
 use stanch_engine::schedule::{Act, Lane, Schedule};
+use stanch_model::id::{AssetId, ItemId};
 use stanch_model::remediation::TaskState;
 use stanch_store::breaker::StoredBreaker;
-use stanch_store::remediation::RemediationFilter;
+use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
 use super::PassError;
 use crate::app::App;
@@ -51,6 +52,7 @@ pub(super) async fn environments(app: &App) -> Result<BTreeMap<String, Environme
 /// Everything around a rollout that bears on what it may start.
 pub(super) async fn of(
     app: &App,
+    row: &StoredRemediation,
     rollout: &Rollout,
     environments: &BTreeMap<String, Environment>,
 ) -> Result<Surroundings, PassError> {
@@ -72,8 +74,26 @@ pub(super) async fn of(
         openings: openings(app, rollout),
         held_elsewhere: held_elsewhere(app, rollout).await?,
         harmless: harmless(),
+        taken_back: taken_back(app, row, rollout).await?,
         ..rollout.surroundings.clone()
     })
+}
+
+/// Items that were taken back, or accepted as a risk, since the remediation was asked for. What was before that was
+/// lifted, or kept it from being asked for.
+async fn taken_back(
+    app: &App,
+    row: &StoredRemediation,
+    rollout: &Rollout,
+) -> Result<BTreeMap<AssetId, BTreeSet<ItemId>>, PassError> {
+    let mut taken: BTreeMap<AssetId, BTreeSet<ItemId>> = BTreeMap::new();
+    for one in app.store.suppressions(app.now()).await? {
+        let mine = rollout.tasks.iter().any(|task| task.asset == one.asset && task.items.contains(&one.item));
+        if one.at >= row.created_at && mine {
+            taken.entry(one.asset).or_default().insert(one.item);
+        }
+    }
+    Ok(taken)
 }
 
 /// Actions whose undo reopens no exposure.
