@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use stanch_model::When;
 use stanch_model::asset::AssetKind;
 use stanch_model::calendar::{Closed, Gate};
 use stanch_model::id::{AssetId, ItemId};
@@ -224,15 +225,15 @@ impl fmt::Display for Blocked {
             Self::Approval => f.write_str("waits for approval"),
             Self::Hold { reason } => write!(f, "a hold is in force: {reason}"),
             Self::Concurrency { limit } => write!(f, "waits for its turn: {limit} at a time"),
-            Self::Cooldown { until } => write!(f, "cools down until {until}"),
+            Self::Cooldown { until } => write!(f, "cools down until {}", When(*until)),
             Self::Attempts { limit } => write!(f, "all {limit} attempts are used up"),
             Self::Away { asset } => write!(f, "the executor of {asset} is not reachable"),
             Self::Answer { asset } => write!(f, "waits for the executor of {asset}"),
             Self::Journal { asset } => write!(f, "asks the journal of {asset} what became of the order"),
             Self::FreshFacts { asset } => write!(f, "waits for facts of {asset} newer than the act"),
             Self::Inconclusive { detail } => write!(f, "the check could not tell: {detail}"),
-            Self::Bake { until } => write!(f, "is watched until {until}"),
-            Self::Suppressed { reason, until: Some(until) } => write!(f, "suppressed until {until}: {reason}"),
+            Self::Bake { until } => write!(f, "is watched until {}", When(*until)),
+            Self::Suppressed { reason, until: Some(until) } => write!(f, "suppressed until {}: {reason}", When(*until)),
             Self::Suppressed { reason, until: None } => write!(f, "suppressed: {reason}"),
             Self::Refused { reason, .. } => write!(f, "refused: {reason}"),
             Self::Held { packages } => write!(f, "held by its owner: {}", packages.join(", ")),
@@ -245,7 +246,7 @@ impl fmt::Display for Blocked {
             Self::Component { .. } => f.write_str("no executor changes SBOM inventories"),
             Self::Compliant => f.write_str("is as wanted already"),
             Self::Elsewhere { environment, until: Some(until) } => {
-                write!(f, "has to hold in {environment} until {until} first")
+                write!(f, "has to hold in {environment} until {} first", When(*until))
             }
             Self::Elsewhere { environment, until: None } => write!(f, "has to hold in {environment} first"),
             Self::Unhealthy { environment, failing } if environment.is_empty() => {
@@ -255,12 +256,14 @@ impl fmt::Display for Blocked {
                 write!(f, "change stops: {failing} other assets of {environment} fail their health probes")
             }
             Self::Group { group, spare } => write!(f, "the group {group} can spare {spare} at a time"),
-            Self::Breaker { until } => write!(f, "rests until {until} after a halt"),
+            Self::Breaker { until } => write!(f, "rests until {} after a halt", When(*until)),
             Self::Budget { scope, limit } => write!(f, "waits for its turn: {limit} in {scope}"),
             Self::Lane { asset } => write!(f, "something else is at work on {asset}"),
-            Self::Confirmation { role, due } => write!(f, "asks its {} until {due} whether it may stay", role.name()),
-            Self::TooOld { since } => write!(f, "the plan may start nothing new since {since}"),
-            Self::Calendar { why, starts_at: Some(at) } => write!(f, "waits until {at}: {why}"),
+            Self::Confirmation { role, due } => {
+                write!(f, "asks its {} until {} whether it may stay", role.name(), When(*due))
+            }
+            Self::TooOld { since } => write!(f, "the plan may start nothing new since {}", When(*since)),
+            Self::Calendar { why, starts_at: Some(at) } => write!(f, "waits until {}: {why}", When(*at)),
             Self::Calendar { why, starts_at: None } => write!(f, "has no time to start: {why}"),
             Self::Person { reason } => write!(f, "needs a person: {reason}"),
         }

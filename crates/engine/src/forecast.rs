@@ -11,6 +11,7 @@ use std::fmt;
 use jiff::civil::Weekday;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use stanch_model::When;
 use stanch_model::calendar::{Gate, Timetable, Zone};
 use stanch_model::plan::Limits;
 
@@ -346,15 +347,20 @@ fn spell(duration: SignedDuration) -> String {
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Met { at, spare } => write!(f, "meets the deadline {at} with {} to spare", spell(*spare)),
+            Self::Met { at, spare } => write!(f, "meets the deadline {} with {} to spare", When(*at), spell(*spare)),
             Self::Tight { at, late: Some(late) } => {
-                write!(f, "meets the deadline {at} only when nothing is slow; else it is {} late", spell(*late))
+                write!(
+                    f,
+                    "meets the deadline {} only when nothing is slow; else it is {} late",
+                    When(*at),
+                    spell(*late)
+                )
             }
             Self::Tight { at, late: None } => {
-                write!(f, "meets the deadline {at} only when nothing is slow; else it is never over")
+                write!(f, "meets the deadline {} only when nothing is slow; else it is never over", When(*at))
             }
-            Self::Missed { at, late: Some(late) } => write!(f, "misses the deadline {at} by {}", spell(*late)),
-            Self::Missed { at, late: None } => write!(f, "misses the deadline {at}, because it is never over"),
+            Self::Missed { at, late: Some(late) } => write!(f, "misses the deadline {} by {}", When(*at), spell(*late)),
+            Self::Missed { at, late: None } => write!(f, "misses the deadline {}, because it is never over", When(*at)),
         }
     }
 }
@@ -362,7 +368,7 @@ impl fmt::Display for Deadline {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::At { at } => write!(f, "is over at {at}"),
+            Self::At { at } => write!(f, "is over at {}", When(*at)),
             Self::Never { wave, targets, why } => {
                 write!(f, "is never over: {targets} of the targets of wave {} cannot start: ", wave + 1)?;
                 match why {

@@ -9,6 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use stanch_model::When;
 use stanch_model::asset::AssetKind;
 
 /// One million: rates are parts of it.
@@ -215,7 +216,7 @@ impl fmt::Display for Missing {
             }
             Self::Misfires { are, may } => write!(f, "{are} runs should not have been; {may} may"),
             Self::Undone { are, may } => write!(f, "{are} runs were taken back; {may} may be"),
-            Self::Lost { at } => write!(f, "taking it back failed at {at}"),
+            Self::Lost { at } => write!(f, "taking it back failed at {}", When(*at)),
         }
     }
 }

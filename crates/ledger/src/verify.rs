@@ -139,6 +139,9 @@ pub enum What {
         /// Its size.
         size: u64,
     },
+    /// There is nothing in it.
+    #[error("the export holds no entry and no checkpoint: nothing was recorded yet, or all of it was cut off")]
+    Empty,
     /// The end is not vouched for.
     #[error("the last checkpoint covers {signed} of {entries} entries: the rest is unsigned, or the end was cut off")]
     Unsigned {
@@ -298,6 +301,9 @@ impl<'a> Log<'a> {
         let entries = self.tree.size();
         if let Some(note) = self.outside.next() {
             return Err(What::Truncated { size: note.checkpoint().size, entries });
+        }
+        if entries == 0 && self.signed.is_none() {
+            return Err(What::Empty);
         }
         if self.signed != Some(entries) {
             return Err(What::Unsigned { signed: self.signed.unwrap_or(0), entries });

@@ -23,6 +23,8 @@ pub mod remediation;
 pub mod sign;
 pub mod terms;
 pub mod version;
+pub mod when;
 
 pub use canonical::Digest;
 pub use jiff::Timestamp;
+pub use when::When;

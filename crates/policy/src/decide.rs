@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use stanch_model::When;
 use stanch_model::decision::{Abstained, Accepted, Decision, Effect, Mode, RuleWord};
 use stanch_model::id::ItemId;
 use stanch_model::terms::{Quorum, Terms};
@@ -298,7 +299,7 @@ impl Findings {
 /// Why, in a sentence: the word that decided.
 fn reason(findings: &Findings, mode: Mode, accepted: Option<&Accepted>, default: &str) -> String {
     if let Some(accepted) = accepted {
-        return format!("{} accepted the risk until {}: {}", accepted.owner, accepted.until, accepted.reason);
+        return format!("{} accepted the risk until {}: {}", accepted.owner, When(accepted.until), accepted.reason);
     }
     let undecided = findings.words.iter().filter(|word| word.effect == Effect::Undecided).count();
     if findings.granted.is_none() {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use stanch_connect::smtp::{self, one_line};
 use stanch_connect::webhook;
 use stanch_ledger::Entry;
+use stanch_model::When;
 use stanch_model::canonical::digest_encoded;
 use stanch_model::id::RemediationId;
 use stanch_store::connection::Connection;
@@ -176,7 +177,7 @@ impl Message {
             text.push('\n');
         }
         text.push_str(&format!("\nLook at it (you will be asked to sign in):\n{}\n", self.link));
-        text.push_str(&format!("\n{} · {}\n", self.at.strftime("%Y-%m-%d %H:%M UTC"), self.id));
+        text.push_str(&format!("\n{} · {}\n", When(self.at), self.id));
         text
     }
 

@@ -13,7 +13,7 @@ use stanch_model::Digest;
 use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_policy::{
     Bundle, Grade, Loaded, MAX_BYTES, MAX_FILE, MAX_FILES, Manifest, Problem, SIGNATURE_FILE, SealError, Source,
-    is_part,
+    TrialReport, is_part,
 };
 use stanch_store::Store;
 
@@ -277,7 +277,7 @@ impl Policies {
         }
         let report = stanch_policy::test(&bundle, now);
         if !report.passed() {
-            let why = format!("{} of its {} tests fail, or rules are untested", report.failed(), report.results.len());
+            let why = untested(&report);
             return Err(refuse(why, report.unproven));
         }
         let tests = report.results.len();
@@ -322,4 +322,16 @@ fn signed_at(source: &PolicySource, sources: &[Source], key: &VerifyingKey) -> R
 fn of_files(sources: &[Source]) -> Digest {
     let files: Vec<(&str, &str)> = sources.iter().map(|source| (source.name.as_str(), source.text.as_str())).collect();
     stanch_model::canonical::digest("stanch/refused-bundle/v1", &files).unwrap_or(Digest::from_bytes([0; 32]))
+}
+
+/// What the bundle's own tests say against it.
+fn untested(report: &TrialReport) -> String {
+    let first = report.results.iter().find(|result| !result.misses.is_empty());
+    let failed = first.map(|result| {
+        let (count, all) = (report.failed(), report.results.len());
+        format!("{count} of its {all} tests fail, the first is `{}`: {}", result.name, result.misses.join("; "))
+    });
+    let unproven = (!report.unproven.is_empty())
+        .then(|| format!("{} of its rules are not shown to fire, or not to fire, by any test", report.unproven.len()));
+    failed.into_iter().chain(unproven).collect::<Vec<_>>().join("; ")
 }

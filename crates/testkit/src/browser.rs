@@ -193,13 +193,21 @@ impl Browser {
         const WALK: &str = include_str!("browser/walk.js");
         let controls = self.script(&format!("{WALK} return begin();"))?;
         let count = usize::try_from(controls.as_u64().unwrap_or(0)).unwrap_or(0);
-        // Some controls take more than one stop, and the round begins outside the page.
-        for _ in 0..count + 5 {
+        let mut missed = Vec::new();
+        // Some controls take more than one stop, what scrolls takes one too, and the round begins outside the page.
+        for round in 0..2 * count + 20 {
             self.tab()?;
             self.script(&format!("{WALK} return note();"))?;
+            if round < count {
+                continue;
+            }
+            let left = self.script(&format!("{WALK} return missed();"))?;
+            missed = left.as_array().into_iter().flatten().filter_map(|m| m.as_str().map(str::to_owned)).collect();
+            if missed.is_empty() {
+                break;
+            }
         }
-        let missed = self.script(&format!("{WALK} return missed();"))?;
-        Ok((count, missed.as_array().into_iter().flatten().filter_map(|m| m.as_str().map(str::to_owned)).collect()))
+        Ok((count, missed))
     }
 
     fn devtools(&self, command: &str, parameters: &Value) -> Result<Value> {

@@ -77,9 +77,10 @@ impl Live {
     }
 
     /// Starts its server on this machine's loopback and waits until it answers on its control socket.
-    pub fn up(&self, port: u16) -> Result<Process> {
+    pub fn up(&self, port: u16, options: &[&str]) -> Result<Process> {
         let listen = format!("127.0.0.1:{port}");
-        let mut process = self.world.spawn([STANCH, "up", "--listen", &listen])?;
+        let line = [STANCH, "up", "--listen", &listen].into_iter().chain(options.iter().copied());
+        let mut process = self.world.spawn(line)?;
         let socket = "/var/lib/stanch/control.sock";
         wait_until("the server answers", Duration::from_secs(60), || {
             if let Some(status) = process.ended()? {

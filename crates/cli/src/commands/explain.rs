@@ -1,5 +1,6 @@
 //! `explain`: why something is what it is, in words.
 
+use stanch_model::When;
 use std::collections::BTreeSet;
 
 use stanch_server::api::types::{Finding, Item, ItemDetail, RemediationDetail};
@@ -65,7 +66,7 @@ fn one_finding(output: &Output, finding: &Finding) -> Result<Exit, Failure> {
     output.line(&output.paint(Tone::Strong, &format!("{} in {}", plain(&finding.advisory), plain(&finding.binary))))?;
     output.line(&format!("verdict   {} ({})", finding.verdict, finding.detector))?;
     output.line(&format!("because   {}", plain(&finding.reason)))?;
-    output.line(&format!("seen      {}", finding.first_seen_at.strftime("%Y-%m-%d %H:%M UTC")))?;
+    output.line(&format!("seen      {}", When(finding.first_seen_at)))?;
     if let Some(doubt) = &finding.doubt {
         output.line(&format!("doubt     {}", plain(doubt)))?;
     }

@@ -1,5 +1,6 @@
 //! `plan` and `fix`: ask for a plan, show it, and apply exactly that one.
 
+use stanch_model::When;
 use std::io::Write as _;
 
 use stanch_server::api::types::{
@@ -237,7 +238,7 @@ pub(crate) fn difference(output: &Output, plan: &Plan) -> Result<(), Failure> {
             output.line(&format!("   undo: {}", plain(&step.undo)))?;
         }
     }
-    output.line(&format!("plan {} (valid until {})", plan.hash, plan.valid_until.strftime("%Y-%m-%d %H:%M UTC")))?;
+    output.line(&format!("plan {} (valid until {})", plan.hash, When(plan.valid_until)))?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `hold`: the kill switch.
 
+use stanch_model::When;
 use stanch_server::api::types::{Hold as InForce, SetHold};
 
 use crate::args::Hold;
@@ -43,7 +44,7 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
         output.line(&format!(
             "{} since {} by {}: {}",
             output.paint(Tone::Bad, &level),
-            hold.set_at.strftime("%Y-%m-%d %H:%M UTC"),
+            When(hold.set_at),
             plain(&hold.set_by),
             plain(&hold.reason)
         ))?;

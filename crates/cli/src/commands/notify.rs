@@ -1,5 +1,6 @@
 //! `notify`: what became of notices, and a test of a connection.
 
+use stanch_model::When;
 use stanch_server::api::types::{Accepted, Connection, Notice};
 
 use super::people::segment;
@@ -31,7 +32,7 @@ fn connections(output: &Output, connections: &[Connection]) -> Result<(), Failur
     let mut table = output.table(&["NAME", "KIND", "SECRET", "CHANGED"]);
     for one in connections {
         let secret = if one.has_secret { "sealed" } else { "none" };
-        let changed = one.changed_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+        let changed = When(one.changed_at).to_string();
         table.add_row([one.name.clone(), one.kind.clone(), secret.to_owned(), changed]);
     }
     Ok(output.line(&table.to_string())?)
@@ -54,7 +55,7 @@ fn notices(output: &Output, notices: &[Notice]) -> Result<(), Failure> {
         if let Some(error) = &notice.error {
             state.push_str(&format!(": {}", plain(error)));
         }
-        let when = notice.at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+        let when = When(notice.at).to_string();
         table.add_row([when, plain(&notice.subject), notice.connection.clone(), state]);
     }
     Ok(output.line(&table.to_string())?)

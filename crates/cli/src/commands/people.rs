@@ -1,6 +1,7 @@
 //! `people` and `token`: who may sign in, what they may do where, and what programs may.
 
 use serde::de::IgnoredAny;
+use stanch_model::When;
 use stanch_server::api::types::{
     ChangeGrant, ChangeMember, CreatePerson, CreateTeam, CreateToken, CreatedToken, Invitation, Person,
     PersonStateName, SetPersonState, Team, Token,
@@ -59,7 +60,7 @@ async fn invite(api: &Api, output: &Output, name: &str) -> Result<Exit, Failure>
     output.say(&format!(
         "Hand this link to {} in private: it sets a password, once, until {}.",
         plain(name),
-        invitation.until.strftime("%Y-%m-%d %H:%M UTC")
+        When(invitation.until)
     ));
     Ok(Exit::Done)
 }

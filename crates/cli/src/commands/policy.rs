@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 use stanch_connect::folder::FolderError;
+use stanch_model::When;
 use stanch_model::decision::Effect;
 use stanch_model::id::ItemId;
 use stanch_model::sign::{SigningKey, VerifyingKey};
@@ -177,7 +178,7 @@ async fn status(api: &Api, output: &Output) -> Result<Exit, Failure> {
         (Some(folder), Some(digest), Some(since)) => {
             let signed = if told.signed { "signed" } else { "not signed: nothing runs by itself" };
             let short: String = digest.chars().take(12).collect();
-            let since = since.strftime("%Y-%m-%d %H:%M UTC");
+            let since = When(*since);
             output.line(&plain(&format!("{short} from {folder}, in force since {since}, {signed}")))?;
         }
         (Some(folder), ..) => output.line(&plain(&format!("No bundle of {folder} is in force.")))?,

@@ -45,6 +45,17 @@ fn an_export_verifies_and_every_tampering_is_found() {
     }
 }
 
+#[test]
+fn an_export_of_nothing_is_called_empty_and_vouched_for_by_nobody() {
+    let home = Home::new();
+    let export = home.path().join("record");
+    let path = export.to_str().unwrap();
+    assert_eq!(home.run(&["audit", "export", path]).code, 0);
+    let run = home.run(&["audit", "verify", path]);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("no entry and no checkpoint"), "{}", run.err);
+}
+
 /// The text of a checkpoint as an export carries it.
 fn note(line: &str) -> String {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();

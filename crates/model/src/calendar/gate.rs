@@ -3,6 +3,8 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+
+use crate::When;
 use serde::{Deserialize, Serialize};
 
 /// Whether something may start at an instant.
@@ -131,36 +133,28 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Window { calendar, opens_at: Some(at) } => {
-                write!(f, "the window `{calendar}` is shut until {}", whole_seconds(*at))
+                write!(f, "the window `{calendar}` is shut until {}", When(*at))
             }
             Self::Window { calendar, opens_at: None } => write!(f, "the window `{calendar}` does not open any more"),
-            Self::DoesNotFit { calendar, ends_at, longest } => write!(
-                f,
-                "it may take {} and the window `{calendar}` shuts at {}",
-                spell(*longest),
-                whole_seconds(*ends_at)
-            ),
+            Self::DoesNotFit { calendar, ends_at, longest } => {
+                write!(f, "it may take {} and the window `{calendar}` shuts at {}", spell(*longest), When(*ends_at))
+            }
             Self::Freeze { calendar, name, until } => {
-                write!(f, "{} is in force until {}", freeze(calendar, name.as_deref()), whole_seconds(*until))
+                write!(f, "{} is in force until {}", freeze(calendar, name.as_deref()), When(*until))
             }
             Self::FreezeAhead { calendar, name, begins_at, longest } => write!(
                 f,
                 "it may take {} and {} begins at {}",
                 spell(*longest),
                 freeze(calendar, name.as_deref()),
-                whole_seconds(*begins_at)
+                When(*begins_at)
             ),
             Self::NotWorkedOut { calendar, until } => {
-                write!(f, "the calendar `{calendar}` is worked out only until {}", whole_seconds(*until))
+                write!(f, "the calendar `{calendar}` is worked out only until {}", When(*until))
             }
             Self::NoCalendar { calendar } => write!(f, "there is no calendar `{calendar}`"),
         }
     }
-}
-
-/// For people, to the second.
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -185,13 +179,13 @@ mod tests {
         ];
         let text: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(text.join("\n"), @r#"
-        the window `paris-nights` is shut until 2027-01-15T08:00:00Z
+        the window `paris-nights` is shut until 2027-01-15 08:00 UTC
         the window `paris-nights` does not open any more
-        it may take 2 h 30 min and the window `paris-nights` shuts at 2027-01-15T08:00:00Z
-        the freeze "Year end" (paris-nights) is in force until 2027-01-15T08:00:00Z
-        the freeze `paris-nights` is in force until 2027-01-15T08:00:00Z
-        it may take 2 h 30 min and the freeze "Year end" (paris-nights) begins at 2027-01-15T08:00:00Z
-        the calendar `paris-nights` is worked out only until 2027-01-15T08:00:00Z
+        it may take 2 h 30 min and the window `paris-nights` shuts at 2027-01-15 08:00 UTC
+        the freeze "Year end" (paris-nights) is in force until 2027-01-15 08:00 UTC
+        the freeze `paris-nights` is in force until 2027-01-15 08:00 UTC
+        it may take 2 h 30 min and the freeze "Year end" (paris-nights) begins at 2027-01-15 08:00 UTC
+        the calendar `paris-nights` is worked out only until 2027-01-15 08:00 UTC
         there is no calendar `paris-nights`
         "#);
     }

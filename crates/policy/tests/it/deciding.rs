@@ -207,7 +207,7 @@ fn an_accepted_risk_wins_until_its_day() {
     let mut known = facts();
     let excepted = decide(&bundle, &known);
     assert_eq!((excepted.mode, excepted.accepted.as_ref().unwrap().owner.as_str()), (Mode::Alert, "kim"));
-    insta::assert_snapshot!(excepted.reason, @"kim accepted the risk until 2026-12-31T00:00:00Z: replaced in May");
+    insta::assert_snapshot!(excepted.reason, @"kim accepted the risk until 2026-12-31 00:00 UTC: replaced in May");
     let later = bundle.decide(&excepted.item, &known, "2026-12-31T00:00:00Z".parse().unwrap());
     assert_eq!((later.mode, later.accepted), (Mode::Auto, None));
 

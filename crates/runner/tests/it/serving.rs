@@ -13,7 +13,9 @@ use stanch_action::{
 use stanch_model::asset::Asset;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::ItemId;
-use stanch_model::order::{Answer, Hello, Progress, Receipt, StepOutcome, StepRequest, Verb};
+use stanch_model::order::{
+    Answer, Check, CheckOutcome, Grant, Hello, Progress, Receipt, StepOutcome, StepRequest, Verb,
+};
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::Signed;
 use stanch_runner::{Batch, Link, LinkError, NoRules, Runner, ServeError, Shutdown, Tools, serve};
@@ -116,7 +118,9 @@ impl Action for Gate {
     }
 
     fn verify(&self, _: &Asset, _: &PlannedStep) -> Result<Verification, ActionError> {
-        Ok(Verification { checks: Vec::new() })
+        let detail = "the probe said password=hunter2".to_owned();
+        let check = Check { name: "health-probe".to_owned(), outcome: CheckOutcome::Successful, detail };
+        Ok(Verification { checks: vec![check] })
     }
 
     fn undo(&self, _: &Asset, _: &PlannedStep, _: &[ItemId], _: &mut dyn Run) -> Result<Applied, ActionError> {
@@ -176,7 +180,7 @@ impl Link for Script {
     fn progress(&self, _: Progress) {}
 }
 
-fn gate_grant(place: &mut Place) -> stanch_model::order::Grant {
+fn gate_grant(place: &mut Place) -> Grant {
     let mut leaf = place.grant(&[("motd", "strong")]).leaf;
     leaf.steps[0].action = "gate".to_owned();
     leaf.steps[0].params = json!({});
@@ -208,6 +212,18 @@ fn a_hold_is_heeded_while_a_step_runs() {
     assert_eq!(receipts[0].answer, Answer::Held { held: true }, "the hold is answered first");
     let applied = steps(receipts[1].answer.clone());
     assert_eq!(applied[0].outcome, StepOutcome::Interrupted { at: "inside".to_owned() });
+}
+
+#[test]
+fn a_secret_that_a_probe_tells_never_leaves_the_executor() {
+    let mut place = Place::new();
+    let Grant { task, leaf, .. } = gate_grant(&mut place);
+    let runner = place.open();
+    let script = Script::new(place, vec![Verb::Verify { task, leaf }], |_| {});
+    serve_with(&runner, &script, &Catalogue::new().with(Box::new(Gate::new())), &Shutdown::new()).unwrap();
+    let receipts = script.receipts.lock().unwrap();
+    let Answer::Verified { checks } = &receipts[0].answer else { panic!("{:?}", receipts[0].answer) };
+    assert_eq!(checks[0].detail, "the probe said password=[masked]");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
+use stanch_model::When;
 
 /// Members and findings shown of one item; the rest is a filter away.
 pub(super) const SHOWN: usize = 60;
@@ -132,7 +133,7 @@ pub(super) fn words(name: &str) -> String {
 
 /// A time as people read it, in UTC.
 pub(super) fn when(at: &Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+    When(*at).to_string()
 }
 
 /// The same, where there may be none.

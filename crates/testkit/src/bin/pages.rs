@@ -19,6 +19,51 @@ use stanch_testkit::{Process, wait_until};
 
 /// Pages of one kind that are looked at: remediations differ by state, the rest look alike.
 const OF_A_KIND: &[(&str, usize)] = &[("remediations", 6), ("items", 3), ("findings", 2)];
+/// Policies that decide, wait for a window and keep to a freeze.
+const BUNDLE: &str = "\
+apiVersion: stanch/v1
+kind: Policy
+name: nights
+metadata: {description: what can be fixed is planned and starts at night once somebody agrees}
+match: {classes: [vulnerability]}
+rules:
+  - id: front
+    description: it faces the network
+    when: item.fixable && item.name in [\"haproxy\"]
+    mode: approve
+    approvals: {quorum: 1, roles: [approver, owner, admin], exclude_author: true, expires: 24h}
+  - id: rest
+    description: something can be done about it
+    when: item.fixable && !(item.name in [\"haproxy\"])
+    mode: suggest
+windows: [{calendar: nights, must_finish_inside: true}]
+freezes: [{calendar: year-end, allow: [close-exposure]}]
+limits: {concurrent: 5, per_hour: 40, disrupted_percent: 5, cooldown: 6h, max_attempts: 2}
+rollout: {waves: [{count: 1, bake: 30m}, {percent: 100}]}
+confirm: {by: owner, within: 8h, unanswered: escalate}
+tests:
+  - {name: what faces the network is queued, given: one, expect: {mode: approve, rule: front, silent: [rest]}}
+  - {name: the rest is suggested, given: one, set: {item.name: rsync}, expect: {mode: suggest, rule: rest, silent: [front]}}
+---
+apiVersion: stanch/v1
+kind: Facts
+name: one
+facts: {item.classes: [vulnerability], item.name: haproxy, item.fixable: true, item.stale: false, asset.own: false, action.proven: true, action.reversibility: restorable}
+---
+apiVersion: stanch/v1
+kind: Calendar
+name: nights
+tz: Europe/Paris
+entries:
+  - {days: [mon, tue, wed, thu], from: \"22:00\", to: \"06:00\"}
+---
+apiVersion: stanch/v1
+kind: Calendar
+name: year-end
+tz: Europe/Paris
+entries:
+  - {dates: [2026-12-19/2027-01-03], name: Year end}
+";
 /// The slowest a page may be, in milliseconds until it has loaded.
 const SLOWEST: u128 = 1000;
 
@@ -61,7 +106,8 @@ impl Site {
     fn server(binary: &Path) -> Result<Self> {
         let live = Live::boot(binary)?;
         let port = free_port()?;
-        let up = live.up(port)?;
+        live.world.write_mode("/etc/stanch/policies/nights.yaml", BUNDLE, 0o600)?;
+        let up = live.up(port, &["--policies", "/etc/stanch/policies"])?;
         let done = |arguments: &[&str]| -> Result<()> {
             let output = live.stanch(arguments)?;
             eprintln!("stanch {}: {}\n{}", arguments.join(" "), output.status, output.all());
@@ -136,7 +182,9 @@ fn look_at(site: &Site, folder: &Path, claims: &mut Claims) -> Result<()> {
         );
     }
     let kinds: BTreeSet<&str> = pages.values().map(|path| path.split('/').nth(1).unwrap_or_default()).collect();
-    let whole = ["", "items", "remediations", "ledger", "feeds"].iter().all(|kind| kinds.contains(kind));
+    let whole = ["", "items", "remediations", "policies", "calendar", "people", "ledger", "feeds"]
+        .iter()
+        .all(|kind| kinds.contains(kind));
     claims.claim("every page", whole, json!({"pages": pages.len(), "pictures": pages.len() * 3 + 1}), || {
         format!("only {kinds:?} were found by following links")
     });

@@ -155,7 +155,7 @@ fn stays_undone(live: &Live, claims: &mut Claims, restored: &State) -> Result<()
         format!("{differs:?} {}", end_of(&again.all()))
     });
     let port = free_port()?;
-    let mut up = live.up(port)?;
+    let mut up = live.up(port, &[])?;
     let refreshed = live.stanch(["findings", "--refresh", "--json", "--quiet"])?;
     let suppressed = refreshed.text().lines().filter(|line| is_suppressed(line)).count();
     let differs = restored.difference(&live.state()?);
