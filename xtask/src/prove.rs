@@ -52,6 +52,11 @@ const PROOFS: &[Proof] = &[
         shows: "fix --all and undo on a real server with the live security pocket",
         run: worlds::root,
     },
+    Proof {
+        name: "rollout",
+        shows: "20 real roots in waves: a bad canary is taken back, a hold in mid-wave holds",
+        run: worlds::rollout,
+    },
     Proof { name: "conformance", shows: "every action killed at every point, then resumed", run: conformance::prove },
     Proof { name: "fuzz", shows: "parsers of outside data survive what nobody would write", run: fuzzing::prove },
     Proof { name: "clone", shows: "from git clone to the first page with findings", run: clone::prove },

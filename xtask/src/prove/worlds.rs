@@ -14,6 +14,14 @@ pub(crate) fn root(results: &mut Results) -> Result<()> {
     results.relay(&mut command)
 }
 
+/// Many roots in waves, decided by policies; see `crates/testkit/src/bin/prove_rollout.rs`.
+pub(crate) fn rollout(results: &mut Results) -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--locked", "--package", "stanch-testkit", "--bin", "executor_under_test"]);
+    crate::steps::run("the executor", &mut build)?;
+    results.relay(&mut kit("prove_rollout"))
+}
+
 /// The pages in a browser; see `crates/testkit/src/bin/pages.rs`.
 pub(crate) fn pages(results: &mut Results) -> Result<()> {
     let product = Product::built()?;

@@ -15,7 +15,8 @@ use stanch_agent::facts::{self, Options};
 use stanch_agent::rules::{self, Rules};
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::HostFacts;
-use stanch_model::sign::SigningKey;
+use stanch_model::id::ExecutorId;
+use stanch_model::sign::{SigningKey, VerifyingKey};
 use stanch_runner::{Config, NoRules, Observer, Record, Runner, Shutdown, Tools, boot_id, serve};
 use stanch_testkit::conformance::{Defect, Desk, FileSet, Outgoing, StdioLink};
 
@@ -26,11 +27,24 @@ struct Arguments {
     crash_at: Option<(u64, bool)>,
     halt: bool,
     boot_id: Option<String>,
+    /// Whom it serves, and as whom; the suite's own desk unless said otherwise.
+    executor: Option<ExecutorId>,
+    name: String,
+    root: Option<VerifyingKey>,
 }
 
 impl Arguments {
     fn read() -> Result<Self> {
-        let mut found = Self { folder: PathBuf::new(), toy: None, crash_at: None, halt: false, boot_id: None };
+        let mut found = Self {
+            folder: PathBuf::new(),
+            toy: None,
+            crash_at: None,
+            halt: false,
+            boot_id: None,
+            executor: None,
+            name: "executor-under-test".to_owned(),
+            root: None,
+        };
         let (mut at, mut after) = (None, false);
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -39,6 +53,9 @@ impl Arguments {
                 "--folder" => found.folder = PathBuf::from(value()?),
                 "--toy" => found.toy = Some(PathBuf::from(value()?)),
                 "--boot-id" => found.boot_id = Some(value()?),
+                "--executor" => found.executor = Some(value()?.parse().context("--executor needs an id")?),
+                "--name" => found.name = value()?,
+                "--root-key" => found.root = Some(VerifyingKey::try_from(value()?).context("--root-key needs a key")?),
                 "--crash-at" => at = Some(value()?.parse().context("--crash-at needs a number")?),
                 "--before" => after = false,
                 "--after" => after = true,
@@ -107,10 +124,16 @@ fn main() -> Result<()> {
         None => boot_id().context("no boot id")?,
     };
     // The executor only ever learns the public half of its root; fixed seeds spare the test to hand it over.
-    let root = SigningKey::from_seed(&[1; 32])?.verifying_key();
-    let desk = Desk::new(stanch_model::Timestamp::now())?;
-    let asset = Asset::unlabelled(AssetKind::Host, "executor-under-test", "world");
-    let mut config = Config::new(desk.executor, asset.clone(), root, boot, [9; 32]);
+    let root = match arguments.root {
+        Some(key) => key,
+        None => SigningKey::from_seed(&[1; 32])?.verifying_key(),
+    };
+    let executor = match arguments.executor {
+        Some(id) => id,
+        None => Desk::new(stanch_model::Timestamp::now())?.executor,
+    };
+    let asset = Asset::unlabelled(AssetKind::Host, &arguments.name, "world");
+    let mut config = Config::new(executor, asset.clone(), root, boot, [9; 32]);
     config.observer = Arc::clone(&doom) as _;
     let runner = Runner::open(&arguments.folder, config).map_err(|error| {
         let hint = error.hint().unwrap_or_default();

@@ -1,0 +1,418 @@
+//! A rollout over many real Debian roots, in waves, decided by policies.
+//!
+//! `prove_rollout [HOSTS]` boots that many roots (20), each with a real executor, and one real server that upgrades a
+//! package on all of them by itself. Once the canaries get a version that does not configure: it halts, takes them back
+//! and leaves the others untouched. Once the version is good and somebody presses hold in the middle of the second wave:
+//! nothing starts on an executor that has acknowledged it, and after the release all of them end up upgraded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use stanch_model::Timestamp;
+use stanch_model::id::{ExecutorId, OrderId};
+use stanch_model::order::{Answer, Hello, Verb};
+use stanch_model::sign::{SigningKey, VerifyingKey};
+use stanch_policy::{SIGNATURE_FILE, Source};
+use stanch_server::{BlockingGateway, Config, Intervals, PolicySource, Running, Server};
+use stanch_testkit::archive::MOUNT_POINT;
+use stanch_testkit::claims::Claims;
+use stanch_testkit::conformance::{Incoming, Outgoing};
+use stanch_testkit::world::Frozen;
+use stanch_testkit::{Archive, Base, Package, Suite, Via, World, wait_until};
+
+const OLD: &str = "1.0-1";
+const NEW: &str = "1.0-1+deb12u1";
+/// How long anything may take before it counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(900);
+const IN_WORLD: &str = "/opt/executor";
+/// Hosts of the first wave.
+const CANARIES: usize = 2;
+
+fn main() -> Result<()> {
+    let hosts = std::env::args().nth(1).map_or(Ok(20), |text| text.parse()).context("how many hosts?")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let mut claims = Claims::new();
+    bad_canary(&runtime, hosts, &mut claims)?;
+    hold_in_mid_wave(&runtime, hosts, &mut claims)?;
+    claims.end()
+}
+
+/// What happened on one host.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Orders to act that it was handed.
+    acts: BTreeSet<OrderId>,
+    /// When its steps began, on the clock of this machine, which all of them share.
+    starts: Vec<Timestamp>,
+    /// When it said that a hold is in force.
+    held_at: Option<Timestamp>,
+}
+
+type Log = Arc<Mutex<BTreeMap<usize, Seen>>>;
+
+fn locked(log: &Log) -> MutexGuard<'_, BTreeMap<usize, Seen>> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bad_canary(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Claims) -> Result<()> {
+    let estate = Estate::boot(runtime, hosts, true)?;
+    let began = Instant::now();
+    estate.decide()?;
+    let over = estate.in_state("rolled_back")?;
+    let seconds = began.elapsed().as_secs();
+    let touched: Vec<usize> =
+        locked(&estate.log).iter().filter(|(_, seen)| !seen.acts.is_empty()).map(|(at, _)| *at).collect();
+    let mut wrong = Vec::new();
+    for (at, world) in estate.worlds.iter().enumerate() {
+        let (version, audit) = (version(world)?, world.must(["dpkg", "--audit"])?);
+        if version != OLD || !audit.trim().is_empty() {
+            wrong.push(format!("{}: {version} {audit}", name(at)));
+        }
+        if !touched.contains(&at) && world.text("/var/log/tool")? != "" {
+            wrong.push(format!("{} was touched", name(at)));
+        }
+    }
+    let holds = touched.len() <= CANARIES && !touched.is_empty() && wrong.is_empty();
+    claims.claim(
+        "a bad version in the canary",
+        holds,
+        json!({"hosts": hosts, "touched": touched.len(), "untouched": hosts - touched.len(), "wrong": wrong.len(),
+            "seconds": seconds, "state": over["state"], "load": load()}),
+        || format!("touched {touched:?}; {}", wrong.join("; ")),
+    );
+    Ok(())
+}
+
+fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Claims) -> Result<()> {
+    let estate = Estate::boot(runtime, hosts, false)?;
+    let began = Instant::now();
+    estate.decide()?;
+    wait_until("the second wave is under way", PATIENCE, || {
+        Ok(locked(&estate.log).values().filter(|seen| !seen.starts.is_empty()).count() > CANARIES + 1)
+    })?;
+    let busy = load();
+    let pressed = Timestamp::now();
+    let hold = estate.server.post("/api/v1/holds", json!({"reason": "something looks wrong"}))?;
+    wait_until("everybody has acknowledged the hold", PATIENCE, || {
+        let log = locked(&estate.log);
+        Ok(log.len() == hosts && log.values().all(|seen| seen.held_at.is_some()))
+    })?;
+    // Whatever runs ends, and its answers come in.
+    wait_until("what ran has ended", PATIENCE, || {
+        let one = estate.server.newest()?;
+        let detail = estate.server.get(&format!("/api/v1/remediations/{}", one["id"].as_str().unwrap_or_default()))?;
+        let acting = ["dispatched", "accepted", "running"];
+        let tasks = detail["tasks"].as_array().cloned().unwrap_or_default();
+        Ok(!tasks.iter().any(|task| acting.contains(&task["state"].as_str().unwrap_or_default())))
+    })?;
+    let (mut after, mut between, mut slowest, mut begun) = (Vec::new(), 0, 0, 0);
+    for (at, seen) in locked(&estate.log).iter() {
+        let held = seen.held_at.unwrap_or(Timestamp::MAX);
+        slowest = slowest.max(held.as_millisecond() - pressed.as_millisecond());
+        begun += usize::from(!seen.starts.is_empty());
+        between += seen.starts.iter().filter(|start| **start > pressed && **start <= held).count();
+        after
+            .extend(seen.starts.iter().filter(|start| **start > held).map(|start| format!("{} at {start}", name(*at))));
+    }
+    claims.claim(
+        "a hold in mid-wave",
+        after.is_empty() && begun < hosts,
+        json!({"hosts": hosts, "begun_before": begun, "starts_after_acknowledging": after.len(),
+            "starts_between": between, "slowest_acknowledgement_ms": slowest, "load": busy}),
+        || format!("{begun} of {hosts} had begun; {}", after.join("; ")),
+    );
+    let id = hold["id"].as_str().context("a hold has an id")?;
+    estate.server.post(&format!("/api/v1/holds/{id}/release"), json!({}))?;
+    let over = estate.in_state("closed")?;
+    let mut wrong = Vec::new();
+    for (at, world) in estate.worlds.iter().enumerate() {
+        let (version, log) = (version(world)?, world.text("/var/log/tool")?);
+        if version != NEW || log.lines().count() != 1 {
+            wrong.push(format!("{}: {version}, configured {} times", name(at), log.lines().count()));
+        }
+    }
+    claims.claim(
+        "all of it after the release",
+        wrong.is_empty(),
+        json!({"hosts": hosts, "seconds": began.elapsed().as_secs(), "state": over["state"], "load": load()}),
+        || wrong.join("; "),
+    );
+    Ok(())
+}
+
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn name(at: usize) -> String {
+    format!("web-{at:02}")
+}
+
+fn version(world: &World) -> Result<String> {
+    world.must(["dpkg-query", "--show", "--showformat=${Version}", "tool"])
+}
+
+fn tool(version: &str) -> Package {
+    Package::new("tool", version)
+        .file_mode("/usr/bin/tool", format!("#!/bin/sh\necho {version}\n"), 0o755)
+        .conffile("/etc/tool.conf", format!("version = {version}\n"))
+}
+
+/// One disk with the old version installed and the new one on offer.
+fn disk(archive: &Archive, bad: bool) -> Result<Frozen> {
+    archive.publish(&Suite::main(), &tool(OLD))?;
+    let new = tool(NEW);
+    let new = if bad { new.broken_postinst() } else { new.postinst(&format!("echo configured {NEW} >>/var/log/tool")) };
+    archive.publish(&Suite::security(), &new)?;
+    let executor = std::env::current_exe()?.with_file_name("executor_under_test");
+    let world = World::builder(&Base::minimal()?).bind(archive.path(), MOUNT_POINT).bind(executor, IN_WORLD).boot()?;
+    world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
+    world.must(["apt-get", "update"])?;
+    world.must(["apt-get", "install", "-y", &format!("tool={OLD}")])?;
+    world.write("/var/log/tool", "")?;
+    Ok(world.freeze())
+}
+
+/// Many hosts, their executors and their server.
+struct Estate {
+    worlds: Vec<World>,
+    log: Log,
+    server: Site,
+    policies: tempfile::TempDir,
+    // The archive outlives the worlds that are served from it.
+    _archive: Archive,
+}
+
+impl Estate {
+    fn boot(runtime: &tokio::runtime::Runtime, hosts: usize, bad: bool) -> Result<Self> {
+        let archive = Archive::new()?;
+        let disk = disk(&archive, bad)?;
+        let policies = tempfile::tempdir()?;
+        let server = Site::open(runtime, policies.path().to_owned())?;
+        let log = Log::default();
+        let mut worlds = Vec::new();
+        for at in 0..hosts {
+            let world = disk.world()?;
+            connect(
+                &world,
+                at,
+                server.running.gateway().root_key(),
+                server.running.gateway().blocking(),
+                Arc::clone(&log),
+            )?;
+            worlds.push(world);
+        }
+        eprintln!("{hosts} hosts are up");
+        wait_until("every host is known", PATIENCE, || {
+            let assets = server.get("/api/v1/assets")?;
+            let judged = assets.as_array().into_iter().flatten().filter(|asset| !asset["judged_at"].is_null());
+            Ok(judged.count() >= hosts)
+        })?;
+        Ok(Self { worlds, log, server, policies, _archive: archive })
+    }
+
+    /// Puts the policies in force.
+    fn decide(&self) -> Result<()> {
+        let text = POLICIES.to_owned();
+        let signed =
+            stanch_policy::sign(&[Source { name: "all.yaml".into(), text: text.clone() }], &key()?, Timestamp::now())?;
+        std::fs::write(self.policies.path().join("all.yaml"), text)?;
+        std::fs::write(self.policies.path().join(SIGNATURE_FILE), serde_json::to_string(&signed)?)?;
+        Ok(())
+    }
+
+    fn in_state(&self, state: &str) -> Result<Value> {
+        let mut last = Value::Null;
+        let mut found = Value::Null;
+        wait_until(state, PATIENCE, || {
+            let one = self.server.newest()?;
+            if one["state"] != last {
+                eprintln!("{}: {} ({})", one["id"], one["state"], one["waiting_on"]);
+                last = one["state"].clone();
+            }
+            found = one;
+            Ok(found["state"] == state)
+        })
+        .with_context(|| format!("the last was {found}"))?;
+        Ok(found)
+    }
+}
+
+fn key() -> Result<SigningKey> {
+    Ok(SigningKey::from_seed(&[3; 32])?)
+}
+
+const POLICIES: &str = "\
+apiVersion: stanch/v1
+kind: Policy
+name: all
+match: {all: true}
+rules:
+  - id: fixable
+    when: item.fixable
+    mode: auto
+limits: {concurrent: 4, per_hour: 1000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}
+rollout:
+  waves: [{count: 2, bake: 5s}, {percent: 100}]
+  halt_if: {failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}
+tests:
+  - {given: some, expect: {mode: auto, rule: fixable}}
+  - {given: some, set: {item.fixable: false}, expect: {silent: [fixable]}}
+---
+apiVersion: stanch/v1
+kind: Facts
+name: some
+facts: {item.fixable: true, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
+";
+
+/// The server, as somebody with a browser sees it.
+struct Site {
+    running: Running,
+    runtime: tokio::runtime::Handle,
+    http: reqwest::Client,
+    base: String,
+    cookie: String,
+    csrf: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn open(runtime: &tokio::runtime::Runtime, policies: PathBuf) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut config = Config::new(folder.path());
+        config.listen = Some("127.0.0.1:0".parse()?);
+        config.own = Some(BTreeSet::new());
+        config.policies = Some(PolicySource { folder: policies, key: Some(key()?.verifying_key()) });
+        config.intervals = Intervals {
+            tick: Duration::from_millis(500),
+            park: Duration::from_secs(5),
+            gather: Duration::from_secs(5),
+            decide: Duration::from_secs(2),
+            ..Intervals::default()
+        };
+        let running = runtime.block_on(async { Server::open(config).await?.start().await })?;
+        let link = running.sign_in_link()?.context("no link to sign in with")?;
+        let (base, token) = link.split_once("/sign-in?token=").context("a strange link")?;
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        let asked = http
+            .post(format!("{base}/sign-in"))
+            .header("origin", base)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={token}"));
+        let answer = runtime.block_on(asked.send())?;
+        let set = answer.headers().get("set-cookie").context("no session")?.to_str()?.to_owned();
+        let cookie = set.split(';').next().unwrap_or_default().to_owned();
+        let (base, csrf) = (base.to_owned(), String::new());
+        let mut site = Self { running, runtime: runtime.handle().clone(), http, base, cookie, csrf, _folder: folder };
+        site.csrf = site.get("/api/v1/session")?["csrf"].as_str().context("no token")?.to_owned();
+        Ok(site)
+    }
+
+    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let request = request.header("cookie", &self.cookie).header("x-csrf-token", &self.csrf);
+        self.runtime.block_on(async {
+            let answer = request.send().await?;
+            let (status, text) = (answer.status(), answer.text().await?);
+            if !status.is_success() {
+                bail!("{status}: {text}");
+            }
+            Ok(serde_json::from_str(&text)?)
+        })
+    }
+
+    fn get(&self, path: &str) -> Result<Value> {
+        self.send(self.http.get(format!("{}{path}", self.base)))
+    }
+
+    fn post(&self, path: &str, body: Value) -> Result<Value> {
+        let body = body.to_string();
+        self.send(self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json").body(body))
+    }
+
+    fn newest(&self) -> Result<Value> {
+        let list = self.get("/api/v1/remediations")?;
+        Ok(list.as_array().and_then(|list| list.first()).cloned().unwrap_or(Value::Null))
+    }
+}
+
+/// Starts a host's executor and carries its words to the server and back until it ends.
+fn connect(world: &World, at: usize, root: VerifyingKey, gateway: BlockingGateway, log: Log) -> Result<()> {
+    let mut entropy = [0; 10];
+    entropy[9] = u8::try_from(at).context("at most 256 hosts")?;
+    let executor = ExecutorId::from_entropy(entropy);
+    let mut command = world.command([
+        IN_WORLD,
+        "--folder",
+        "/var/lib/stanch/executor",
+        "--executor",
+        executor.as_str(),
+        "--name",
+        &name(at),
+        "--root-key",
+        &root.to_string(),
+    ])?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start an executor")?;
+    let input = child.stdin.take().context("no pipe")?;
+    let output = child.stdout.take().context("no pipe")?;
+    let (polls, hellos) = mpsc::channel::<Hello>();
+    let (answering, watching) = (gateway.clone(), Arc::clone(&log));
+    std::thread::spawn(move || answer_polls(hellos, input, &answering, at, &watching));
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(Outgoing::Hello(hello)) => drop(polls.send(*hello)),
+                Ok(Outgoing::Receipt(receipt)) => {
+                    note(&log, at, &receipt.body.answer, receipt.body.at);
+                    if let Err(error) = gateway.receipt(*receipt) {
+                        eprintln!("{}: a receipt was refused: {error}", name(at));
+                    }
+                }
+                Ok(Outgoing::Progress(word)) => gateway.progress(word),
+                Ok(Outgoing::Halted(_) | Outgoing::Appends(_)) => {}
+                Err(_) => eprintln!("{}: {line}", name(at)),
+            }
+        }
+        let _ = child.wait();
+    });
+    Ok(())
+}
+
+fn answer_polls(hellos: mpsc::Receiver<Hello>, mut input: ChildStdin, gateway: &BlockingGateway, at: usize, log: &Log) {
+    let mut known = false;
+    for hello in hellos {
+        if !known {
+            if let Err(error) = gateway.register(&hello) {
+                eprintln!("{}: not registered: {error}", name(at));
+                return;
+            }
+            known = true;
+        }
+        let Ok(batch) = gateway.poll(hello) else { return };
+        let acts = batch.orders.iter().filter(|order| matches!(order.body.verb, Verb::Apply(_)));
+        locked(log).entry(at).or_default().acts.extend(acts.map(|order| order.body.id.clone()));
+        let Ok(line) = serde_json::to_string(&Incoming { certificate: batch.certificate, orders: batch.orders }) else {
+            return;
+        };
+        if writeln!(input, "{line}").is_err() {
+            return;
+        }
+    }
+}
+
+/// Remembers what an answer says of holds and starts.
+fn note(log: &Log, at: usize, answer: &Answer, when: Timestamp) {
+    let mut log = locked(log);
+    let seen = log.entry(at).or_default();
+    match answer {
+        Answer::Applied { steps } => seen.starts.extend(steps.iter().filter_map(|step| step.started_at)),
+        Answer::Held { held: true } => seen.held_at = seen.held_at.or(Some(when)),
+        _ => {}
+    }
+}
