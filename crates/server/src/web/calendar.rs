@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::routing::get;
 
 use super::{Page, Shell, page, show};
-use crate::api::types::{Calendar, CalendarSpan};
+use crate::api::types::{Calendar, CalendarSpan, CalendarSpans};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
@@ -20,6 +20,11 @@ const SECONDS_A_DAY: i64 = 86_400;
 struct CalendarPage {
     shell: Shell,
     told: Calendar,
+}
+
+/// Whether a calendar keeps things from starting.
+fn freezes(calendar: &CalendarSpans) -> bool {
+    calendar.used_as.iter().any(|used| used == "freeze")
 }
 
 /// A day's line in the drawing.

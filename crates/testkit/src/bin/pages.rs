@@ -106,7 +106,7 @@ impl Site {
     fn server(binary: &Path) -> Result<Self> {
         let live = Live::boot(binary)?;
         let port = free_port()?;
-        live.world.write_mode("/etc/stanch/policies/nights.yaml", BUNDLE, 0o600)?;
+        live.world.must(["mkdir", "-p", "/etc/stanch/policies"])?;
         let up = live.up(port, &["--policies", "/etc/stanch/policies"])?;
         let done = |arguments: &[&str]| -> Result<()> {
             let output = live.stanch(arguments)?;
@@ -120,6 +120,12 @@ impl Site {
         done(&["fix", "nginx", "--yes"])?;
         done(&["fix", "rsync", "--yes"])?;
         done(&["undo", "last", "--yes"])?;
+        // From here on a window is waited for.
+        live.world.write_mode("/etc/stanch/policies/nights.yaml", BUNDLE, 0o600)?;
+        wait_until("policies propose a remediation", Duration::from_secs(120), || {
+            let list = live.stanch(["history", "--json", "--quiet"])?;
+            Ok(list.text().contains("awaiting_approval"))
+        })?;
         done(&["plan", "openssl"])?;
         let link = link(&live.stanch(["sign-in", "--json", "--quiet"])?.stdout)?;
         let server = Server::World { _up: up, _live: Box::new(live) };

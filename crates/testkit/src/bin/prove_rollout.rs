@@ -75,7 +75,7 @@ fn bad_canary(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Clai
         if version != OLD || !audit.trim().is_empty() {
             wrong.push(format!("{}: {version} {audit}", name(at)));
         }
-        if !touched.contains(&at) && world.text("/var/log/tool")? != "" {
+        if !touched.contains(&at) && !world.text("/var/log/tool")?.is_empty() {
             wrong.push(format!("{} was touched", name(at)));
         }
     }
@@ -84,7 +84,7 @@ fn bad_canary(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Clai
         "a bad version in the canary",
         holds,
         json!({"hosts": hosts, "touched": touched.len(), "untouched": hosts - touched.len(), "wrong": wrong.len(),
-            "seconds": seconds, "state": over["state"], "load": load()}),
+            "seconds": seconds, "state": part(&over, "state"), "load": load()}),
         || format!("touched {touched:?}; {}", wrong.join("; ")),
     );
     Ok(())
@@ -107,10 +107,11 @@ fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mu
     // Whatever runs ends, and its answers come in.
     wait_until("what ran has ended", PATIENCE, || {
         let one = estate.server.newest()?;
-        let detail = estate.server.get(&format!("/api/v1/remediations/{}", one["id"].as_str().unwrap_or_default()))?;
+        let detail =
+            estate.server.get(&format!("/api/v1/remediations/{}", part(&one, "id").as_str().unwrap_or_default()))?;
         let acting = ["dispatched", "accepted", "running"];
-        let tasks = detail["tasks"].as_array().cloned().unwrap_or_default();
-        Ok(!tasks.iter().any(|task| acting.contains(&task["state"].as_str().unwrap_or_default())))
+        let tasks = part(&detail, "tasks").as_array().cloned().unwrap_or_default();
+        Ok(!tasks.iter().any(|task| acting.contains(&part(task, "state").as_str().unwrap_or_default())))
     })?;
     let (mut after, mut between, mut slowest, mut begun) = (Vec::new(), 0, 0, 0);
     for (at, seen) in locked(&estate.log).iter() {
@@ -128,7 +129,7 @@ fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mu
             "starts_between": between, "slowest_acknowledgement_ms": slowest, "load": busy}),
         || format!("{begun} of {hosts} had begun; {}", after.join("; ")),
     );
-    let id = hold["id"].as_str().context("a hold has an id")?;
+    let id = part(&hold, "id").as_str().context("a hold has an id")?;
     estate.server.post(&format!("/api/v1/holds/{id}/release"), json!({}))?;
     let over = estate.in_state("closed")?;
     let mut wrong = Vec::new();
@@ -141,10 +142,15 @@ fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mu
     claims.claim(
         "all of it after the release",
         wrong.is_empty(),
-        json!({"hosts": hosts, "seconds": began.elapsed().as_secs(), "state": over["state"], "load": load()}),
+        json!({"hosts": hosts, "seconds": began.elapsed().as_secs(), "state": part(&over, "state"), "load": load()}),
         || wrong.join("; "),
     );
     Ok(())
+}
+
+/// A field of an answer; nothing when it has none.
+fn part<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 fn load() -> String {
@@ -212,7 +218,7 @@ impl Estate {
         eprintln!("{hosts} hosts are up");
         wait_until("every host is known", PATIENCE, || {
             let assets = server.get("/api/v1/assets")?;
-            let judged = assets.as_array().into_iter().flatten().filter(|asset| !asset["judged_at"].is_null());
+            let judged = assets.as_array().into_iter().flatten().filter(|asset| !part(asset, "judged_at").is_null());
             Ok(judged.count() >= hosts)
         })?;
         Ok(Self { worlds, log, server, policies, _archive: archive })
@@ -233,12 +239,12 @@ impl Estate {
         let mut found = Value::Null;
         wait_until(state, PATIENCE, || {
             let one = self.server.newest()?;
-            if one["state"] != last {
-                eprintln!("{}: {} ({})", one["id"], one["state"], one["waiting_on"]);
-                last = one["state"].clone();
+            if *part(&one, "state") != last {
+                eprintln!("{}: {} ({})", part(&one, "id"), part(&one, "state"), part(&one, "waiting_on"));
+                last = part(&one, "state").clone();
             }
             found = one;
-            Ok(found["state"] == state)
+            Ok(part(&found, "state") == state)
         })
         .with_context(|| format!("the last was {found}"))?;
         Ok(found)
@@ -311,7 +317,7 @@ impl Site {
         let cookie = set.split(';').next().unwrap_or_default().to_owned();
         let (base, csrf) = (base.to_owned(), String::new());
         let mut site = Self { running, runtime: runtime.handle().clone(), http, base, cookie, csrf, _folder: folder };
-        site.csrf = site.get("/api/v1/session")?["csrf"].as_str().context("no token")?.to_owned();
+        site.csrf = part(&site.get("/api/v1/session")?, "csrf").as_str().context("no token")?.to_owned();
         Ok(site)
     }
 
