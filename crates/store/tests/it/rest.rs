@@ -11,7 +11,7 @@ use stanch_store::feed::{Feed, FeedStatus};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
 use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
 use stanch_store::setting::{EPOCH, Setting};
-use stanch_store::suppression::{LiftSuppression, Suppression};
+use stanch_store::suppression::{LiftSuppression, StillWanted, Suppression};
 use stanch_store::verification::Verification;
 use stanch_store::{CommitError, Effect, OpenError, Store, Write};
 
@@ -98,6 +98,40 @@ async fn a_session_ends_by_itself_or_when_told() {
     assert_eq!(world.store.session(&hash, at(10)).await.unwrap(), None);
     world.store.put(Write::EndSession(EndSession { hash })).await.unwrap();
     assert_eq!(world.store.session(&hash, at(1)).await.unwrap(), None);
+}
+
+/// Invariant 12: whoever planned before it was taken back does not begin it afterwards.
+#[tokio::test]
+async fn what_was_taken_back_since_is_refused_in_the_transaction_that_would_begin_it() {
+    let world = world().await;
+    let asset = world.asset("web-1").await;
+    let item = work_item(&asset, "openssl", &[]).id;
+    let begins = |since| {
+        let items = vec![item.clone()];
+        Write::StillWanted(StillWanted { asset: asset.clone(), items, since: at(since) })
+    };
+    world.store.put(begins(0)).await.unwrap();
+    let taken_back = Suppression {
+        item: item.clone(),
+        asset: asset.clone(),
+        version: "1.0-2".to_owned(),
+        until: None,
+        actor: "kim".to_owned(),
+        reason: "broke the login".to_owned(),
+        at: at(5),
+    };
+    world.store.put(Write::Suppress(taken_back)).await.unwrap();
+    assert!(matches!(world.store.put(begins(4)).await, Err(CommitError::TakenBack { .. })));
+    world.store.put(begins(6)).await.unwrap();
+    let lift = LiftSuppression {
+        item: item.clone(),
+        asset: asset.clone(),
+        version: "1.0-2".to_owned(),
+        actor: "kim".to_owned(),
+        at: at(7),
+    };
+    world.store.put(Write::LiftSuppression(lift)).await.unwrap();
+    world.store.put(begins(4)).await.unwrap();
 }
 
 #[tokio::test]
