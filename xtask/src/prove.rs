@@ -57,6 +57,11 @@ const PROOFS: &[Proof] = &[
         shows: "20 real roots in waves: a bad canary is taken back, a hold in mid-wave holds",
         run: worlds::rollout,
     },
+    Proof {
+        name: "kills",
+        shows: "rollouts go on over 200 kills of the server: budgets hold, nothing runs twice, nothing is stuck",
+        run: worlds::kills,
+    },
     Proof { name: "conformance", shows: "every action killed at every point, then resumed", run: conformance::prove },
     Proof { name: "fuzz", shows: "parsers of outside data survive what nobody would write", run: fuzzing::prove },
     Proof { name: "clone", shows: "from git clone to the first page with findings", run: clone::prove },

@@ -113,6 +113,7 @@ impl HostExecutor {
         if let Err(error) = fetched {
             facts.gaps.push(error.to_string());
         }
+        facts.health = actions::health::read(host, &self.rules);
         Ok(facts)
     }
 }

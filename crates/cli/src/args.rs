@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Undo(Undo),
     /// List what was done
     History(History),
+    /// Show how long problems were open, and what they waited for
+    Report(Report),
     /// Stop or allow changes: the kill switch
     #[command(subcommand)]
     Hold(Hold),
@@ -143,8 +145,17 @@ pub(crate) struct Up {
     /// Decide by the policies of this folder; what changes there is checked, tested and taken without a restart
     #[arg(long, env = "STANCH_POLICIES", value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
+    /// Decide by the policies of this git repository instead; it is asked for something newer every minute
+    #[arg(long, env = "STANCH_POLICIES_REPOSITORY", value_name = "URL", conflicts_with = "policies")]
+    pub(crate) policies_repository: Option<String>,
+    /// The branch of that repository, instead of the one it points at
+    #[arg(long, env = "STANCH_POLICIES_BRANCH", value_name = "NAME", requires = "policies_repository")]
+    pub(crate) policies_branch: Option<String>,
+    /// The folder of that repository with the policies, instead of all of it
+    #[arg(long, env = "STANCH_POLICIES_PATH", value_name = "PATH", requires = "policies_repository")]
+    pub(crate) policies_path: Option<String>,
     /// Take only policies that bear the signature of this public key; without it nothing runs by itself (mode auto)
-    #[arg(long, env = "STANCH_POLICIES_KEY", value_name = "KEY", requires = "policies", value_parser = public_key)]
+    #[arg(long, env = "STANCH_POLICIES_KEY", value_name = "KEY", value_parser = public_key)]
     pub(crate) policies_key: Option<VerifyingKey>,
 }
 
@@ -304,9 +315,25 @@ pub(crate) enum MayStay {
 #[derive(Debug, Args)]
 pub(crate) struct Undo {
     /// The remediation: `last`, or its id as `stanch history` shows it (the beginning will do)
-    pub(crate) remediation: String,
+    #[arg(required_unless_present = "policy")]
+    pub(crate) remediation: Option<String>,
     /// Only these of its items (ids or source packages); all when none is named
     pub(crate) items: Vec<String>,
+    /// Everything that this policy did, on all assets, the last act first
+    #[arg(long, value_name = "NAME", conflicts_with = "remediation", requires = "since")]
+    pub(crate) policy: Option<String>,
+    /// What it did since then: a span such as 6h or 3d, or a time such as 2026-11-26T08:00:00Z
+    #[arg(long, value_name = "WHEN", requires = "policy", value_parser = crate::args::past)]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// What it did before then; until now when left out
+    #[arg(long, value_name = "WHEN", requires = "policy", value_parser = crate::args::past)]
+    pub(crate) until: Option<jiff::Timestamp>,
+    /// Why: kept in the record
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Only show what would be taken back
+    #[arg(long, requires = "policy")]
+    pub(crate) dry_run: bool,
     /// Do not ask before taking it back
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -317,6 +344,13 @@ pub(crate) struct History {
     /// How many, the newest first
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// What was closed in so many days
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=366))]
+    pub(crate) days: u16,
 }
 
 #[derive(Debug, Subcommand)]
@@ -644,4 +678,16 @@ pub(crate) struct PolicyExplain {
     /// Also policies that are about something else
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// A time in the past: written out, or as a span before now.
+pub(crate) fn past(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(at);
+    }
+    let span: jiff::SignedDuration = text
+        .parse::<jiff::Span>()
+        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
+        .map_err(|_| "write a span such as 6h or 3d, or a time such as 2026-11-26T08:00:00Z".to_owned())?;
+    jiff::Timestamp::now().checked_sub(span.abs()).map_err(|error| error.to_string())
 }

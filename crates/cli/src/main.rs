@@ -116,6 +116,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Answer(wanted) => commands::approve::answer(api, output, &wanted).await,
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
+        Command::Report(wanted) => commands::report::run(api, output, &wanted).await,
         Command::Policy(wanted) => commands::policy::online(api, output, &wanted).await,
         Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
         Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use stanch_connect::git::Repository;
 use stanch_server::{Config, Intervals, PolicySource};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -58,13 +59,27 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<E
 }
 
 fn policies(wanted: &Up) -> Result<Option<PolicySource>, Failure> {
-    let Some(folder) = &wanted.policies else { return Ok(None) };
+    if let Some(url) = &wanted.policies_repository {
+        let (branch, folder) = (wanted.policies_branch.clone(), wanted.policies_path.clone());
+        let repository = Repository { url: url.clone(), branch, folder };
+        repository
+            .check()
+            .map_err(|error| Failure::new("this repository of policies cannot be used").because(error))?;
+        return Ok(Some(PolicySource::repository(repository, wanted.policies_key)));
+    }
+    let Some(folder) = &wanted.policies else {
+        return match wanted.policies_key {
+            None => Ok(None),
+            Some(_) => Err(Failure::new("a key for policies, and no policies")
+                .hint("name their folder with --policies, or their repository with --policies-repository")),
+        };
+    };
     let folder = folder.canonicalize().map_err(|error| {
         Failure::new(format!("{} cannot be used", folder.display()))
             .because(error)
             .hint("name a folder with policies; the shipped ones are in `policies`")
     })?;
-    Ok(Some(PolicySource { folder, key: wanted.policies_key }))
+    Ok(Some(PolicySource::folder(folder, wanted.policies_key)))
 }
 
 fn feeds(wanted: &Up) -> Result<Vec<String>, Failure> {

@@ -3,6 +3,7 @@
 
 pub mod feeds;
 pub mod folder;
+pub mod git;
 pub mod oidc;
 pub mod smtp;
 pub mod webhook;

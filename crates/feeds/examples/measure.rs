@@ -65,6 +65,7 @@ fn host(packages: Vec<Package>) -> HostFacts {
         stale: Known::Unknown(unknown()),
         sockets: Known::Unknown(unknown()),
         updaters: Vec::new(),
+        health: Vec::new(),
         gaps: Vec::new(),
     }
 }

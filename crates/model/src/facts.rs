@@ -64,10 +64,24 @@ pub struct HostFacts {
     pub sockets: Known<Vec<ListeningSocket>>,
     /// Other programs that change packages by themselves.
     pub updaters: Vec<Updater>,
+    /// What the host's own health probes say, which its owner wrote down there; empty where there are none.
+    #[serde(default)]
+    pub health: Vec<Health>,
     /// What was left out of the lists above although it was there, a sentence each with its count: entries that could
     /// not be understood, indexes that could not be read. Shown beside every count; empty when nothing was left out.
     #[serde(default)]
     pub gaps: Vec<String>,
+}
+
+/// What one health probe says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The probe.
+    pub name: String,
+    /// It succeeded.
+    pub well: bool,
+    /// In a sentence, without secrets.
+    pub detail: String,
 }
 
 /// The release a host runs (os-release(5)).

@@ -140,6 +140,10 @@ id!(
     ExecutorId, "exec", "an executor id"
 );
 id!(
+    /// One campaign: what a policy did, taken back together.
+    CampaignId, "camp", "a campaign id"
+);
+id!(
     /// One person or machine that may ask for something.
     ActorId, "actor", "an actor id"
 );

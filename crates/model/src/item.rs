@@ -38,6 +38,17 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// What it is, as programs name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SourcePackage { .. } => "source_package",
+            Self::Service { .. } => "service",
+            Self::Reboot { .. } => "reboot",
+            Self::Support { .. } => "support",
+            Self::Component { .. } => "component",
+        }
+    }
+
     /// The short name people type: `openssl`, `ssh.service`.
     pub fn name(&self) -> &str {
         match self {

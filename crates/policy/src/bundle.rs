@@ -8,9 +8,10 @@ use stanch_model::calendar::{Calendar, CalendarError, Timetable, Zone};
 use stanch_model::canonical::{Digest, digest};
 
 use crate::calendar;
-use crate::document::{ExceptionDoc, FactsDoc, PlaybookDoc, PolicyDoc, TestsDoc};
+use crate::document::{ExceptionDoc, FactsDoc, GroupDoc, PlaybookDoc, PolicyDoc, TestsDoc};
 use crate::exception::Exception;
 use crate::facts::Facts;
+use crate::group::Group;
 use crate::index::Index;
 use crate::node::{Kind, MAX_FILE, Node, parse};
 use crate::playbook::{Doing, MAX_STEPS, Playbook, Step, acts};
@@ -25,6 +26,8 @@ pub const MAX_FILES: usize = 512;
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Policies of one bundle.
 pub const MAX_POLICIES: usize = 1_000;
+/// Redundancy groups of one bundle.
+pub const MAX_GROUPS: usize = 1_000;
 /// Exceptions of one bundle.
 pub const MAX_EXCEPTIONS: usize = 10_000;
 /// The file beside the others that holds the signature; it is no part of the bundle.
@@ -60,6 +63,7 @@ pub struct Bundle {
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
     playbooks: BTreeMap<String, Playbook>,
+    groups: Vec<Group>,
     calendars: BTreeMap<String, Calendar>,
     pub(crate) facts: BTreeMap<String, Facts>,
     pub(crate) suites: Vec<Suite>,
@@ -99,6 +103,7 @@ impl Bundle {
             policies: Vec::new(),
             exceptions: Vec::new(),
             playbooks: BTreeMap::new(),
+            groups: Vec::new(),
             calendars: BTreeMap::new(),
             facts: BTreeMap::new(),
             suites: Vec::new(),
@@ -136,6 +141,11 @@ impl Bundle {
     /// Its playbooks, by name.
     pub const fn playbooks(&self) -> &BTreeMap<String, Playbook> {
         &self.playbooks
+    }
+
+    /// Its redundancy groups, in the order of their names.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// Its calendars, by name.
@@ -191,6 +201,7 @@ impl Bundle {
             policies,
             exceptions: Vec::new(),
             playbooks: self.playbooks.clone(),
+            groups: self.groups.clone(),
             calendars: self.calendars.clone(),
             facts: self.facts.clone(),
             suites: Vec::new(),
@@ -206,6 +217,7 @@ impl Bundle {
             policies,
             exceptions: self.exceptions.clone(),
             playbooks: self.playbooks.clone(),
+            groups: self.groups.clone(),
             calendars: self.calendars.clone(),
             facts: self.facts.clone(),
             suites: self.suites.clone(),
@@ -250,6 +262,7 @@ struct Loader {
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
     playbooks: BTreeMap<String, Playbook>,
+    groups: Vec<Group>,
     calendars: BTreeMap<String, calendar::Source>,
     facts: BTreeMap<String, (FactsDoc, Facts, Arc<str>)>,
     suites: Vec<Suite>,
@@ -259,7 +272,7 @@ struct Loader {
     wanted: Vec<(String, Given)>,
 }
 
-const KINDS: [&str; 6] = ["Policy", "Exception", "Playbook", "Facts", "Tests", "Calendar"];
+const KINDS: [&str; 7] = ["Policy", "Exception", "Playbook", "Group", "Facts", "Tests", "Calendar"];
 
 impl Loader {
     fn file(&mut self, source: &Source) {
@@ -300,6 +313,7 @@ impl Loader {
             Some("Policy") => self.policy(node, reader),
             Some("Exception") => self.exception(node, reader),
             Some("Playbook") => self.playbook(node, reader),
+            Some("Group") => self.group(node, reader),
             Some("Facts") => self.named_facts(node, reader),
             Some("Tests") => self.suite(node, reader),
             Some("Calendar") => {
@@ -366,6 +380,12 @@ impl Loader {
         self.playbooks.insert(name.clone(), Playbook { name, description, steps });
     }
 
+    fn group(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let Some(doc) = GroupDoc::read(node, reader) else { return };
+        self.take("Group", &doc.name.value.0, doc.name.at, reader);
+        self.groups.extend(Group::from_doc(doc, reader));
+    }
+
     fn named_facts(&mut self, node: &Node, reader: &mut Reader<'_>) {
         let Some(doc) = FactsDoc::read(node, reader) else { return };
         self.take("Facts", &doc.name.value.0, doc.name.at, reader);
@@ -397,12 +417,15 @@ impl Loader {
         self.policies.sort_by(|a, b| a.name.cmp(&b.name));
         self.exceptions.sort_by(|a, b| a.name.cmp(&b.name));
         self.suites.sort_by(|a, b| a.name.cmp(&b.name));
+        self.groups.sort_by(|a, b| a.name.cmp(&b.name));
         let facts = self.resolve_facts();
         self.references(&facts);
         let calendars = self.read_calendars();
-        for (what, count, most) in
-            [("policies", self.policies.len(), MAX_POLICIES), ("exceptions", self.exceptions.len(), MAX_EXCEPTIONS)]
-        {
+        for (what, count, most) in [
+            ("policies", self.policies.len(), MAX_POLICIES),
+            ("groups", self.groups.len(), MAX_GROUPS),
+            ("exceptions", self.exceptions.len(), MAX_EXCEPTIONS),
+        ] {
             if count > most {
                 let start = At { line: 1, column: 1, offset: 0 };
                 let message = format!("the bundle has {count} {what}; at most {most} are taken");
@@ -419,6 +442,7 @@ impl Loader {
             policies: self.policies,
             exceptions: self.exceptions,
             playbooks: self.playbooks,
+            groups: self.groups,
             calendars,
             facts,
             suites: self.suites,

@@ -407,6 +407,34 @@ record! {
 }
 
 record! {
+    /// Who is a member of a redundancy group. What is there must all hold.
+    struct GroupSelectorDoc as "match" {
+        /// What people said the asset's environment is; one of them.
+        environments as "environments": Option<Vec<String>>,
+        /// Labels that the server set; each with one value or one of several.
+        labels as "labels": Option<BTreeMap<String, OneOrMore>>,
+    }
+}
+
+record! {
+    /// Assets that stand in for each other.
+    struct GroupDoc as "a group" {
+        /// The version of the language.
+        _version as "apiVersion": ApiVersion,
+        /// Group.
+        _kind as "kind": String,
+        /// Its name, once in a bundle.
+        name as "name": Located<Name>,
+        /// What people should know of it.
+        metadata as "metadata": Option<MetadataDoc>,
+        /// Its members.
+        select as "match": Located<GroupSelectorDoc>,
+        /// So many of them must work at any time; no change takes more away.
+        min_healthy as "min_healthy": Number<1, 100000>,
+    }
+}
+
+record! {
     /// Named facts that tests start from.
     struct FactsDoc as "facts" {
         /// The version of the language.

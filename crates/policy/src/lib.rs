@@ -14,6 +14,7 @@ mod expr;
 pub mod facts;
 mod firing;
 mod gather;
+mod group;
 pub mod ics;
 mod index;
 mod node;
@@ -28,13 +29,16 @@ mod selector;
 mod trial;
 mod worst;
 
-pub use bundle::{Bundle, Loaded, MAX_BYTES, MAX_EXCEPTIONS, MAX_FILES, MAX_POLICIES, SIGNATURE_FILE, Source, is_part};
+pub use bundle::{
+    Bundle, Loaded, MAX_BYTES, MAX_EXCEPTIONS, MAX_FILES, MAX_GROUPS, MAX_POLICIES, SIGNATURE_FILE, Source, is_part,
+};
 pub use check::check;
 pub use exception::Exception;
 pub use explain::{Asked, Explained, Explanation, explain};
 pub use expr::{Condition, MAX_SOURCE};
 pub use facts::Facts;
 pub use gather::{ActionFacts, Known};
+pub use group::Group;
 pub use node::MAX_FILE;
 pub use policy::{Freeze, Grant, Policy, Rule, Window};
 pub use problem::{At, Grade, Problem};

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::calendar;
-use crate::document::{ExceptionDoc, FactsDoc, PlaybookDoc, PolicyDoc, TestsDoc};
+use crate::document::{ExceptionDoc, FactsDoc, GroupDoc, PlaybookDoc, PolicyDoc, TestsDoc};
 use crate::facts::{FactType, SCHEMA};
 use crate::read::{Defs, Name, Yaml};
 
@@ -15,6 +15,7 @@ pub fn schema() -> Json {
         ("Exception", ExceptionDoc::schema(&mut defs)),
         ("Facts", FactsDoc::schema(&mut defs)),
         ("Playbook", PlaybookDoc::schema(&mut defs)),
+        ("Group", GroupDoc::schema(&mut defs)),
         ("Tests", TestsDoc::schema(&mut defs)),
     ];
     let mut documents = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use stanch_engine::rollout::Openings;
@@ -61,10 +62,14 @@ pub(crate) struct Parts {
     progress: Mutex<HashMap<OrderId, Progress>>,
     /// The run of the detectors for which an asset's items were last assessed.
     assessed: Mutex<HashMap<AssetId, Timestamp>>,
+    /// Assets of which people have said something else since.
+    assess_anew: Mutex<BTreeSet<AssetId>>,
     /// Somebody asked for newer feeds.
     feeds_wanted: std::sync::atomic::AtomicBool,
     /// Items may be there that nobody has decided yet; so it is after a start.
-    decisions_wanted: std::sync::atomic::AtomicBool,
+    undecided: Mutex<Undecided>,
+    /// Until when deciding everything again rests, so that it takes a tenth of the time at most.
+    deciding_rests: Mutex<Option<Instant>>,
     /// When all items were last decided.
     decided_at: Mutex<Option<Timestamp>>,
     /// When each remediation may start, as its calendars have it, with the bundle that was worked out for.
@@ -79,6 +84,41 @@ pub(crate) struct Parts {
     pub(crate) feeding: AsyncMutex<()>,
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
+}
+
+/// What nobody has decided yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Undecided {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The items of these assets.
+    On(BTreeSet<AssetId>),
+    /// All of them.
+    Everything,
+}
+
+impl Undecided {
+    /// The items of one asset.
+    pub(crate) fn on(asset: AssetId) -> Self {
+        Self::On(BTreeSet::from([asset]))
+    }
+
+    fn and(self, more: Self) -> Self {
+        match (self, more) {
+            (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
+            (Self::Nothing, some) | (some, Self::Nothing) => some,
+            (Self::On(mut some), Self::On(more)) => {
+                some.extend(more);
+                Self::On(some)
+            }
+        }
+    }
+
+    /// Takes what is less than everything; everything stays to be decided.
+    fn take_some(&mut self) -> Self {
+        if *self == Self::Everything { Self::Nothing } else { std::mem::take(self) }
+    }
 }
 
 impl Deref for App {
@@ -104,7 +144,7 @@ impl App {
         let order_key = keys.certify(epoch, now, config.entropy.as_ref()).map_err(StartError::Keys)?;
         let signer = keys.signer().map_err(StartError::Keys)?;
         let knowledge = Knowledge::open(&config)?;
-        let policies = Policies::open(config.policies.clone(), &store).await.map_err(unread)?;
+        let policies = Policies::open(config.policies.clone(), &config.data_dir, &store).await.map_err(unread)?;
         Ok(Self(Arc::new(Parts {
             config,
             store,
@@ -126,8 +166,10 @@ impl App {
             waiting: Mutex::default(),
             progress: Mutex::default(),
             assessed: Mutex::default(),
+            assess_anew: Mutex::default(),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
-            decisions_wanted: std::sync::atomic::AtomicBool::new(true),
+            undecided: Mutex::new(Undecided::Everything),
+            deciding_rests: Mutex::default(),
             decided_at: Mutex::default(),
             openings: Mutex::default(),
             feeds_read: Mutex::default(),
@@ -236,29 +278,47 @@ impl App {
     /// Notes that they were.
     pub(crate) fn set_assessed(&self, asset: &AssetId, run: Timestamp) {
         lock(&self.assessed).insert(asset.clone(), run);
+        lock(&self.assess_anew).remove(asset);
     }
 
     /// Its items are to be assessed again: what people say of it has changed.
     pub(crate) fn forget_assessed(&self, asset: &AssetId) {
         lock(&self.assessed).remove(asset);
+        lock(&self.assess_anew).insert(asset.clone());
     }
 
-    /// Items are there that nobody has decided yet.
-    pub(crate) fn want_decisions(&self) {
-        self.decisions_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
+    /// Whether also those items are to be assessed that were since the detectors ran.
+    pub(crate) fn assess_anew(&self, asset: &AssetId) -> bool {
+        lock(&self.assess_anew).contains(asset)
     }
 
-    /// Whether there may be, or whether decisions that depend on the time may be others by now; asked once.
-    pub(crate) fn decisions_wanted(&self) -> bool {
+    /// Items are there that nobody has decided yet, or decisions rest on something that has changed.
+    pub(crate) fn want(&self, more: Undecided) {
+        let mut undecided = lock(&self.undecided);
+        *undecided = std::mem::take(&mut *undecided).and(more);
+    }
+
+    /// What is to be decided now; asked once. Everything is when decisions that depend on the time may be others by now.
+    pub(crate) fn take_undecided(&self) -> Undecided {
         let now = self.now();
         let every = jiff::SignedDuration::try_from(self.config.intervals.decide).unwrap_or(jiff::SignedDuration::MAX);
-        let wanted = self.decisions_wanted.swap(false, std::sync::atomic::Ordering::Relaxed);
         let mut last = lock(&self.decided_at);
-        let due = last.is_none_or(|last| now.duration_since(last) >= every);
-        if wanted || due {
+        if last.is_none_or(|last| now.duration_since(last) >= every) {
+            self.want(Undecided::Everything);
+        }
+        if lock(&self.deciding_rests).is_some_and(|until| Instant::now() < until) {
+            return lock(&self.undecided).take_some();
+        }
+        let undecided = std::mem::take(&mut *lock(&self.undecided));
+        if undecided == Undecided::Everything {
             *last = Some(now);
         }
-        wanted || due
+        undecided
+    }
+
+    /// Deciding everything took so long.
+    pub(crate) fn rest_from_deciding(&self, took: Duration) {
+        *lock(&self.deciding_rests) = Instant::now().checked_add(took.saturating_mul(9));
     }
 
     /// When a remediation may start, if that was worked out for this bundle and is known for long enough.

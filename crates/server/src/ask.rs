@@ -1,12 +1,14 @@
 //! What people ask for: each writes rows and nudges, and goes through the same moves as everything else.
 
 mod approve;
+mod campaign;
 pub(crate) mod connection;
 mod draft;
 pub(crate) mod people;
 pub(crate) mod token;
 
 pub(crate) use approve::{answer, approvals, approve};
+pub(crate) use campaign::undo_campaign;
 pub(crate) use draft::draft;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +22,13 @@ use stanch_model::Digest;
 use stanch_model::asset::Tier;
 use stanch_model::canonical::digest;
 use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
-use stanch_model::id::{ItemId, OrderId, RemediationId};
+use stanch_model::id::{AssetId, ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
 use stanch_store::asset::SeenAsset;
 use stanch_store::hold::{Hold as HoldRow, HoldLevel, ReleaseHold};
-use stanch_store::item::StoredItem;
+use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, NewRemediation, OnFailure, StoredRemediation};
 use stanch_store::setting::Setting;
 use stanch_store::suppression::LiftSuppression;
@@ -37,7 +39,7 @@ use crate::api::types::{
     Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut, Remediation,
     Scan, SetHold, Undo,
 };
-use crate::app::App;
+use crate::app::{App, Undecided};
 use crate::auth::Visitor;
 use crate::bus::{Live, Stage};
 use crate::clock::ten;
@@ -122,13 +124,14 @@ struct Choice {
     /// Suppressions that end because an item is asked for again.
     lifted: Vec<Write>,
     /// The remediations that make room, each with how it ends.
-    ending: BTreeMap<String, Transition>,
+    ending: BTreeMap<RemediationId, Transition>,
 }
 
 /// Looks at everything asked for, and writes nothing.
 async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediation) -> Result<Choice, Problem> {
-    let rows = if wanted.all { view::open_items(app).await? } else { named(app, &wanted.items).await? };
-    let context = view::Context::load(app).await?;
+    let actionable = Rows { open: Some(true), actionable: true, ..Rows::default() };
+    let rows = if wanted.all { view::all_rows(app, actionable).await? } else { named(app, &wanted.items).await? };
+    let context = view::Context::of(app, &rows).await?;
     let include = wanted.include_suppressed || !wanted.all;
     let now = app.now();
     let mut choice = Choice::default();
@@ -176,7 +179,7 @@ async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediatio
         if let Some(busy) = context.busy(&row.item.id)
             && !choice.ending.contains_key(busy)
         {
-            let Some(ending) = ending(app, who, access, &context, busy).await? else {
+            let Some(ending) = ending(app, who, access, busy).await? else {
                 choice.left_out.push(out(format!("{busy} is about it already"), Some(format!("look at {busy}"))));
                 continue;
             };
@@ -238,18 +241,12 @@ async fn named(app: &App, names: &[String]) -> Result<Vec<StoredItem>, Problem> 
 }
 
 /// How a remediation that nobody has approved yet ends to make room for a newer one; `None` when it may not.
-async fn ending(
-    app: &App,
-    who: &str,
-    access: &Access,
-    context: &view::Context,
-    busy: &str,
-) -> Result<Option<Transition>, Problem> {
-    let Ok(id) = busy.parse::<RemediationId>() else { return Ok(None) };
-    let Some(row) = app.store.remediation(&id).await? else { return Ok(Some(Transition::default())) };
+async fn ending(app: &App, who: &str, access: &Access, busy: &RemediationId) -> Result<Option<Transition>, Problem> {
+    let Some(row) = app.store.remediation(busy).await? else { return Ok(Some(Transition::default())) };
     // It may be about assets of others too, whose plan is not theirs to end.
-    let theirs = |id| context.asset(id).is_some_and(|asset| access.may(Power::Operate, asset));
-    if !row.assets.iter().all(theirs) {
+    let assets: BTreeSet<AssetId> = row.assets.iter().cloned().collect();
+    let known = app.store.assets_named(&assets).await?;
+    if known.len() < assets.len() || !known.iter().all(|one| access.may(Power::Operate, &one.asset)) {
         return Ok(None);
     }
     Ok(match row.state {
@@ -286,7 +283,7 @@ async fn begin(
         names: taken.iter().map(|row| row.item.subject.name().to_owned()).collect(),
         ..Record::default()
     };
-    let instead_of: Vec<String> = ending.keys().cloned().collect();
+    let instead_of: Vec<RemediationId> = ending.keys().cloned().collect();
     let entry = NewEntry::new(now, who, "remediation_asked").about(&id).with(json!({
         "items": taken.iter().take(500).map(|row| row.item.id.as_str()).collect::<Vec<_>>(),
         "names": record.names.iter().take(500).collect::<Vec<_>>(),
@@ -322,7 +319,7 @@ async fn begin(
         return Ok(Err(error));
     }
     for gone in instead_of {
-        app.goes_on(&gone);
+        app.goes_on(gone.as_str());
         app.bus.tell(Live::of("remediation", &gone, format!("{id} takes its place")));
     }
     app.bus.nudge(Stage::Plan);
@@ -343,8 +340,8 @@ async fn shown(app: &App, id: &str) -> Result<Remediation, Problem> {
 /// Takes back what was done, all of it or some items.
 pub(crate) async fn undo(app: &App, who: &str, id: &str, wanted: Undo) -> Result<Remediation, Problem> {
     let row = row(app, id).await?;
-    let mut record = Record::read(&row.body);
-    let rollout = record.rollout.clone().ok_or(TakeError::NoPlan(row.state))?;
+    let record = Record::read(&row.body);
+    let rollout = record.rollout.as_ref().ok_or(TakeError::NoPlan(row.state))?;
     let mut items: Vec<ItemId> = Vec::new();
     if wanted.all {
         let open = rollout.tasks.iter().filter(|task| can_undo(task.state));
@@ -363,13 +360,23 @@ pub(crate) async fn undo(app: &App, who: &str, id: &str, wanted: Undo) -> Result
     if items.is_empty() {
         return Err(Problem::bad_request("no item is named: nothing is taken back").hint("name items, or say `all`"));
     }
+    let why = reason(wanted.reason.as_deref(), "no reason given");
+    take_back(app, who, &row.id, items, &why).await?;
+    shown(app, id).await
+}
+
+/// Asks a rollout to take items back, and keeps why.
+pub(crate) async fn take_back(
+    app: &App,
+    who: &str,
+    id: &RemediationId,
+    items: Vec<ItemId>,
+    why: &str,
+) -> Result<(), TakeError> {
     let now = app.now();
-    record.undo = Some(record::Undo {
-        items: items.clone(),
-        by: who.to_owned(),
-        reason: reason(wanted.reason.as_deref(), "no reason given"),
-        at: now,
-    });
+    let row = app.store.remediation(id).await?.ok_or_else(|| TakeError::Missing(id.clone()))?;
+    let mut record = Record::read(&row.body);
+    record.undo = Some(record::Undo { items: items.clone(), by: who.to_owned(), reason: why.to_owned(), at: now });
     // The reason is kept first: were the server to stop here, it would be a word without a deed.
     let edit = EditRemediation {
         id: row.id.clone(),
@@ -379,8 +386,7 @@ pub(crate) async fn undo(app: &App, who: &str, id: &str, wanted: Undo) -> Result
         at: now,
     };
     app.store.put(Write::EditRemediation(edit)).await?;
-    take(app, &row.id, who, Event::UndoAsked { items, by: actor(who) }, Vec::new()).await?;
-    shown(app, id).await
+    take(app, &row.id, who, Event::UndoAsked { items, by: actor(who) }, Vec::new()).await.map(drop)
 }
 
 /// Whether anything of a task in this state can be taken back.
@@ -609,7 +615,7 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
     let write = Write::SeeAsset(SeenAsset { asset, at: stored.last_seen });
     app.store.commit(Transition::new(entry).write(write)).await?;
     app.forget_assessed(&id);
-    app.want_decisions();
+    app.want(Undecided::on(id.clone()));
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Decide);
     app.bus.tell(Live::of("facts", &id, "labelled"));

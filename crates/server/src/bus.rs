@@ -24,6 +24,8 @@ pub(crate) enum Stage {
     Propose,
     /// Remediations to plans.
     Plan,
+    /// Campaigns to undos.
+    Campaign,
     /// Moves remediations and tasks.
     Rollout,
     /// Grants to orders.
@@ -39,7 +41,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Schedule,
         Self::Ingest,
         Self::Assess,
@@ -47,6 +49,7 @@ impl Stage {
         Self::Decide,
         Self::Propose,
         Self::Plan,
+        Self::Campaign,
         Self::Rollout,
         Self::Dispatch,
         Self::Verify,
@@ -64,6 +67,7 @@ impl Stage {
             Self::Decide => "decide",
             Self::Propose => "propose",
             Self::Plan => "plan",
+            Self::Campaign => "campaign",
             Self::Rollout => "rollout",
             Self::Dispatch => "dispatch",
             Self::Verify => "verify",

@@ -6,19 +6,41 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stanch_connect::git::Repository;
 use stanch_model::id::AssetId;
 use stanch_model::sign::VerifyingKey;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 
-/// Where policies come from.
+/// Where policies come from. It is looked at again and again; what is good there is taken without a restart.
 #[derive(Debug, Clone)]
 pub struct PolicySource {
-    /// A folder, or one file. It is looked at again and again; what is good in it is taken without a restart.
-    pub folder: PathBuf,
-    /// Whose signature it must bear. Without one the folder must be this user's alone, and nothing is granted beyond
-    /// `approve`.
+    /// The place.
+    pub place: PolicyPlace,
+    /// Whose signature they must bear. Without one a folder must be this user's alone, a repository must be reached
+    /// over a protected way, and nothing is granted beyond `approve`.
     pub key: Option<VerifyingKey>,
+}
+
+/// A place of policies.
+#[derive(Debug, Clone)]
+pub enum PolicyPlace {
+    /// A folder, or one file.
+    Folder(PathBuf),
+    /// A branch of a git repository.
+    Repository(Repository),
+}
+
+impl PolicySource {
+    /// Policies of a folder.
+    pub const fn folder(folder: PathBuf, key: Option<VerifyingKey>) -> Self {
+        Self { place: PolicyPlace::Folder(folder), key }
+    }
+
+    /// Policies of a git repository.
+    pub const fn repository(repository: Repository, key: Option<VerifyingKey>) -> Self {
+        Self { place: PolicyPlace::Repository(repository), key }
+    }
 }
 
 /// Everything a server needs to know before it starts.

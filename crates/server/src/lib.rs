@@ -25,7 +25,7 @@ mod view;
 mod web;
 
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
-pub use config::{Config, Intervals, PolicySource};
+pub use config::{Config, Intervals, PolicyPlace, PolicySource};
 pub use error::StartError;
 pub use gateway::{Batch, BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;

@@ -4,10 +4,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_connect::folder::{self, Bounds, FolderError};
+use stanch_connect::git::{self, Repository};
 use stanch_engine::schedule::Calendars;
 use stanch_model::Digest;
 use stanch_model::sign::{Signed, VerifyingKey};
@@ -17,7 +19,7 @@ use stanch_policy::{
 };
 use stanch_store::Store;
 
-use crate::config::PolicySource;
+use crate::config::{PolicyPlace, PolicySource};
 use crate::error::chain;
 
 /// The setting that holds the bundle in force.
@@ -26,6 +28,11 @@ pub(crate) const IN_FORCE: &str = "policies";
 const MAX_PROBLEMS: usize = 20;
 
 const BOUNDS: Bounds = Bounds { wanted: is_part, files: MAX_FILES, bytes: MAX_BYTES, file_bytes: MAX_FILE };
+
+/// The signature is no part of a bundle, but it lies beside it.
+const WITH_SIGNATURE: Bounds = Bounds { wanted: |name| is_part(name) || name == SIGNATURE_FILE, ..BOUNDS };
+/// A repository is asked for something newer this often.
+const ASK: Duration = Duration::from_secs(60);
 
 /// The policy files of a folder, or the one file that the path names.
 ///
@@ -86,6 +93,8 @@ pub(crate) struct Accepted {
     pub(crate) signed: Option<(VerifyingKey, Timestamp)>,
     /// Tests that passed.
     pub(crate) tests: usize,
+    /// The commit they are from, where they come from a repository.
+    pub(crate) commit: Option<String>,
 }
 
 /// What came of looking at the folder.
@@ -96,7 +105,7 @@ pub(crate) enum Look {
     Other(Box<Accepted>),
     /// Another bundle, and it is not taken.
     Bad(Refused),
-    /// The folder cannot be read.
+    /// The folder or repository cannot be read.
     Unreadable(String),
 }
 
@@ -113,11 +122,23 @@ struct Looked {
     last: Option<Stamp>,
     /// The files that were last judged.
     judged: Option<Stamp>,
+    /// When a repository was last asked.
+    asked: Option<Instant>,
+}
+
+/// What lies at the place of policies now.
+struct Found {
+    sources: Vec<Source>,
+    /// The signature beside them, as it is written.
+    signature: Option<String>,
+    commit: Option<String>,
 }
 
 /// The policies in force, and where newer ones come from.
 pub(crate) struct Policies {
     source: Option<PolicySource>,
+    /// The mirror of a repository.
+    mirror: PathBuf,
     held: RwLock<Arc<InForce>>,
     refused: Mutex<Option<Refused>>,
     looked: Mutex<Looked>,
@@ -140,7 +161,11 @@ fn open(kept: &Kept) -> Result<InForce, Refused> {
 
 impl Policies {
     /// The bundle that was in force when the server stopped, or none.
-    pub(crate) async fn open(source: Option<PolicySource>, store: &Store) -> Result<Self, stanch_store::ReadError> {
+    pub(crate) async fn open(
+        source: Option<PolicySource>,
+        data_dir: &Path,
+        store: &Store,
+    ) -> Result<Self, stanch_store::ReadError> {
         let kept = store.setting(IN_FORCE).await?.and_then(|value| serde_json::from_value::<Kept>(value).ok());
         // Without a source nothing is in force: whoever takes the folder away takes its grants away.
         let kept = kept.filter(|_| source.is_some());
@@ -156,6 +181,7 @@ impl Policies {
         let held = if fits { held } else { none() };
         Ok(Self {
             source,
+            mirror: git::mirror(data_dir),
             held: RwLock::new(Arc::new(held)),
             refused: Mutex::new(refused),
             looked: Mutex::default(),
@@ -169,8 +195,17 @@ impl Policies {
     }
 
     /// Where they come from.
-    pub(crate) fn folder(&self) -> Option<PathBuf> {
-        self.source.as_ref().map(|source| source.folder.clone())
+    pub(crate) fn place(&self) -> Option<String> {
+        Some(match &self.source.as_ref()?.place {
+            PolicyPlace::Folder(folder) => folder.display().to_string(),
+            PolicyPlace::Repository(repository) => {
+                let part = |mark: char, part: &Option<String>| {
+                    part.as_ref().map(|part| format!("{mark}{part}")).unwrap_or_default()
+                };
+                let url = git::without_password(&repository.url);
+                format!("{url}{}{}", part('#', &repository.branch), part(':', &repository.folder))
+            }
+        })
     }
 
     /// The bundle that was refused last, unless a newer one was taken since.
@@ -194,34 +229,20 @@ impl Policies {
         anew
     }
 
-    /// Looks at the folder once. Files that were written to since the last look are left until the next one, so that a
-    /// half-saved edit is no bundle. Blocks: it reads files and runs the bundle's tests.
+    /// Looks at the place once. Files of a folder that were written to since the last look are left until the next one,
+    /// so that a half-saved edit is no bundle. Blocks: it reads files and runs the bundle's tests.
     pub(crate) fn look(&self, now: Timestamp) -> Look {
         let Some(source) = &self.source else { return Look::Same };
-        let stamp = match folder::stamp(&source.folder, &BOUNDS) {
-            Ok(mut stamp) => {
-                // The signature is no part of the bundle, but it decides too.
-                let file = source.folder.join(SIGNATURE_FILE);
-                let one = Bounds { wanted: |_| true, ..BOUNDS };
-                stamp.extend(folder::stamp(&file, &one).unwrap_or_default());
-                stamp
-            }
-            Err(error) => return Look::Unreadable(chain(&error)),
+        let found = match &source.place {
+            PolicyPlace::Folder(folder) => self.look_at_folder(folder),
+            PolicyPlace::Repository(repository) => self.look_at_repository(repository),
         };
-        {
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            let settled = looked.last.as_ref() == Some(&stamp) || self.held().since.is_none();
-            looked.last = Some(stamp.clone());
-            if !settled || looked.judged.as_ref() == Some(&stamp) {
-                return Look::Same;
-            }
-            looked.judged = Some(stamp);
-        }
-        let files = match sources(&source.folder) {
-            Ok(files) => files,
-            Err(error) => return Look::Unreadable(chain(&error)),
+        let found = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return Look::Same,
+            Err(why) => return Look::Unreadable(why),
         };
-        match self.judge(source, files, now) {
+        match self.judge(source, found, now) {
             Ok(Some(accepted)) => Look::Other(Box::new(accepted)),
             Ok(None) => {
                 // The good one is back.
@@ -232,13 +253,59 @@ impl Policies {
         }
     }
 
+    /// The files of a folder, when they are others than were last judged.
+    fn look_at_folder(&self, folder: &Path) -> Result<Option<Found>, String> {
+        let mut stamp = folder::stamp(folder, &BOUNDS).map_err(|error| chain(&error))?;
+        // The signature is no part of the bundle, but it decides too.
+        let one = Bounds { wanted: |_| true, ..BOUNDS };
+        stamp.extend(folder::stamp(&folder.join(SIGNATURE_FILE), &one).unwrap_or_default());
+        let settled = self.looked.lock().unwrap_or_else(PoisonError::into_inner).last.as_ref() == Some(&stamp);
+        if !self.is_new(stamp, settled || self.held().since.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(Found {
+            sources: sources(folder).map_err(|error| chain(&error))?,
+            signature: signature(folder).map_err(|error| chain(&error))?,
+            commit: None,
+        }))
+    }
+
+    /// The files of a repository's newest commit, when it is another than was last judged. A commit is whole.
+    fn look_at_repository(&self, repository: &Repository) -> Result<Option<Found>, String> {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.asked.is_some_and(|asked| asked.elapsed() < ASK) {
+                return Ok(None);
+            }
+            looked.asked = Some(Instant::now());
+        }
+        let commit = repository.fetch(&self.mirror).map_err(|error| chain(&error))?;
+        if !self.is_new(vec![(commit.clone(), 0, 0, 0)], true) {
+            return Ok(None);
+        }
+        let files = repository.read(&self.mirror, &commit, &WITH_SIGNATURE).map_err(|error| chain(&error))?;
+        let (beside, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.name == SIGNATURE_FILE);
+        Ok(Some(Found {
+            sources: files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect(),
+            signature: beside.into_iter().next().map(|file| file.text),
+            commit: Some(commit),
+        }))
+    }
+
+    /// Notes what is there, and whether it is to be judged: it is another, and nobody is still writing to it.
+    fn is_new(&self, stamp: Stamp, settled: bool) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.last = Some(stamp.clone());
+        if !settled || looked.judged.as_ref() == Some(&stamp) {
+            return false;
+        }
+        looked.judged = Some(stamp);
+        true
+    }
+
     /// Whether these files are another bundle that may be taken.
-    fn judge(
-        &self,
-        source: &PolicySource,
-        sources: Vec<Source>,
-        now: Timestamp,
-    ) -> Result<Option<Accepted>, Box<Refused>> {
+    fn judge(&self, source: &PolicySource, found: Found, now: Timestamp) -> Result<Option<Accepted>, Box<Refused>> {
+        let Found { sources, signature, commit } = found;
         let held = self.held();
         let Loaded { bundle, problems } = Bundle::load(&sources);
         let digest = bundle.as_ref().map_or_else(|| of_files(&sources), Bundle::digest);
@@ -254,10 +321,12 @@ impl Policies {
             return Err(refuse("it holds no policy files".to_owned(), Vec::new()));
         }
         let signed = match source.key {
-            Some(key) => Some((key, signed_at(source, &sources, &key).map_err(|why| refuse(why, Vec::new()))?)),
+            Some(key) => {
+                let at = signed_at(signature.as_deref(), &sources, &key).map_err(|why| refuse(why, Vec::new()))?;
+                Some((key, at))
+            }
             None => {
-                folder::only_ours(&source.folder, &BOUNDS)
-                    .map_err(|error| refuse(format!("it is not signed, and {}", chain(&error)), Vec::new()))?;
+                unsigned(&source.place).map_err(|why| refuse(format!("it is not signed, and {why}"), Vec::new()))?;
                 None
             }
         };
@@ -282,7 +351,7 @@ impl Policies {
         }
         let tests = report.results.len();
         let bundle = if signed.is_some() { bundle } else { bundle.unsigned() };
-        Ok(Some(Accepted { bundle: Arc::new(bundle), sources, signed, tests }))
+        Ok(Some(Accepted { bundle: Arc::new(bundle), sources, signed, tests, commit }))
     }
 
     /// The calendars of the bundle in force, worked out anew every day and for every bundle. A calendar that cannot be
@@ -309,13 +378,21 @@ impl Policies {
 }
 
 /// When the files were signed with this key, or why they were not.
-fn signed_at(source: &PolicySource, sources: &[Source], key: &VerifyingKey) -> Result<Timestamp, String> {
-    let text = signature(&source.folder).map_err(|error| chain(&error))?;
-    let text = text.ok_or_else(|| format!("it is not signed: there is no {SIGNATURE_FILE}"))?;
+fn signed_at(signature: Option<&str>, sources: &[Source], key: &VerifyingKey) -> Result<Timestamp, String> {
+    let text = signature.ok_or_else(|| format!("it is not signed: there is no {SIGNATURE_FILE}"))?;
     let signed: Signed<Manifest> =
-        serde_json::from_str(&text).map_err(|_| format!("{SIGNATURE_FILE} holds no signature"))?;
+        serde_json::from_str(text).map_err(|_| format!("{SIGNATURE_FILE} holds no signature"))?;
     let manifest = stanch_policy::verify(sources, &signed, key).map_err(|error: SealError| chain(&error))?;
     Ok(manifest.signed_at)
+}
+
+/// Whether somebody else could have written what nobody signed.
+fn unsigned(place: &PolicyPlace) -> Result<(), String> {
+    match place {
+        PolicyPlace::Folder(folder) => folder::only_ours(folder, &BOUNDS).map_err(|error| chain(&error)),
+        PolicyPlace::Repository(repository) if repository.is_protected() => Ok(()),
+        PolicyPlace::Repository(_) => Err("anybody on the way can change what is fetched over http".to_owned()),
+    }
 }
 
 /// A digest of files that are no bundle, to tell one refused edit from the next.

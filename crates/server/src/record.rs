@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanch_engine::LeftOut;
+use stanch_engine::campaign::Back;
+use stanch_engine::exposure_time::Moment;
 use stanch_engine::rollout::Rollout;
 use stanch_model::Digest;
 use stanch_model::decision::Mode;
@@ -36,6 +38,10 @@ pub(crate) struct Record {
     pub(crate) undo: Option<Undo>,
     /// Where the rollout stands beside its state.
     pub(crate) rollout: Option<Rollout>,
+    /// From when on it waited for what; the newest [`MOMENTS`] of them.
+    pub(crate) moments: Vec<Moment>,
+    /// How often a person had to say something about it.
+    pub(crate) touches: u32,
 }
 
 /// The decision a remediation follows from.
@@ -64,6 +70,79 @@ pub(crate) struct Undo {
     pub(crate) reason: String,
     /// When.
     pub(crate) at: Timestamp,
+}
+
+/// What a policy did, taken back together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Campaign {
+    /// The policy.
+    pub(crate) policy: String,
+    /// What it did from then on,
+    pub(crate) from: Timestamp,
+    /// and before then.
+    pub(crate) until: Timestamp,
+    /// Who asked.
+    pub(crate) by: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// Its steps, in order; at the end what stays.
+    pub(crate) steps: Vec<CampaignStep>,
+}
+
+/// What one remediation did on one asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CampaignStep {
+    /// What is taken back.
+    pub(crate) back: Back,
+    /// How far that has come.
+    pub(crate) state: StepState,
+}
+
+/// How far a step of a campaign has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum StepState {
+    /// It is not asked for yet.
+    Waiting,
+    /// It is asked for.
+    Asked,
+    /// It is taken back.
+    Done,
+    /// It stays.
+    Kept {
+        /// Why.
+        why: String,
+    },
+}
+
+impl StepState {
+    /// Its name on the wire.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Asked => "asked",
+            Self::Done => "done",
+            Self::Kept { .. } => "kept",
+        }
+    }
+}
+
+impl Campaign {
+    /// As stored; one that does not read has no steps, and so is over.
+    pub(crate) fn read(body: &Value) -> Self {
+        serde_json::from_value(body.clone()).unwrap_or_else(|_| Self {
+            policy: String::new(),
+            from: Timestamp::UNIX_EPOCH,
+            until: Timestamp::UNIX_EPOCH,
+            by: String::new(),
+            reason: "what was stored of it does not read".to_owned(),
+            steps: Vec::new(),
+        })
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
 }
 
 impl Record {
@@ -101,6 +180,9 @@ impl Detected {
         format!("detection/{asset}")
     }
 }
+
+/// Moments kept of one remediation.
+pub(crate) const MOMENTS: usize = 200;
 
 /// The setting that holds the points of the trend.
 pub(crate) const TREND: &str = "trend";

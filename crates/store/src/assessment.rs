@@ -5,7 +5,7 @@ use stanch_model::Digest;
 use stanch_model::assessment::Assessment;
 use stanch_model::id::ItemId;
 
-use crate::column::{Columns, Conn, all, json, micros};
+use crate::column::{Columns, Conn, all, json, micros, name};
 use crate::error::{CommitError, ReadError};
 use crate::item::rank_text;
 use crate::store::Store;
@@ -14,7 +14,7 @@ use crate::transition::Effect;
 const LAST: &str = "SELECT digest FROM assessment WHERE item = $1 ORDER BY at DESC LIMIT 1";
 const PUT: &str = "INSERT INTO assessment (item, at, digest, body) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (item, at) DO NOTHING";
-const RANK: &str = "UPDATE item SET rank = $1 WHERE id = $2";
+const RANK: &str = "UPDATE item SET rank = $1, deployer = $2, exploited = $3 WHERE id = $4";
 const PAST: &str = "SELECT body FROM assessment WHERE item = $1 ORDER BY at DESC LIMIT $2";
 
 pub(crate) async fn put(conn: &mut Conn, assessment: &Assessment) -> Result<Effect, CommitError> {
@@ -42,6 +42,8 @@ pub(crate) async fn put(conn: &mut Conn, assessment: &Assessment) -> Result<Effe
     }
     sqlx::query(RANK)
         .bind(rank_text(&assessment.rank))
+        .bind(name(&assessment.deployer))
+        .bind(assessment.members.iter().any(|member| member.enrichment.kev.is_some()))
         .bind(id)
         .execute(conn)
         .await

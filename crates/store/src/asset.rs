@@ -1,10 +1,12 @@
 //! Assets as they were last seen.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use stanch_model::asset::Asset;
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, name};
+use crate::column::{Columns, Conn, Row, all, ids, json, micros, name};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -33,6 +35,8 @@ const SEE: &str = "INSERT INTO asset (id, kind, name, body, first_seen, last_see
      ON CONFLICT (id) DO UPDATE SET name = $3, body = $4, last_seen = $5";
 const ONE: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id = $1";
 const PAGE: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id > $1 ORDER BY id LIMIT $2";
+
+const NAMED: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id IN (SELECT value FROM json_each($1))";
 
 pub(crate) async fn see(conn: &mut Conn, seen: &SeenAsset) -> Result<Effect, CommitError> {
     let id = seen.asset.id.as_str();
@@ -75,5 +79,14 @@ impl Store {
         let after = after.map_or("", AssetId::as_str);
         let rows = sqlx::query(PAGE).bind(after).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list assets"))?, read)
+    }
+
+    /// These assets, as far as they are known, in no particular order.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn assets_named(&self, wanted: &BTreeSet<AssetId>) -> Result<Vec<StoredAsset>, ReadError> {
+        let rows = sqlx::query(NAMED).bind(ids(wanted)).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("read assets"))?, read)
     }
 }

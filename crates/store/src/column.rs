@@ -39,6 +39,14 @@ pub(crate) fn number(noun: &'static str, id: &str, value: u64) -> Result<i64, Co
     })
 }
 
+/// Ids as one bound value that a statement takes apart with `json_each`: a list may be longer than a database takes
+/// parameters.
+pub(crate) fn ids<'a, T: std::fmt::Display + 'a>(ids: impl IntoIterator<Item = &'a T>) -> String {
+    // A list of texts always has a JSON form.
+    let texts: Vec<String> = ids.into_iter().map(ToString::to_string).collect();
+    serde_json::to_string(&texts).unwrap_or_else(|_| "[]".to_owned())
+}
+
 /// The name a plain enumeration has in JSON.
 pub(crate) fn name<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {

@@ -1,6 +1,6 @@
 //! Decisions: immutable. A new one is written only when it says something new.
 
-use stanch_model::decision::Decision;
+use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::ItemId;
 
 use crate::column::{Columns, Conn, all, json, micros};
@@ -11,6 +11,7 @@ use crate::transition::Effect;
 const LAST: &str = "SELECT body FROM decision WHERE item = $1 ORDER BY at DESC LIMIT 1";
 const PUT: &str =
     "INSERT INTO decision (item, at, mode, body) VALUES ($1, $2, $3, $4) ON CONFLICT (item, at) DO NOTHING";
+const WANTED: &str = "UPDATE item SET wanted = $1 WHERE id = $2";
 const PAST: &str = "SELECT body FROM decision WHERE item = $1 ORDER BY at DESC LIMIT $2";
 
 pub(crate) async fn put(conn: &mut Conn, decision: &Decision) -> Result<Effect, CommitError> {
@@ -31,12 +32,18 @@ pub(crate) async fn put(conn: &mut Conn, decision: &Decision) -> Result<Effect, 
         .bind(micros(decision.at))
         .bind(decision.mode.name())
         .bind(json("decision", id, decision)?)
-        .execute(conn)
+        .execute(&mut *conn)
         .await
         .map_err(CommitError::database("store a decision"))?;
     if done.rows_affected() == 0 {
         return Err(CommitError::Exists { noun: "decision", id: id.to_owned() });
     }
+    sqlx::query(WANTED)
+        .bind(decision.mode > Mode::Alert)
+        .bind(id)
+        .execute(conn)
+        .await
+        .map_err(CommitError::database("note what policies want"))?;
     Ok(Effect::Done)
 }
 

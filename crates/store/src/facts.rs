@@ -1,5 +1,7 @@
 //! Facts: the latest of each asset, whole, and the digests of those before, to show when something moved.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use stanch_model::Digest;
 use stanch_model::facts::HostFacts;
@@ -33,8 +35,9 @@ pub struct StoredFacts {
     pub stored_at: Timestamp,
 }
 
-const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body) VALUES ($1, $2, $3, $4, $5) \
-     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5 \
+const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body, ill) \
+     VALUES ($1, $2, $3, $4, $5, $6) \
+     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5, ill = $6 \
      WHERE facts.collected_at <= $2";
 const REMEMBER: &str = "INSERT INTO facts_history (asset, collected_at, digest) VALUES ($1, $2, $3) \
      ON CONFLICT (asset, collected_at) DO NOTHING";
@@ -42,6 +45,7 @@ const FORGET: &str = "DELETE FROM facts_history WHERE asset = $1 AND collected_a
      (SELECT collected_at FROM facts_history WHERE asset = $1 ORDER BY collected_at DESC LIMIT $2) AS kept)";
 const ONE: &str = "SELECT body, digest, stored_at FROM facts WHERE asset = $1";
 const TIME: &str = "SELECT collected_at FROM facts WHERE asset = $1";
+const ILL: &str = "SELECT asset FROM facts WHERE ill = 1";
 const PAST: &str =
     "SELECT collected_at, digest FROM facts_history WHERE asset = $1 ORDER BY collected_at DESC LIMIT $2";
 
@@ -57,6 +61,7 @@ pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, Commi
         .bind(micros(new.at))
         .bind(digest.as_bytes().as_slice())
         .bind(body)
+        .bind(new.facts.health.iter().any(|probe| !probe.well))
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("store facts"))?;
@@ -101,6 +106,18 @@ impl Store {
         let row = sqlx::query(TIME).bind(asset.as_str()).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read facts"))?;
         row.map(|row| Columns::new("facts", &row).time("collected_at")).transpose()
+    }
+
+    /// The assets of which some health probe failed when their facts were last read.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn ill(&self) -> Result<BTreeSet<AssetId>, ReadError> {
+        let rows = sqlx::query(ILL).fetch_all(self.read()).await;
+        let ill = all(&rows.map_err(ReadError::database("list what is ill"))?, |row| {
+            Columns::new("facts", row).parsed("asset")
+        })?;
+        Ok(ill.into_iter().collect())
     }
 
     /// When facts of an asset were collected and what their digests were, newest first.

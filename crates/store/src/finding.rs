@@ -10,7 +10,7 @@ use stanch_model::Digest;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId, ItemId};
 
-use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::column::{Columns, Conn, Row, all, ids, json, micros};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -86,6 +86,10 @@ pub struct FindingFilter {
     pub asset: Option<AssetId>,
     /// Of this item.
     pub item: Option<ItemId>,
+    /// Of one of these items.
+    pub items: Option<Vec<ItemId>>,
+    /// Only on one of these assets.
+    pub among: Option<BTreeSet<AssetId>>,
     /// By this detector.
     pub detector: Option<Detector>,
     /// With this verdict.
@@ -348,6 +352,12 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &FindingFilter) {
     }
     if let Some(item) = &filter.item {
         query.push(" AND item = ").push_bind(item.as_str().to_owned());
+    }
+    if let Some(among) = &filter.among {
+        query.push(" AND asset IN (SELECT value FROM json_each(").push_bind(ids(among)).push("))");
+    }
+    if let Some(items) = &filter.items {
+        query.push(" AND item IN (SELECT value FROM json_each(").push_bind(ids(items)).push("))");
     }
     if let Some(detector) = filter.detector {
         query.push(" AND detector = ").push_bind(detector.name());

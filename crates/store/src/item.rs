@@ -1,13 +1,16 @@
 //! Work items: what one act closes, with the latest word on how urgent it is and what may be done.
 
+use std::collections::{BTreeSet, HashMap};
+
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite};
-use stanch_model::assessment::Assessment;
+use stanch_model::assessment::{Assessment, DeployerPriority};
 use stanch_model::decision::Decision;
-use stanch_model::id::{AssetId, FindingId, ItemId};
+use stanch_model::finding::Verdict;
+use stanch_model::id::{AssetId, FindingId, ItemId, RemediationId};
 use stanch_model::item::WorkItem;
 
-use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::column::{Columns, Conn, Row, all, ids, json, micros, name};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -17,13 +20,26 @@ const CHUNK: usize = 200;
 /// Comes after every rank: items that nobody has assessed yet stand last.
 const UNRANKED: &str = "~";
 
+/// An item with what its findings say of it together: what listings show, narrow by and count.
+#[derive(Debug, Clone)]
+pub struct NewItem {
+    /// The item.
+    pub item: WorkItem,
+    /// The verdict of its findings that tells most of what can be done.
+    pub verdict: Verdict,
+    /// The version that closes it; empty where there is none.
+    pub fixed_version: String,
+    /// The action that would close it, where there is one.
+    pub action: Option<String>,
+}
+
 /// The items of one asset, grouped anew.
 #[derive(Debug, Clone)]
 pub struct SyncItems {
     /// The asset.
     pub asset: AssetId,
     /// All of its items. Those that are not among them are closed.
-    pub items: Vec<WorkItem>,
+    pub items: Vec<NewItem>,
     /// When.
     pub at: Timestamp,
 }
@@ -33,6 +49,12 @@ pub struct SyncItems {
 pub struct StoredItem {
     /// The item.
     pub item: WorkItem,
+    /// The verdict of its findings that tells most of what can be done.
+    pub verdict: Verdict,
+    /// The version that closes it; empty where there is none.
+    pub fixed_version: String,
+    /// The action that would close it, where there is one.
+    pub action: Option<String>,
     /// The latest assessment.
     pub assessment: Option<Assessment>,
     /// The latest decision.
@@ -63,22 +85,69 @@ pub struct ItemFilter {
     pub asset: Option<AssetId>,
     /// With this short name, as people type it.
     pub name: Option<String>,
+    /// With this in its short name.
+    pub part: Option<String>,
     /// Open ones, or closed ones.
     pub open: Option<bool>,
+    /// Of this kind of subject.
+    pub kind: Option<String>,
+    /// With this verdict.
+    pub verdict: Option<Verdict>,
+    /// With this outcome of the deployer table.
+    pub deployer: Option<DeployerPriority>,
+    /// Only those that some action would close.
+    pub actionable: bool,
+    /// Only those about which policies want something prepared or done.
+    pub wanted: bool,
+    /// Only these.
+    pub ids: Option<Vec<ItemId>>,
+    /// Only on one of these assets.
+    pub among: Option<BTreeSet<AssetId>>,
 }
 
-const PUT: &str = "INSERT INTO item (id, asset, name, body, findings, rank, first_seen, last_seen) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (id) DO UPDATE SET name = $3, body = $4, findings = $5, \
-     last_seen = $7, closed_at = NULL";
+/// How many open items there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ItemCounts {
+    /// All of them.
+    pub open: u64,
+    /// That some action would close and nobody took back.
+    pub actionable: u64,
+    /// Of those that some action would close, taken back or accepted as a risk.
+    pub set_aside: u64,
+    /// That the deployer table wants done now or more quickly than usual.
+    pub urgent: u64,
+    /// Taken back or accepted as a risk.
+    pub suppressed: u64,
+    /// Known to be exploited.
+    pub exploited: u64,
+}
+
+const PUT: &str = "INSERT INTO item (id, asset, name, body, findings, rank, first_seen, last_seen, kind, verdict, \
+     fixed_version, action) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET \
+     name = $3, body = $4, findings = $5, last_seen = $7, closed_at = NULL, kind = $8, verdict = $9, \
+     fixed_version = $10, action = $11";
 const OPEN: &str = "SELECT id FROM item WHERE asset = $1 AND closed_at IS NULL";
 const CLOSE: &str = "UPDATE item SET closed_at = $1, findings = 0 WHERE id = $2";
 const COLUMNS: &str = "SELECT item.id, item.body, item.rank, item.first_seen, item.last_seen, item.closed_at, \
+     item.verdict, item.fixed_version, item.action, \
      (SELECT a.body FROM assessment a WHERE a.item = item.id ORDER BY a.at DESC LIMIT 1) AS assessment, \
      (SELECT d.body FROM decision d WHERE d.item = item.id ORDER BY d.at DESC LIMIT 1) AS decision \
      FROM item";
+/// A suppression in force at `$1`, of the version that would close the item or of whatever version appears.
+const COUNTS: &str = "SELECT COUNT(*) AS open, COALESCE(SUM(action IS NOT NULL AND NOT aside), 0) AS actionable, \
+     COALESCE(SUM(action IS NOT NULL AND aside), 0) AS set_aside, \
+     COALESCE(SUM(deployer IN ('immediate', 'out_of_cycle')), 0) AS urgent, \
+     COALESCE(SUM(aside), 0) AS suppressed, COALESCE(SUM(exploited), 0) AS exploited FROM (SELECT i.action, \
+     COALESCE(i.deployer, '') AS deployer, i.exploited, EXISTS (SELECT 1 FROM suppression s WHERE s.item = i.id \
+     AND s.asset = i.asset AND s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) \
+     AND s.version IN ('', i.fixed_version)) AS aside FROM item i WHERE i.closed_at IS NULL \
+     AND ($2 IS NULL OR i.asset IN (SELECT value FROM json_each($2))))";
+const BUSY: &str = "SELECT ri.item, r.id FROM remediation_item ri JOIN remediation r ON r.id = ri.remediation \
+     WHERE ri.item IN (SELECT value FROM json_each($1)) AND r.is_over = 0 AND r.state <> 'partially_remediated'";
 
 pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, CommitError> {
-    for item in &run.items {
+    for new in &run.items {
+        let item = &new.item;
         let id = item.id.as_str();
         sqlx::query(PUT)
             .bind(id)
@@ -88,6 +157,10 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, Com
             .bind(item.findings.len() as i64)
             .bind(UNRANKED)
             .bind(micros(run.at))
+            .bind(item.subject.kind())
+            .bind(new.verdict.name())
+            .bind(&new.fixed_version)
+            .bind(&new.action)
             .execute(&mut *conn)
             .await
             .map_err(CommitError::database("store an item"))?;
@@ -100,9 +173,10 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, Com
         .fetch_all(&mut *conn)
         .await
         .map_err(CommitError::database("read items"))?;
+    let still: BTreeSet<&str> = run.items.iter().map(|new| new.item.id.as_str()).collect();
     for row in &open {
         let id = Columns::new("item", row).text("id").unwrap_or_default();
-        if run.items.iter().any(|item| item.id.as_str() == id) {
+        if still.contains(id.as_str()) {
             continue;
         }
         sqlx::query(CLOSE)
@@ -140,6 +214,9 @@ fn read(row: &Row) -> Result<StoredItem, ReadError> {
     let decision = columns.optional_text("decision")?;
     Ok(StoredItem {
         item: columns.json("body")?,
+        verdict: columns.named("verdict")?,
+        fixed_version: columns.text("fixed_version")?,
+        action: columns.optional_text("action")?,
         assessment: assessment.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)?,
         decision: decision.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)?,
         first_seen: columns.time("first_seen")?,
@@ -175,20 +252,84 @@ impl Store {
         query.push(" WHERE (item.rank, item.id) > (");
         query.push_bind(after.map_or("", |cursor| cursor.rank.as_str()));
         query.push(", ").push_bind(after.map_or("", |cursor| cursor.id.as_str())).push(")");
-        if let Some(asset) = &filter.asset {
-            query.push(" AND item.asset = ").push_bind(asset.as_str());
-        }
-        if let Some(name) = &filter.name {
-            query.push(" AND item.name = ").push_bind(name);
-        }
-        match filter.open {
-            Some(true) => drop(query.push(" AND item.closed_at IS NULL")),
-            Some(false) => drop(query.push(" AND item.closed_at IS NOT NULL")),
-            None => {}
-        }
+        narrow(&mut query, filter);
         query.push(" ORDER BY item.rank, item.id LIMIT ").push_bind(limit);
         let rows = query.build().fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list items"))?, read)
+    }
+
+    /// How many open items there are on these assets, or on all. One pass over the open items.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn count_items(
+        &self,
+        among: Option<&BTreeSet<AssetId>>,
+        now: Timestamp,
+    ) -> Result<ItemCounts, ReadError> {
+        let row = sqlx::query(COUNTS).bind(micros(now)).bind(among.map(ids)).fetch_one(self.read()).await;
+        let row = row.map_err(ReadError::database("count items"))?;
+        let columns = Columns::new("item", &row);
+        Ok(ItemCounts {
+            open: columns.count("open")?,
+            actionable: columns.count("actionable")?,
+            set_aside: columns.count("set_aside")?,
+            urgent: columns.count("urgent")?,
+            suppressed: columns.count("suppressed")?,
+            exploited: columns.count("exploited")?,
+        })
+    }
+
+    /// The remediations that are about these items now.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn busy_items(&self, items: &[ItemId]) -> Result<HashMap<ItemId, RemediationId>, ReadError> {
+        let rows = sqlx::query(BUSY).bind(ids(items)).fetch_all(self.read()).await;
+        let pairs = all(&rows.map_err(ReadError::database("look for what is at work"))?, |row| {
+            let columns = Columns::new("remediation", row);
+            Ok((columns.parsed("item")?, columns.parsed("id")?))
+        })?;
+        Ok(pairs.into_iter().collect())
+    }
+}
+
+fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &ItemFilter) {
+    if let Some(asset) = &filter.asset {
+        query.push(" AND item.asset = ").push_bind(asset.as_str().to_owned());
+    }
+    if let Some(name) = &filter.name {
+        query.push(" AND item.name = ").push_bind(name.clone());
+    }
+    if let Some(part) = &filter.part {
+        query.push(" AND instr(item.name, ").push_bind(part.clone()).push(") > 0");
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND item.kind = ").push_bind(kind.clone());
+    }
+    if let Some(verdict) = filter.verdict {
+        query.push(" AND item.verdict = ").push_bind(verdict.name());
+    }
+    if let Some(deployer) = &filter.deployer {
+        query.push(" AND item.deployer = ").push_bind(name(deployer));
+    }
+    if let Some(wanted) = &filter.ids {
+        query.push(" AND item.id IN (SELECT value FROM json_each(").push_bind(ids(wanted)).push("))");
+    }
+    if let Some(among) = &filter.among {
+        query.push(" AND item.asset IN (SELECT value FROM json_each(").push_bind(ids(among)).push("))");
+    }
+    // Word for word as in the indexes that hold only such rows.
+    if filter.actionable {
+        query.push(" AND item.action IS NOT NULL");
+    }
+    if filter.wanted {
+        query.push(" AND item.wanted = 1");
+    }
+    match filter.open {
+        Some(true) => drop(query.push(" AND item.closed_at IS NULL")),
+        Some(false) => drop(query.push(" AND item.closed_at IS NOT NULL")),
+        None => {}
     }
 }
 

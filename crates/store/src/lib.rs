@@ -11,6 +11,7 @@ pub mod assessment;
 pub mod asset;
 pub mod breaker;
 pub mod budget;
+pub mod campaign;
 mod column;
 pub mod connection;
 pub mod decision;

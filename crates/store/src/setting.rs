@@ -1,9 +1,11 @@
 //! Settings: small documents by name, among them who this store is.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::column::{Columns, Conn, json, micros};
+use crate::column::{Columns, Conn, all, ids, json, micros};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -27,6 +29,7 @@ pub struct Setting {
 const PUT: &str = "INSERT INTO setting (key, value, at) VALUES ($1, $2, $3) \
      ON CONFLICT (key) DO UPDATE SET value = $2, at = $3";
 const ONE: &str = "SELECT value FROM setting WHERE key = $1";
+const SOME: &str = "SELECT key, value FROM setting WHERE key IN (SELECT value FROM json_each($1))";
 
 pub(crate) async fn put(conn: &mut Conn, setting: &Setting) -> Result<Effect, CommitError> {
     sqlx::query(PUT)
@@ -48,6 +51,19 @@ impl Store {
         let row = sqlx::query(ONE).bind(key).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read a setting"))?;
         row.map(|row| Columns::new("setting", &row).json("value")).transpose()
+    }
+
+    /// Several settings by their names; those that are not set are absent.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn settings(&self, keys: &[String]) -> Result<HashMap<String, Value>, ReadError> {
+        let rows = sqlx::query(SOME).bind(ids(keys)).fetch_all(self.read()).await;
+        let read = all(&rows.map_err(ReadError::database("read settings"))?, |row| {
+            let columns = Columns::new("setting", row);
+            Ok((columns.text("key")?, columns.json("value")?))
+        })?;
+        Ok(read.into_iter().collect())
     }
 
     /// The store's epoch: 1 until it is restored from a backup.

@@ -98,7 +98,11 @@ pub(crate) async fn lift(conn: &mut Conn, lift: &LiftSuppression) -> Result<Effe
 pub(crate) async fn still_wanted(conn: &mut Conn, wanted: &StillWanted) -> Result<Effect, CommitError> {
     let rows = sqlx::query(SINCE).bind(wanted.asset.as_str()).bind(micros(wanted.since)).fetch_all(conn).await;
     for row in &rows.map_err(CommitError::database("look for what was taken back"))? {
-        let Ok(item) = Columns::new("suppression", row).text("item") else { continue };
+        let item = Columns::new("suppression", row).text("item").map_err(|error| CommitError::Encode {
+            noun: "suppression",
+            id: wanted.asset.to_string(),
+            detail: error.to_string(),
+        })?;
         if wanted.items.iter().any(|one| one.as_str() == item) {
             return Err(CommitError::TakenBack { asset: wanted.asset.to_string(), item });
         }

@@ -12,6 +12,7 @@ use crate::approval::Approval;
 use crate::asset::SeenAsset;
 use crate::breaker::PutBreaker;
 use crate::budget::{Reserve, Settle};
+use crate::campaign::PutCampaign;
 use crate::connection::{Connection, DropConnection};
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
@@ -74,6 +75,8 @@ pub enum Write {
     Settle(Settle),
     /// A breaker opens, is tried, or closes.
     PutBreaker(PutBreaker),
+    /// A campaign begins, goes on or ends.
+    PutCampaign(PutCampaign),
     /// An order lies ready for its executor.
     NewOrder(NewOrder),
     /// An order was signed and handed out.

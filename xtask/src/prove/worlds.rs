@@ -22,6 +22,11 @@ pub(crate) fn rollout(results: &mut Results) -> Result<()> {
     results.relay(&mut kit("prove_rollout"))
 }
 
+/// A server that is killed again and again; see `crates/testkit/src/bin/prove_kills.rs`.
+pub(crate) fn kills(results: &mut Results) -> Result<()> {
+    results.relay(&mut kit("prove_kills"))
+}
+
 /// The pages in a browser; see `crates/testkit/src/bin/pages.rs`.
 pub(crate) fn pages(results: &mut Results) -> Result<()> {
     let product = Product::built()?;

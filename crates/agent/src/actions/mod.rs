@@ -6,6 +6,7 @@
 mod command;
 #[cfg(test)]
 mod doubles;
+pub(crate) mod health;
 pub mod package;
 pub mod reboot;
 pub mod service;

@@ -20,7 +20,7 @@ use stanch_model::order::{CheckOutcome, PlanRefusal, StepRequest};
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 
 use super::command::{Invocation, Programs};
-use super::service::probes;
+use super::health;
 use super::{check, log, reach, read_params, read_request};
 use crate::facts::{self, Options};
 use crate::rules::Rules;
@@ -303,7 +303,7 @@ impl Action for HostReboot {
             (CheckOutcome::Failed, format!("rebooted, but {running} runs and not {}", params.expected))
         };
         let mut checks = vec![check("kernel", outcome, detail)];
-        checks.extend(probes(self.host.as_ref(), &self.rules.current()?));
+        checks.extend(health::checks(self.host.as_ref(), &self.rules.current()?));
         Ok(Verification { checks })
     }
 

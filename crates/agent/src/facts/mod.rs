@@ -178,6 +178,8 @@ fn facts(
         stale: running.stale,
         sockets: running.sockets,
         updaters,
+        // Whoever runs programs here adds what they say.
+        health: Vec::new(),
         gaps,
     })
 }
@@ -280,6 +282,7 @@ pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> Host
         stale: unknown(elsewhere),
         sockets: unknown(elsewhere),
         updaters: Vec::new(),
+        health: Vec::new(),
         gaps: Vec::new(),
     }
 }

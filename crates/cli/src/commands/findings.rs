@@ -85,8 +85,16 @@ fn row(item: &Item) -> ItemRow {
 
 /// Every open item, most urgent first.
 pub(crate) async fn items(api: &Api) -> Result<Vec<Item>, Failure> {
-    let list: ItemList = api.get("/items").await?;
-    Ok(list.items)
+    let mut found = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page: ItemList = api.get(&format!("/items?limit=1000{after}")).await?;
+        found.extend(page.items);
+        match page.next {
+            Some(next) => after = format!("&after={}", query(&next)),
+            None => return Ok(found),
+        }
+    }
 }
 
 async fn all(api: &Api, wanted: &Findings) -> Result<Vec<Finding>, Failure> {

@@ -13,5 +13,6 @@ pub(crate) mod hold;
 pub(crate) mod notify;
 pub(crate) mod people;
 pub(crate) mod policy;
+pub(crate) mod report;
 pub(crate) mod sign_in;
 pub(crate) mod undo;

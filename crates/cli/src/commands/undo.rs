@@ -1,6 +1,8 @@
 //! `undo`: take back what a fix did, all of it or some of its items.
 
-use stanch_server::api::types::{Hold, Remediation, RemediationDetail, Undo as Request};
+use std::time::Duration;
+
+use stanch_server::api::types::{Campaign, Hold, Remediation, RemediationDetail, Undo as Request, UndoCampaign};
 
 use super::fix::{confirm, is_settled, outcome};
 use crate::args::Undo;
@@ -9,8 +11,14 @@ use crate::failure::{Exit, Failure};
 use crate::follow::Follow;
 use crate::output::{Output, plain};
 
+/// How often it is looked how far a campaign has come.
+const LOOK: Duration = Duration::from_millis(500);
+
 pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit, Failure> {
-    let id = remediation(api, &undo.remediation).await?;
+    if let Some(policy) = &undo.policy {
+        return campaign(api, output, undo, policy).await;
+    }
+    let id = remediation(api, undo.remediation.as_deref().unwrap_or("last")).await?;
     let detail: RemediationDetail = api.get(&format!("/remediations/{id}")).await?;
     let Some(preview) = detail.undo.as_ref().filter(|preview| !preview.items.is_empty()) else {
         return Err(Failure::refused(format!(
@@ -34,7 +42,7 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
     let request = Request {
         items: undo.items.clone(),
         all: undo.items.is_empty(),
-        reason: Some("asked for on the command line".to_owned()),
+        reason: undo.reason.clone().or_else(|| Some("asked for on the command line".to_owned())),
     };
     let holds: Vec<Hold> = api.get("/holds").await?;
     let _: Remediation = api.post(&format!("/remediations/{id}/undo"), &request).await?;
@@ -47,6 +55,66 @@ pub(crate) async fn run(api: &Api, output: &Output, undo: &Undo) -> Result<Exit,
     // Undoing the last item that was left takes back the whole.
     let wanted = if detail.remediation.state == "rolled_back" { "rolled_back" } else { wanted };
     outcome(output, &detail, wanted)
+}
+
+/// Everything that a policy did since.
+async fn campaign(api: &Api, output: &Output, undo: &Undo, policy: &str) -> Result<Exit, Failure> {
+    let wanted = |dry_run| UndoCampaign {
+        policy: policy.to_owned(),
+        since: undo.since.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        until: undo.until,
+        reason: undo.reason.clone(),
+        dry_run,
+    };
+    let preview: Campaign = api.post("/campaigns", &wanted(true)).await?;
+    if undo.dry_run {
+        steps(output, &preview)?;
+        return Ok(Exit::Done);
+    }
+    let back = preview.steps.iter().filter(|step| step.state == "waiting").count();
+    if back == 0 {
+        steps(output, &preview)?;
+        return Err(Failure::refused(format!("{} did nothing since then that can be taken back", plain(policy))));
+    }
+    if !output.json {
+        steps(output, &preview)?;
+    }
+    output.say("This brings back what was vulnerable before; it will not be fixed again by itself.");
+    if !undo.yes && !confirm(&format!("Take {back} of it back?"))? {
+        output.say("Nothing was changed.");
+        return Ok(Exit::Done);
+    }
+    let mut begun: Campaign = api.post("/campaigns", &wanted(false)).await?;
+    let id = begun.id.clone().unwrap_or_default();
+    let mut told = String::new();
+    while !begun.over {
+        let of = |state: &str| begun.steps.iter().filter(|step| step.state == state).count();
+        let line = format!("{} taken back, {} under way, {} to go", of("done"), of("asked"), of("waiting"));
+        if line != told {
+            output.say(&line);
+            told = line;
+        }
+        tokio::time::sleep(LOOK).await;
+        begun = api.get(&format!("/campaigns/{id}")).await?;
+    }
+    steps(output, &begun)?;
+    // What was kept from the beginning was shown before the question.
+    let failed = begun.steps.iter().filter(|step| step.state == "kept").count();
+    let known = preview.steps.iter().filter(|step| step.state == "kept").count();
+    Ok(if failed > known { Exit::NotProven } else { Exit::Done })
+}
+
+fn steps(output: &Output, campaign: &Campaign) -> Result<(), Failure> {
+    if output.json {
+        output.object(campaign)?;
+        return Ok(());
+    }
+    for step in &campaign.steps {
+        let why = step.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let line = format!("{:<8} {} {}{why}", step.state, step.asset_name, step.items.join(", "));
+        output.say(&format!("  {}", plain(&line)));
+    }
+    Ok(())
 }
 
 /// The remediation meant: its id, an unambiguous beginning of it, or the last one that changed something.

@@ -54,6 +54,7 @@ pub(crate) fn bookworm(packages: Vec<Package>) -> HostFacts {
         stale: Known::Unknown(unknown()),
         sockets: Known::Unknown(unknown()),
         updaters: Vec::new(),
+        health: Vec::new(),
         gaps: Vec::new(),
     }
 }

@@ -31,6 +31,10 @@ pub(crate) struct ItemFilter {
     pub(crate) actionable: bool,
     /// A part of the short name.
     pub(crate) name: Option<String>,
+    /// The `next` of the page before.
+    pub(crate) after: Option<String>,
+    /// How many, at most 1000; 200 when left away.
+    pub(crate) limit: Option<u32>,
 }
 
 pub(super) fn routes() -> OpenApiRouter<App> {

@@ -2,6 +2,7 @@
 //! can do nothing that the reconcilers do not see.
 
 mod asset;
+mod campaign;
 mod connection;
 mod event;
 mod executor;
@@ -14,6 +15,7 @@ mod people;
 mod policy;
 mod problem;
 mod remediation;
+mod report;
 mod session;
 mod status;
 mod token;
@@ -25,6 +27,7 @@ pub(crate) use ledger::LedgerFilter;
 pub use problem::Problem;
 pub(crate) use problem::{Body, Filter, MaybeBody, Segment};
 pub(crate) use remediation::RemediationFilter;
+pub(crate) use report::ReportFilter;
 pub use session::{CreateLink, Me, SignInLink};
 
 use axum::Json;
@@ -59,6 +62,8 @@ fn operations() -> OpenApiRouter<App> {
         .merge(finding::routes())
         .merge(item::routes())
         .merge(remediation::routes())
+        .merge(campaign::routes())
+        .merge(report::routes())
         .merge(policy::routes())
         .merge(hold::routes())
         .merge(feed::routes())

@@ -68,6 +68,14 @@ impl Sight {
         }
     }
 
+    /// The assets that are seen, where not all are.
+    pub(crate) fn among(&self) -> Option<BTreeSet<AssetId>> {
+        match self {
+            Self::Everything => None,
+            Self::Only(seen) => Some(BTreeSet::clone(seen)),
+        }
+    }
+
     /// Whether nothing is hidden.
     pub(crate) const fn is_everything(&self) -> bool {
         matches!(self, Self::Everything)

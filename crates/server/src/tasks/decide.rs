@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use stanch_action::Idempotency;
@@ -15,16 +16,16 @@ use stanch_model::finding::{Detector, Finding};
 use stanch_model::id::AssetId;
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_policy::{ActionFacts, Facts, Known};
-use stanch_store::item::StoredItem;
+use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::outcome::{BAD_UNDO, Track};
 use stanch_store::{ReadError, Transition, Write};
 
 use super::PassError;
-use crate::app::App;
+use crate::app::{App, Undecided};
 use crate::bus::{Live, Stage};
 use crate::policies::InForce;
 use crate::record::Detected;
-use crate::view::Context;
+use crate::view::{Context, Pages};
 
 /// Facts of a host older than this are stale.
 const FACTS_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -32,34 +33,53 @@ const FACTS_AGE: SignedDuration = SignedDuration::from_hours(24);
 const CHUNK: usize = 200;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    if !app.decisions_wanted() {
-        return Ok(());
+    let undecided = app.take_undecided();
+    let began = Instant::now();
+    let done = match &undecided {
+        Undecided::Nothing => return Ok(()),
+        Undecided::Everything => decide(app, Rows::default()).await,
+        Undecided::On(assets) => decide(app, Rows { among: Some(assets.clone()), ..Rows::default() }).await,
+    };
+    if undecided == Undecided::Everything {
+        app.rest_from_deciding(began.elapsed());
     }
-    let done = decide_all(app).await;
     if done.is_err() {
-        app.want_decisions();
+        app.want(undecided);
     }
     done
 }
 
-async fn decide_all(app: &App) -> Result<(), PassError> {
-    let decider = Decider::load(app).await?;
-    let context = Context::read(app).await?;
-    let rows = crate::view::open_rows(app, None).await?;
-    let decided = tokio::task::spawn_blocking(move || {
-        let other = |row: &StoredItem, decision: &Decision| {
-            !row.decision.as_ref().is_some_and(|last| last.says_the_same(decision))
-        };
-        let all = rows.iter().map(|row| (row, decider.decide(&context, row, None)));
-        all.filter(|(row, decision)| other(row, decision)).map(|(_, decision)| decision).collect::<Vec<_>>()
-    })
-    .await?;
-    for chunk in decided.chunks(CHUNK) {
-        let writes = chunk.iter().cloned().map(Write::PutDecision).collect();
-        app.store.commit(Transition { writes, ..Transition::default() }).await?;
+/// Decides open items, page by page: what is decided of some stands before others are read.
+async fn decide(app: &App, rows: Rows) -> Result<(), PassError> {
+    let mut decider = Decider::load(app).await?;
+    let mut pages = Pages::of(Rows { open: Some(true), ..rows });
+    let mut anything = false;
+    loop {
+        let rows = pages.next(app).await?;
+        if rows.is_empty() {
+            break;
+        }
+        let context = Context::of(app, &rows).await?;
+        decider.learn(app, rows.iter().map(|row| &row.item.asset)).await?;
+        let (known, decided) = tokio::task::spawn_blocking(move || {
+            let other = |row: &StoredItem, decision: &Decision| {
+                !row.decision.as_ref().is_some_and(|last| last.says_the_same(decision))
+            };
+            let all = rows.iter().map(|row| (row, decider.decide(&context, row, None)));
+            let new = all.filter(|(row, decision)| other(row, decision)).map(|(_, decision)| decision);
+            let new: Vec<Decision> = new.collect();
+            (decider, new)
+        })
+        .await?;
+        decider = known;
+        for chunk in decided.chunks(CHUNK) {
+            let writes = chunk.iter().cloned().map(Write::PutDecision).collect();
+            app.store.commit(Transition { writes, ..Transition::default() }).await?;
+        }
+        anything |= !decided.is_empty();
     }
     app.bus.nudge(Stage::Propose);
-    if !decided.is_empty() {
+    if anything {
         app.bus.tell(Live::of("items", "", "items were decided"));
     }
     Ok(())
@@ -77,30 +97,31 @@ pub(crate) struct Decider {
 }
 
 impl Decider {
+    /// What is the same for all assets.
     pub(crate) async fn load(app: &App) -> Result<Self, ReadError> {
         let now = app.now();
-        let mut detected = HashMap::new();
-        let mut after = None;
-        loop {
-            let page = app.store.assets(after.as_ref(), crate::view::PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.asset.id.clone());
-            for stored in page {
-                let said = app.store.setting(&Detected::key(&stored.asset.id)).await?;
-                let said = said.and_then(|value| serde_json::from_value(value).ok());
-                detected.extend(said.map(|said| (stored.asset.id, said)));
-            }
-        }
         let feeds = app.knowledge.held().feeds.feeds(now);
         let stale = feeds.into_iter().filter(|feed| !feed.freshness.is_believed()).map(|feed| feed.meta.name);
         Ok(Self {
             in_force: app.policies.held(),
             records: records(app).await?,
-            detected,
+            detected: HashMap::new(),
             stale: stale.collect(),
             own: app.own(),
             now,
         })
+    }
+
+    /// What the detectors last said of these assets. Until then nothing is known of them.
+    pub(crate) async fn learn(&mut self, app: &App, assets: impl Iterator<Item = &AssetId>) -> Result<(), ReadError> {
+        let new: BTreeSet<&AssetId> = assets.filter(|asset| !self.detected.contains_key(*asset)).collect();
+        let keys: Vec<String> = new.iter().map(|asset| Detected::key(asset)).collect();
+        let mut said = app.store.settings(&keys).await?;
+        for (asset, key) in new.into_iter().zip(&keys) {
+            let detected = said.remove(key).and_then(|value| serde_json::from_value(value).ok());
+            self.detected.extend(detected.map(|detected| (asset.clone(), detected)));
+        }
+        Ok(())
     }
 
     /// What the policies say of an item; with the steps of its leaf once there is a plan, which tell better what the
@@ -134,7 +155,7 @@ impl Decider {
             first_seen: Some(row.first_seen),
             stale: self.is_stale(&row.item.asset, findings.iter().map(|finding| finding.detector)),
             own: Some(self.own.contains(&asset.id)),
-            groups: None,
+            groups: Some(&self.groups(asset)),
         };
         Facts::gather(&known, self.now)
     }
@@ -144,7 +165,14 @@ impl Decider {
         let ask = |declared: Declared| self.declared(&[declared], asset, None);
         let actions = catalogue::ALL.into_iter().filter_map(ask);
         let own = Some(self.own.contains(&asset.id));
-        actions.map(|action| Facts::of_place(asset, own, None, &action)).collect()
+        let groups = self.groups(asset);
+        actions.map(|action| Facts::of_place(asset, own, Some(&groups), &action)).collect()
+    }
+
+    /// The redundancy groups that an asset is a member of.
+    fn groups(&self, asset: &Asset) -> Vec<String> {
+        let mine = self.in_force.bundle.groups().iter().filter(|group| group.has(asset));
+        mine.map(|group| group.name.clone()).collect()
     }
 
     /// Whether what the findings rest on is older than it may be: the host's facts, and the feeds where they were asked.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use stanch_engine::group;
+use stanch_engine::{Index, group};
 use stanch_feeds::{Detection, detect};
 use stanch_ledger::NewEntry;
 use stanch_model::asset::Asset;
@@ -15,7 +15,7 @@ use stanch_model::order::{Answer, Verb};
 use stanch_store::asset::SeenAsset;
 use stanch_store::facts::NewFacts;
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
-use stanch_store::item::SyncItems;
+use stanch_store::item::{NewItem, SyncItems};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::setting::Setting;
 use stanch_store::{Transition, Write};
@@ -25,6 +25,7 @@ use crate::api::types::TrendPoint;
 use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::{Detected, TREND, TREND_POINTS};
+use crate::view::listed;
 
 /// Receipts taken up in one pass.
 const PAGE: u32 = 256;
@@ -54,10 +55,15 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         app.store.commit(transition).await?;
         app.bus.nudge(Stage::Verify);
     }
-    for stored in app.store.assets(None, 1_000).await? {
-        judge(app, &stored.asset).await?;
+    let mut after = None;
+    loop {
+        let page = app.store.assets(after.as_ref(), crate::view::PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.asset.id.clone());
+        for stored in page {
+            judge(app, &stored.asset).await?;
+        }
     }
-    Ok(())
 }
 
 fn waiting_name(asset: &Asset) -> String {
@@ -111,7 +117,15 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
     // What a detector could not look at is as it was: neither gone nor fixed.
     let kept = before.iter().filter(|finding| !ran.contains(&finding.detector));
     let all: Vec<Finding> = detection.findings.iter().chain(kept).cloned().collect();
-    let grouping = group(&asset.id, &all);
+    let members = Index::new(&all);
+    let items: Vec<NewItem> = group(&asset.id, &all)
+        .items
+        .into_iter()
+        .map(|item| {
+            let members = members.members(&item);
+            listed(asset, item, &members)
+        })
+        .collect();
     let counts = counted(&all);
     let otherwise = ended(&before, &detection.findings, &read);
     let detected = Detected {
@@ -127,7 +141,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
     };
     let entry = NewEntry::new(now, "server", "findings_judged")
         .about(&asset.id)
-        .with(serde_json::json!({ "open": counts, "items": grouping.items.len(), "facts_at": read.collected_at }))
+        .with(serde_json::json!({ "open": counts, "items": items.len(), "facts_at": read.collected_at }))
         .resting_on("facts", facts.digest)
         .resting_on("feeds", held.stamp);
     let value = serde_json::to_value(&detected).unwrap_or_default();
@@ -140,7 +154,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
             closed_as: ClosedAs::Fixed,
             otherwise,
         }))
-        .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items: grouping.items, at: now }))
+        .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items, at: now }))
         .write(Write::PutSetting(Setting { key: Detected::key(&asset.id), value, at: now }));
     app.store.commit(transition).await?;
     count(app).await?;

@@ -3,6 +3,7 @@
 //! crash needs no code of its own: after a start the same passes find the same rows.
 
 mod assess;
+mod campaign;
 mod decide;
 mod dispatch;
 mod feeds;
@@ -53,9 +54,10 @@ pub(crate) enum PassError {
 pub(crate) use decide::{Decider, records};
 pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
+pub(crate) use propose::ACTOR;
 pub(crate) use schedule::request as request_facts;
 pub(crate) use seal::now as seal_now;
-pub(crate) use surroundings::act;
+pub(crate) use surroundings::{Estate, act};
 
 /// Starts every reconciler; they end when the server stops.
 pub(crate) fn spawn(app: &App, stopping: &watch::Receiver<bool>, work: &mut JoinSet<()>) {
@@ -90,6 +92,7 @@ async fn run(app: &App, stage: Stage) {
             Stage::Decide => decide::pass(app).await,
             Stage::Propose => propose::pass(app).await,
             Stage::Plan => plan::pass(app).await,
+            Stage::Campaign => campaign::pass(app).await,
             Stage::Rollout => rollout::pass(app).await,
             Stage::Dispatch => dispatch::pass(app).await,
             Stage::Verify => verify::pass(app).await,

@@ -1,20 +1,22 @@
 //! Remediations to plans: asks executors what they would do, and makes one immutable plan of their answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use serde_json::json;
 use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Target, assemble};
 use stanch_engine::rollout::{Event, Rollout};
-use stanch_engine::{Blocked, Candidate, LeftOut, requests};
+use stanch_engine::{Blocked, Candidate, LeftOut, Proposal, requests};
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
+use stanch_model::item::WorkItem;
 use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
 use stanch_model::plan::{Plan, PlannedStep, RuleRef};
 use stanch_model::remediation::RemediationState;
 use stanch_model::terms::{HaltIf, Quorum, RingSize, RingTerm, Terms};
+use stanch_store::item::{ItemFilter, StoredItem};
 use stanch_store::order::{OrderState, VoidOrder};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
@@ -26,6 +28,7 @@ use super::{Decider, PassError, orders};
 use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::Record;
+use crate::view::{Context, all_rows};
 
 /// A question that nobody answered for so long is asked again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
@@ -58,10 +61,10 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
     let now = app.now();
     let mut transition = Transition::default();
-    let context = crate::view::Context::read(app).await?;
+    let about = About::load(app, row).await?;
     let mut items = Vec::new();
     for asset in &row.assets {
-        let (candidates, left_out) = candidates(app, &context, row, asset, &mut items).await?;
+        let (candidates, left_out) = about.candidates(asset, &mut items);
         record.left_out.extend(left_out);
         if candidates.is_empty() {
             continue;
@@ -96,27 +99,44 @@ async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(
     Ok(())
 }
 
-async fn candidates(
-    app: &App,
-    context: &crate::view::Context,
-    row: &StoredRemediation,
-    asset: &AssetId,
-    items: &mut Vec<stanch_model::item::WorkItem>,
-) -> Result<(Vec<Candidate>, Vec<LeftOut>), PassError> {
-    let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
-    for id in &row.items {
-        let Some(item) = app.store.item(id).await?.filter(|item| item.item.asset == *asset) else { continue };
-        let proposal = context.propose(&item);
-        items.push(item.item);
-        match proposal {
-            Some(stanch_engine::Proposal::Candidate(candidate)) => candidates.push(candidate),
-            Some(stanch_engine::Proposal::Nothing { why }) => {
-                left_out.push(LeftOut { asset: asset.clone(), items: vec![id.clone()], why });
-            }
-            None => left_out.push(LeftOut { asset: asset.clone(), items: vec![id.clone()], why: Blocked::Compliant }),
+/// What a remediation is about.
+struct About {
+    rows: HashMap<AssetId, Vec<StoredItem>>,
+    context: Context,
+}
+
+impl About {
+    async fn load(app: &App, row: &StoredRemediation) -> Result<Self, PassError> {
+        let found = all_rows(app, ItemFilter { ids: Some(row.items.clone()), ..ItemFilter::default() }).await?;
+        let context = Context::of(app, &found).await?;
+        let mut known: HashMap<ItemId, StoredItem> =
+            found.into_iter().map(|found| (found.item.id.clone(), found)).collect();
+        let mut rows: HashMap<AssetId, Vec<StoredItem>> = HashMap::new();
+        // In the order they were asked for.
+        for found in row.items.iter().filter_map(|id| known.remove(id)) {
+            rows.entry(found.item.asset.clone()).or_default().push(found);
         }
+        Ok(Self { rows, context })
     }
-    Ok((candidates, left_out))
+
+    /// Its items on an asset.
+    fn on(&self, asset: &AssetId) -> &[StoredItem] {
+        self.rows.get(asset).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn candidates(&self, asset: &AssetId, items: &mut Vec<WorkItem>) -> (Vec<Candidate>, Vec<LeftOut>) {
+        let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
+        for row in self.on(asset) {
+            let out = |why| LeftOut { asset: asset.clone(), items: vec![row.item.id.clone()], why };
+            items.push(row.item.clone());
+            match self.context.propose(row) {
+                Some(Proposal::Candidate(candidate)) => candidates.push(candidate),
+                Some(Proposal::Nothing { why }) => left_out.push(out(why)),
+                None => left_out.push(out(Blocked::Compliant)),
+            }
+        }
+        (candidates, left_out)
+    }
 }
 
 /// Makes the plan once every executor has answered.
@@ -136,19 +156,18 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         }
         return Ok(());
     }
-    let context = crate::view::Context::read(app).await?;
-    let decider = Decider::load(app).await?;
+    let about = About::load(app, row).await?;
+    let mut decider = Decider::load(app).await?;
+    decider.learn(app, row.assets.iter()).await?;
     let mut bound = Bound::default();
     let mut targets = Vec::new();
     for (asset, receipt) in answers {
         let mut items = Vec::new();
-        let (candidates, _) = candidates(app, &context, row, &asset, &mut items).await?;
+        let (candidates, _) = about.candidates(&asset, &mut items);
         let asked: Vec<ItemId> = candidates.into_iter().map(|candidate| candidate.item).collect();
         let (steps, compliant, refused) = planned(receipt.answer, &asked);
-        for item in &asked {
-            if let Some(row) = app.store.item(item).await? {
-                bound.by(&decider.decide(&context, &row, Some(&steps)));
-            }
+        for row in about.on(&asset).iter().filter(|row| asked.contains(&row.item.id)) {
+            bound.by(&decider.decide(&about.context, row, Some(&steps)));
         }
         let known = app.store.asset(&asset).await?.map(|stored| stored.asset);
         let tier = known.as_ref().and_then(|known| known.tier);

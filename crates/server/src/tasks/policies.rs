@@ -9,7 +9,7 @@ use stanch_store::setting::Setting;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
-use crate::app::App;
+use crate::app::{App, Undecided};
 use crate::bus::{Live, Stage};
 use crate::policies::{Accepted, IN_FORCE, Kept, Look, Refused};
 
@@ -20,7 +20,7 @@ const WAITING: &str = "newer policies";
 const PAST: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    if app.policies.folder().is_none() {
+    if app.policies.place().is_none() {
         return Ok(());
     }
     let now = app.now();
@@ -35,7 +35,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         Look::Other(accepted) => activate(app, *accepted).await,
         Look::Bad(refused) => refuse(app, refused).await,
         Look::Unreadable(why) => {
-            app.waits(WAITING, format!("the folder of policies cannot be read, the last good ones stay: {why}"));
+            app.waits(WAITING, format!("policies cannot be read, the last good ones stay: {why}"));
             Ok(())
         }
     }
@@ -76,6 +76,7 @@ async fn activate(app: &App, accepted: Accepted) -> Result<(), PassError> {
             "policies": accepted.bundle.policies().len(),
             "exceptions": accepted.bundle.exceptions().len(),
             "tests": accepted.tests,
+            "commit": accepted.commit,
             "signed_by": accepted.signed.map(|(key, _)| key),
             "signed_at": accepted.signed.map(|(_, at)| at),
             "instead_of": before.since.map(|_| before.bundle.digest()),
@@ -86,7 +87,7 @@ async fn activate(app: &App, accepted: Accepted) -> Result<(), PassError> {
     app.store.commit(Transition::new(entry).write(setting)).await?;
     app.policies.take(accepted, now);
     app.goes_on(WAITING);
-    app.want_decisions();
+    app.want(Undecided::Everything);
     app.bus.nudge(Stage::Decide);
     app.bus.nudge(Stage::Seal);
     app.bus.tell(Live::of("policies", digest.short(), "policies are in force"));

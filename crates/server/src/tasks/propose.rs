@@ -12,7 +12,7 @@ use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId, RemediationId};
 use stanch_model::plan::Limits;
 use stanch_model::remediation::RemediationState as S;
-use stanch_store::item::StoredItem;
+use stanch_store::item::ItemFilter as Rows;
 use stanch_store::remediation::{NewRemediation, OnFailure, RemediationFilter, StoredRemediation};
 use stanch_store::{Transition, Write};
 
@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::clock::ten;
 use crate::record::{Decided, Record};
-use crate::view::Context;
+use crate::view::{Context, Pages, all_rows};
 
 /// Under which name the ledger tells what policies ask for.
 pub(crate) const ACTOR: &str = "policy";
@@ -31,33 +31,55 @@ const MAX_ITEMS: usize = 2_000;
 /// Earlier remediations of an item that are looked at.
 const HISTORY: u32 = 20;
 
+/// An item that policies want something prepared or done about.
+struct Wanted {
+    item: ItemId,
+    asset: AssetId,
+    name: String,
+    /// The version that closes it.
+    version: String,
+    decision: Decision,
+}
+
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let _making = app.making.lock().await;
-    let context = Context::read(app).await?;
-    let rows = crate::view::open_rows(app, None).await?;
-    withdraw(app, &rows).await?;
+    withdraw(app).await?;
     let now = app.now();
     let gather = SignedDuration::try_from(app.config.intervals.gather).unwrap_or(SignedDuration::ZERO);
-    let mut groups: BTreeMap<Digest, Vec<(&StoredItem, &Decision)>> = BTreeMap::new();
-    for row in &rows {
-        let Some(decision) = row.decision.as_ref().filter(|decision| wants(decision)) else { continue };
-        let offered = context.propose(row).is_some_and(|proposal| proposal.candidate().is_some());
-        if !offered || context.busy(&row.item.id).is_some() || context.suppression(row).is_some() {
-            continue;
+    let mut groups: BTreeMap<Digest, Vec<Wanted>> = BTreeMap::new();
+    let mut pages = Pages::of(Rows { open: Some(true), wanted: true, ..Rows::default() });
+    loop {
+        let rows = pages.next(app).await?;
+        if rows.is_empty() {
+            break;
         }
-        let version = context.version(row);
-        if bar(&history(app, &row.item.id).await?, &row.item.id, &version, &decision.terms.limits, now).is_some() {
-            continue;
+        let context = Context::of(app, &rows).await?;
+        for row in rows {
+            let Some(decision) = row.decision.as_ref().filter(|decision| wants(decision)) else { continue };
+            let offered = context.propose(&row).is_some_and(|proposal| proposal.candidate().is_some());
+            if !offered || context.busy(&row.item.id).is_some() || context.suppression(&row).is_some() {
+                continue;
+            }
+            let limits = &decision.terms.limits;
+            if bar(&history(app, &row.item.id).await?, &row.item.id, &row.fixed_version, limits, now).is_some() {
+                continue;
+            }
+            groups.entry(key(decision)?).or_default().push(Wanted {
+                name: row.item.subject.name().to_owned(),
+                item: row.item.id,
+                asset: row.item.asset,
+                version: row.fixed_version,
+                decision: decision.clone(),
+            });
         }
-        groups.entry(key(decision)?).or_default().push((row, decision));
     }
     for (key, members) in groups {
-        let first = members.iter().map(|(_, decision)| decision.at).min().unwrap_or(now);
+        let first = members.iter().map(|one| one.decision.at).min().unwrap_or(now);
         if now.duration_since(first) < gather {
             continue;
         }
         for chunk in members.chunks(MAX_ITEMS) {
-            begin(app, &context, key, chunk).await?;
+            begin(app, key, chunk).await?;
         }
     }
     Ok(())
@@ -140,31 +162,26 @@ pub(super) async fn attempts(app: &App, decided: &Decided) -> Result<BTreeMap<It
     Ok(all)
 }
 
-async fn begin(
-    app: &App,
-    context: &Context,
-    key: Digest,
-    members: &[(&StoredItem, &Decision)],
-) -> Result<(), PassError> {
-    let Some((_, decision)) = members.first() else { return Ok(()) };
+async fn begin(app: &App, key: Digest, members: &[Wanted]) -> Result<(), PassError> {
+    let Some(Wanted { decision, .. }) = members.first() else { return Ok(()) };
     let now = app.now();
     let id = RemediationId::from_entropy(ten(app.config.entropy.as_ref())?);
-    let assets: BTreeSet<AssetId> = members.iter().map(|(row, _)| row.item.asset.clone()).collect();
+    let assets: BTreeSet<AssetId> = members.iter().map(|one| one.asset.clone()).collect();
     let rules: Vec<String> = decision.fired.iter().map(|word| word.rule.clone()).collect();
     let record = Record {
         reason: decision.reason.clone(),
-        names: members.iter().map(|(row, _)| row.item.subject.name().to_owned()).collect(),
+        names: members.iter().map(|one| one.name.clone()).collect(),
         decided: Some(Decided {
             key,
             mode: decision.mode,
             bundle: decision.bundle,
             rules: rules.clone(),
-            versions: members.iter().map(|(row, _)| (row.item.id.clone(), context.version(row))).collect(),
+            versions: members.iter().map(|one| (one.item.clone(), one.version.clone())).collect(),
         }),
         ..Record::default()
     };
     let mut entry = NewEntry::new(now, ACTOR, "remediation_decided").about(&id).with(json!({
-        "items": members.iter().take(500).map(|(row, _)| row.item.id.as_str()).collect::<Vec<_>>(),
+        "items": members.iter().take(500).map(|one| one.item.as_str()).collect::<Vec<_>>(),
         "names": record.names.iter().take(500).collect::<Vec<_>>(),
         "assets": assets.len(),
         "mode": decision.mode,
@@ -180,7 +197,7 @@ async fn begin(
         requested_by: ACTOR.to_owned(),
         on_failure: OnFailure::Undo,
         assets: assets.into_iter().collect(),
-        items: members.iter().map(|(row, _)| row.item.id.clone()).collect(),
+        items: members.iter().map(|one| one.item.clone()).collect(),
         body: record.write(),
         at: now,
     };
@@ -192,13 +209,14 @@ async fn begin(
 }
 
 /// Ends what policies asked for, has not begun, and is not what they say any more.
-async fn withdraw(app: &App, open: &[StoredItem]) -> Result<(), PassError> {
+async fn withdraw(app: &App) -> Result<(), PassError> {
     let states = vec!["planned", "awaiting_approval", "approved", "scheduled"];
     let filter = RemediationFilter { states, ..RemediationFilter::default() };
     for row in app.store.remediations(&filter, None, crate::view::PAGE).await? {
         let Some(decided) = Record::read(&row.body).decided else { continue };
         let mut stands = false;
-        for item in open.iter().filter(|item| row.items.contains(&item.item.id)) {
+        let open = Rows { open: Some(true), ids: Some(row.items.clone()), ..Rows::default() };
+        for item in all_rows(app, open).await? {
             // One that is being decided anew is left alone until it is.
             let Some(decision) = &item.decision else { continue };
             stands = wants(decision) && key(decision)? == decided.key;

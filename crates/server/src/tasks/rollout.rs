@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use stanch_engine::exposure_time::{Gate, Moment};
 use stanch_engine::hold::About;
-use stanch_engine::rollout::{
-    ConfirmAnswer, Effect, Environment, Event, Hold, Illegal, Rollout, Settled, Share, Task, Word, step,
-};
+use stanch_engine::rollout::{ConfirmAnswer, Effect, Event, Hold, Illegal, Rollout, Settled, Share, Task, Word, step};
 use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
@@ -25,10 +24,11 @@ use stanch_store::task::MoveTask;
 use stanch_store::{CommitError, Transition, Write};
 
 use super::decide::track;
+use super::surroundings::Estate;
 use super::{PassError, orders};
-use crate::app::App;
+use crate::app::{App, Undecided};
 use crate::bus::{Live, Stage};
-use crate::record::{Detected, Record};
+use crate::record::{Detected, MOMENTS, Record};
 
 /// Ticks taken in one pass, at most: a task makes one move in each.
 const TICKS: u32 = 24;
@@ -88,11 +88,16 @@ pub(crate) fn actor(name: &str) -> ActorId {
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     receipts(app).await?;
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    let environments = super::surroundings::environments(app).await?;
-    for row in app.store.remediations(&filter, None, PAGE).await? {
-        let Some(rollout) = Record::read(&row.body).rollout else { continue };
+    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let rows = rows.into_iter().filter_map(|row| Some((Record::read(&row.body).rollout?, row)));
+    let rows: Vec<(Rollout, StoredRemediation)> = rows.collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let estate = Estate::read(app).await?;
+    for (rollout, row) in rows {
         quietly(hold(app, &row.id, &rollout).await)?;
-        quietly(surroundings(app, &row, &rollout, &environments).await)?;
+        quietly(surroundings(app, &row, &rollout, &estate).await)?;
         facts(app, &row.id, &rollout).await?;
         for _ in 0..TICKS {
             if !tick(app, &row.id).await? {
@@ -153,12 +158,12 @@ async fn surroundings(
     app: &App,
     row: &StoredRemediation,
     rollout: &Rollout,
-    environments: &BTreeMap<String, Environment>,
+    estate: &Estate,
 ) -> Result<bool, TakeError> {
     if rollout.state.is_over() {
         return Ok(false);
     }
-    let surroundings = super::surroundings::of(app, row, rollout, environments).await?;
+    let surroundings = super::surroundings::of(app, row, rollout, estate).await?;
     if rollout.surroundings == surroundings {
         return Ok(false);
     }
@@ -279,12 +284,15 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     let rollout = record.rollout.take().ok_or(TakeError::NoPlan(row.state))?;
     let name = event_name(&event);
     let answer = if let Event::Answered { answer, .. } = &event { Some(*answer) } else { None };
+    let by_person = is_a_persons(&event);
     let (next, effects) = step(&rollout, event, now)?;
     let waiting = waiting(&next, now);
     if next == rollout && effects.is_empty() && with.is_empty() && waiting == row.waiting {
         return Ok(false);
     }
     record.rollout = Some(next.clone());
+    note_gate(&mut record, &next, now);
+    record.touches = record.touches.saturating_add(u32::from(by_person));
     let change = Change { app, row: &row, record: &record, before: &rollout, after: &next, who, now, waiting, answer };
     let mut transition = change.transition(name, effects).await?;
     transition.writes.extend(with);
@@ -324,6 +332,30 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     app.goes_on(id.as_str());
     change.tell();
     Ok(true)
+}
+
+/// Whether somebody had to do something for this to happen.
+const fn is_a_persons(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Approved { .. }
+            | Event::Rejected { .. }
+            | Event::UndoAsked { .. }
+            | Event::Cancelled { .. }
+            | Event::Dismissed { .. }
+            | Event::Answered { .. }
+    )
+}
+
+/// Notes what it waits for from now on, when that is something else.
+fn note_gate(record: &mut Record, rollout: &Rollout, now: Timestamp) {
+    let waits: Vec<Blocked> = rollout.blocked(now).into_iter().map(|(_, blocked)| blocked).collect();
+    let gate = Gate::of(rollout.state, &waits);
+    if record.moments.last().is_none_or(|last| last.gate != gate) {
+        record.moments.push(Moment { at: now, gate });
+        let more = record.moments.len().saturating_sub(MOMENTS);
+        record.moments.drain(..more);
+    }
 }
 
 /// The other remediation that has the lane of an asset.
@@ -658,7 +690,7 @@ impl Change<'_> {
         }
         if counted {
             // What an action has earned is asked for by policies.
-            self.app.want_decisions();
+            self.app.want(Undecided::Everything);
         }
         Ok(())
     }

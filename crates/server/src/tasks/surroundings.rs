@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use stanch_action::catalogue::{self, Declared};
 use stanch_engine::breaker::{self, Admission, Breaker};
-use stanch_engine::rollout::{Environment, Openings, Pin, Rollout, Surroundings};
+use stanch_engine::rollout::{Environment, Group, Openings, Pin, Rollout, Surroundings};
 use stanch_engine::schedule::{Act, Lane, Schedule};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::remediation::TaskState;
+use stanch_store::ReadError;
+use stanch_store::asset::StoredAsset;
 use stanch_store::breaker::StoredBreaker;
 use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
@@ -31,22 +33,64 @@ pub(super) fn breaker(stored: Option<&StoredBreaker>) -> Breaker {
     serde_json::from_value(stored.body.clone()).unwrap_or_else(|_| opened())
 }
 
-/// All environments with their sizes; the empty name is that of assets that stand in none.
-pub(super) async fn environments(app: &App) -> Result<BTreeMap<String, Environment>, PassError> {
-    let mut environments: BTreeMap<String, Environment> = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = app.store.assets(after.as_ref(), PAGE).await?;
-        let whole = page.len() == PAGE as usize;
-        after = page.last().map(|last| last.asset.id.clone());
-        for stored in page {
-            let place = environments.entry(stored.asset.environment.unwrap_or_default()).or_default();
-            place.assets = place.assets.saturating_add(1);
+/// What surrounds every rollout: environments and redundancy groups, with whatever in them does not do its work.
+#[derive(Debug, Default)]
+pub(crate) struct Estate {
+    /// The empty name is that of assets that stand in none.
+    environments: BTreeMap<String, Environment>,
+    pub(crate) groups: BTreeMap<String, Group>,
+}
+
+impl Estate {
+    /// Reads all assets once; it costs as much as there are of them.
+    pub(crate) async fn read(app: &App) -> Result<Self, ReadError> {
+        let mut estate = Self::default();
+        let held = app.policies.held();
+        for group in held.bundle.groups() {
+            let empty = Group { min_healthy: group.min_healthy, ..Group::default() };
+            estate.groups.insert(group.name.clone(), empty);
         }
-        if !whole {
-            return Ok(environments);
+        let ill = app.store.ill().await?;
+        let silent = silent(app).await;
+        let mut after = None;
+        loop {
+            let page = app.store.assets(after.as_ref(), PAGE).await?;
+            let whole = page.len() == PAGE as usize;
+            after = page.last().map(|last| last.asset.id.clone());
+            for StoredAsset { asset, .. } in page {
+                let place = estate.environments.entry(asset.environment.clone().unwrap_or_default()).or_default();
+                place.assets = place.assets.saturating_add(1);
+                if ill.contains(&asset.id) {
+                    place.failing.insert(asset.id.clone());
+                }
+                for group in held.bundle.groups().iter().filter(|group| group.has(&asset)) {
+                    let Some(known) = estate.groups.get_mut(&group.name) else { continue };
+                    // Of a member that says nothing nobody knows that it does its work.
+                    if ill.contains(&asset.id) || silent.contains(&asset.id) {
+                        known.broken.insert(asset.id.clone());
+                    }
+                    known.members.insert(asset.id.clone());
+                }
+            }
+            if !whole {
+                return Ok(estate);
+            }
         }
     }
+
+    /// The groups of which one of these assets is a member.
+    fn groups_of(&self, assets: &BTreeSet<&AssetId>) -> BTreeMap<String, Group> {
+        let of = |group: &Group| group.members.iter().any(|member| assets.contains(member));
+        self.groups.iter().filter(|(_, group)| of(group)).map(|(name, group)| (name.clone(), group.clone())).collect()
+    }
+}
+
+/// Assets whose executor has called before and does not any more.
+async fn silent(app: &App) -> BTreeSet<AssetId> {
+    let (now, patience) = (app.now(), super::patience(app));
+    let callers = app.callers.lock().await;
+    let away = callers.values().filter(|caller| !caller.is_connected(now, patience));
+    away.map(|caller| caller.asset.id.clone()).collect()
 }
 
 /// Everything around a rollout that bears on what it may start.
@@ -54,12 +98,14 @@ pub(super) async fn of(
     app: &App,
     row: &StoredRemediation,
     rollout: &Rollout,
-    environments: &BTreeMap<String, Environment>,
+    estate: &Estate,
 ) -> Result<Surroundings, PassError> {
     let now = app.now();
     let places: BTreeSet<&str> = rollout.tasks.iter().map(stanch_engine::rollout::Task::place).collect();
-    let known = places.into_iter().filter_map(|place| Some((place.to_owned(), environments.get(place)?.clone())));
+    let known =
+        places.into_iter().filter_map(|place| Some((place.to_owned(), estate.environments.get(place)?.clone())));
     let environments = known.collect();
+    let groups = estate.groups_of(&rollout.tasks.iter().map(|task| &task.asset).collect());
     let mut breakers = BTreeMap::new();
     for scope in rollout.watched_by() {
         let stored = app.store.breaker(&scope).await?;
@@ -70,12 +116,12 @@ pub(super) async fn of(
     }
     Ok(Surroundings {
         environments,
+        groups,
         breakers,
         openings: openings(app, rollout),
         held_elsewhere: held_elsewhere(app, rollout).await?,
         harmless: harmless(),
         taken_back: taken_back(app, row, rollout).await?,
-        ..rollout.surroundings.clone()
     })
 }
 

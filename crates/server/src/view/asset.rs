@@ -8,7 +8,7 @@ use stanch_store::item::ItemFilter;
 
 use super::{PAGE, coverage, name};
 use crate::api::Problem;
-use crate::api::types::{Asset, Coverage, Facts, UnknownFact};
+use crate::api::types::{Asset, Coverage, Facts, HealthProbe, UnknownFact};
 use crate::app::App;
 use crate::auth::Sight;
 use crate::record::Detected;
@@ -91,6 +91,11 @@ fn summary(facts: &HostFacts) -> Facts {
             sockets.iter().map(line).collect()
         }),
         updaters: facts.updaters.iter().map(|updater| format!("{}: {}", updater.name, updater.detail)).collect(),
+        health: facts
+            .health
+            .iter()
+            .map(|one| HealthProbe { name: one.name.clone(), well: one.well, detail: one.detail.clone() })
+            .collect(),
         unknown: unknown(facts),
     }
 }

@@ -29,8 +29,9 @@ pub(crate) async fn play(
 ) -> Result<(Replay, WorstCase), stanch_store::ReadError> {
     let now = app.now();
     let from = now.checked_sub(since).unwrap_or(Timestamp::MIN);
-    let decider = Decider::load(app).await?;
+    let mut decider = Decider::load(app).await?;
     let assets = assets(app).await?;
+    decider.learn(app, assets.keys()).await?;
     let ends = ends(app).await?;
     let mut past = Vec::new();
     for row in items(app, from).await? {

@@ -23,35 +23,16 @@ pub(crate) async fn findings(app: &App, sight: &Sight, filter: &FindingFilter) -
         package: filter.package.clone(),
         id: filter.id.clone(),
         open: if filter.closed { None } else { Some(true) },
+        among: sight.among(),
+        items: None,
     };
     let after: Option<FindingId> = filter.after.as_deref().map(|id| parse(id, "finding")).transpose()?;
     let limit = filter.limit.unwrap_or(DEFAULT).clamp(1, PAGE);
-    let mut found = seen(app, sight, &rows, after, limit as usize + 1).await?;
+    let mut found = app.store.findings(&rows, after.as_ref(), limit + 1).await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| more).map(|last| last.finding.fingerprint.to_string());
     Ok(FindingPage { findings: found.iter().map(wire).collect(), next, coverage: all_coverage(app, sight).await? })
-}
-
-/// Findings that are seen, as many as wanted: those of other assets do not count.
-async fn seen(
-    app: &App,
-    sight: &Sight,
-    rows: &Rows,
-    mut after: Option<FindingId>,
-    wanted: usize,
-) -> Result<Vec<StoredFinding>, Problem> {
-    let mut found = Vec::new();
-    loop {
-        let page = app.store.findings(rows, after.as_ref(), PAGE).await?;
-        let full = page.len() == PAGE as usize;
-        after = page.last().map(|last| last.finding.fingerprint.clone());
-        found.extend(page.into_iter().filter(|row| sight.covers(&row.finding.asset)));
-        if !full || found.len() >= wanted {
-            found.truncate(wanted);
-            return Ok(found);
-        }
-    }
 }
 
 /// How much of all inventories the data covers.

@@ -1,16 +1,18 @@
 //! Work items, most urgent first, with everything that explains them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use stanch_engine::{Proposal, propose};
 use stanch_feeds::order::Order;
+use stanch_model::assessment::DeployerPriority;
+use stanch_model::asset::Asset;
 use stanch_model::decision::Mode;
 use stanch_model::finding::{Finding as ModelFinding, Verdict};
-use stanch_model::id::{AssetId, FindingId, ItemId};
-use stanch_model::item::Subject;
+use stanch_model::id::{AssetId, FindingId, ItemId, RemediationId};
+use stanch_model::item::WorkItem;
 use stanch_store::asset::StoredAsset;
 use stanch_store::finding::{FindingFilter as Findings, StoredFinding};
-use stanch_store::item::{ItemFilter as Rows, StoredItem};
+use stanch_store::item::{ItemCursor, ItemFilter as Rows, NewItem, StoredItem};
 use stanch_store::remediation::RemediationFilter;
 use stanch_store::suppression::Suppression;
 
@@ -21,49 +23,86 @@ use crate::api::{ItemFilter, Problem};
 use crate::app::App;
 use crate::auth::Sight;
 
-/// Items read at most.
-const MOST: usize = 20_000;
+/// Items on a page when nobody says.
+const DEFAULT: u32 = 200;
 
-/// The open items, most urgent first.
+/// A page of the open items, most urgent first.
 pub(crate) async fn items(app: &App, sight: &Sight, filter: &ItemFilter) -> Result<ItemList, Problem> {
-    if let Some(text) = &filter.verdict {
-        verdict(text)?;
+    let rows = Rows {
+        asset: filter.asset.as_deref().map(asset_id).transpose()?,
+        part: filter.name.clone(),
+        open: Some(true),
+        kind: filter.kind.clone(),
+        verdict: filter.verdict.as_deref().map(verdict).transpose()?,
+        deployer: filter.deployer.as_deref().map(deployer).transpose()?,
+        actionable: filter.actionable,
+        among: sight.among(),
+        ..Rows::default()
+    };
+    let after = filter.after.as_deref().map(cursor).transpose()?;
+    let limit = filter.limit.unwrap_or(DEFAULT).clamp(1, PAGE);
+    let mut found = app.store.items(&rows, after.as_ref(), limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let context = Context::of(app, &found).await?;
+    Ok(ItemList {
+        items: found.iter().map(|row| context.wire(row)).collect(),
+        next: found.last().filter(|_| more).map(|last| format!("{}.{}", last.cursor.rank, last.cursor.id)),
+        coverage: all_coverage(app, sight).await?,
+    })
+}
+
+fn asset_id(text: &str) -> Result<AssetId, Problem> {
+    text.parse().map_err(|error| Problem::bad_request(format!("`asset`: {error}")))
+}
+
+fn deployer(text: &str) -> Result<DeployerPriority, Problem> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| Problem::bad_request(format!("`{text}` is no outcome of the deployer table")))
+}
+
+/// A place in the order of a listing, as the page before told it.
+fn cursor(text: &str) -> Result<ItemCursor, Problem> {
+    let refused = || Problem::bad_request("`after` is not the `next` of a page").hint("pass it on as it came");
+    let (rank, id) = text.rsplit_once('.').ok_or_else(refused)?;
+    Ok(ItemCursor { rank: rank.to_owned(), id: id.parse().map_err(|_| refused())? })
+}
+
+/// Pages through rows in the order of the listing, so that no number of them is too many.
+pub(crate) struct Pages {
+    filter: Rows,
+    after: Option<ItemCursor>,
+    done: bool,
+}
+
+impl Pages {
+    /// From the first one on.
+    pub(crate) fn of(filter: Rows) -> Self {
+        Self { filter, after: None, done: false }
     }
-    let context = Context::load(app).await?;
-    let mut list = Vec::new();
-    for row in open_items(app).await?.into_iter().filter(|row| sight.covers(&row.item.asset)) {
-        let item = context.wire(&row);
-        let is = |field: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == field);
-        let named = filter.name.as_deref().is_none_or(|part| item.name.contains(part));
-        if is(&item.asset, &filter.asset)
-            && is(&item.kind, &filter.kind)
-            && is(&item.verdict, &filter.verdict)
-            && is(&item.deployer, &filter.deployer)
-            && (!filter.actionable || item.action.is_some())
-            && named
-        {
-            list.push(item);
+
+    /// The next rows; none when there are no more.
+    pub(crate) async fn next(&mut self, app: &App) -> Result<Vec<StoredItem>, stanch_store::ReadError> {
+        if self.done {
+            return Ok(Vec::new());
         }
+        let page = app.store.items(&self.filter, self.after.as_ref(), PAGE).await?;
+        self.done = page.len() < PAGE as usize;
+        self.after = page.last().map(|last| last.cursor.clone());
+        Ok(page)
     }
-    Ok(ItemList { items: list, coverage: all_coverage(app, sight).await? })
 }
 
-/// The rows of all open items, most urgent first.
-pub(crate) async fn open_items(app: &App) -> Result<Vec<StoredItem>, Problem> {
-    Ok(open_rows(app, None).await?)
-}
-
-/// The same for reconcilers.
-pub(crate) async fn open_rows(app: &App, asset: Option<&AssetId>) -> Result<Vec<StoredItem>, stanch_store::ReadError> {
-    let filter = Rows { open: Some(true), asset: asset.cloned(), ..Rows::default() };
+/// All rows at once: for what is bounded by an asset or by a remediation.
+pub(crate) async fn all_rows(app: &App, filter: Rows) -> Result<Vec<StoredItem>, stanch_store::ReadError> {
+    let mut pages = Pages::of(filter);
     let mut rows: Vec<StoredItem> = Vec::new();
     loop {
-        let page = app.store.items(&filter, rows.last().map(|last| &last.cursor), PAGE).await?;
-        let full = page.len() == PAGE as usize;
-        rows.extend(page);
-        if !full || rows.len() >= MOST {
+        let page = pages.next(app).await?;
+        if page.is_empty() {
             return Ok(rows);
         }
+        rows.extend(page);
     }
 }
 
@@ -87,7 +126,7 @@ pub(crate) async fn find_item(app: &App, text: &str) -> Result<StoredItem, Probl
 /// One item with its reasons.
 pub(crate) async fn item(app: &App, id: &str) -> Result<ItemDetail, Problem> {
     let row = find_item(app, id).await?;
-    let context = Context::load(app).await?;
+    let context = Context::of(app, std::slice::from_ref(&row)).await?;
     let filter = Findings { item: Some(row.item.id.clone()), open: Some(true), ..Findings::default() };
     let findings = app.store.findings(&filter, None, 10 * PAGE).await?;
     let about = RemediationFilter { item: Some(row.item.id.clone()), ..RemediationFilter::default() };
@@ -144,56 +183,49 @@ fn member(from: &stanch_model::assessment::MemberReason) -> Member {
     }
 }
 
-/// What is needed to tell of any item: read once for a whole list.
+/// What is needed to tell of some items: read once for all of them.
 pub(crate) struct Context {
     assets: HashMap<AssetId, StoredAsset>,
-    findings: BTreeMap<FindingId, ModelFinding>,
-    suppressed: Vec<Suppression>,
-    busy: HashMap<ItemId, String>,
+    findings: HashMap<FindingId, ModelFinding>,
+    suppressed: HashMap<ItemId, Vec<Suppression>>,
+    busy: HashMap<ItemId, RemediationId>,
 }
 
 impl Context {
-    pub(crate) async fn load(app: &App) -> Result<Self, Problem> {
-        Ok(Self::read(app).await?)
-    }
-
-    /// The same for reconcilers.
-    pub(crate) async fn read(app: &App) -> Result<Self, stanch_store::ReadError> {
-        let mut assets: Vec<StoredAsset> = Vec::new();
-        loop {
-            let page = app.store.assets(assets.last().map(|last| &last.asset.id), PAGE).await?;
-            let whole = page.len() == PAGE as usize;
-            assets.extend(page);
-            if !whole {
-                break;
+    /// What surrounds these items. It costs as much as they and their findings are, whatever else there is.
+    pub(crate) async fn of(app: &App, rows: &[StoredItem]) -> Result<Self, stanch_store::ReadError> {
+        let items: Vec<ItemId> = rows.iter().map(|row| row.item.id.clone()).collect();
+        let assets: BTreeSet<AssetId> = rows.iter().map(|row| row.item.asset.clone()).collect();
+        let mut findings = HashMap::new();
+        for some in items.chunks(100) {
+            let filter = Findings { open: Some(true), items: Some(some.to_vec()), ..Findings::default() };
+            let mut last: Option<FindingId> = None;
+            loop {
+                let page: Vec<StoredFinding> = app.store.findings(&filter, last.as_ref(), 10 * PAGE).await?;
+                let Some(end) = page.last() else { break };
+                last = Some(end.finding.fingerprint.clone());
+                let whole = page.len() == 10 * PAGE as usize;
+                findings.extend(page.into_iter().map(|row| (row.finding.fingerprint.clone(), row.finding)));
+                if !whole {
+                    break;
+                }
             }
         }
-        let open = Findings { open: Some(true), ..Findings::default() };
-        let mut findings: BTreeMap<FindingId, ModelFinding> = BTreeMap::new();
-        let mut last: Option<FindingId> = None;
-        loop {
-            let page: Vec<StoredFinding> = app.store.findings(&open, last.as_ref(), 10 * PAGE).await?;
-            let Some(end) = page.last() else { break };
-            last = Some(end.finding.fingerprint.clone());
-            findings.extend(page.into_iter().map(|row| (row.finding.fingerprint.clone(), row.finding)));
+        let mut suppressed: HashMap<ItemId, Vec<Suppression>> = HashMap::new();
+        for one in app.store.suppressions(app.now()).await? {
+            suppressed.entry(one.item.clone()).or_default().push(one);
         }
-        let running = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-        let mut busy = HashMap::new();
-        for one in app.store.remediations(&running, None, PAGE).await? {
-            if one.state != stanch_model::remediation::RemediationState::PartiallyRemediated {
-                busy.extend(one.items.into_iter().map(|item| (item, one.id.to_string())));
-            }
-        }
+        let assets = app.store.assets_named(&assets).await?;
         Ok(Self {
             assets: assets.into_iter().map(|stored| (stored.asset.id.clone(), stored)).collect(),
             findings,
-            suppressed: app.store.suppressions(app.now()).await?,
-            busy,
+            suppressed,
+            busy: app.store.busy_items(&items).await?,
         })
     }
 
     /// An asset.
-    pub(crate) fn asset(&self, id: &AssetId) -> Option<&stanch_model::asset::Asset> {
+    pub(crate) fn asset(&self, id: &AssetId) -> Option<&Asset> {
         self.assets.get(id).map(|stored| &stored.asset)
     }
 
@@ -205,19 +237,13 @@ impl Context {
 
     /// The suppression that keeps an item out of "all", unless a newer version has appeared since.
     pub(crate) fn suppression(&self, row: &StoredItem) -> Option<&Suppression> {
-        let version = self.version(row);
-        self.suppressed.iter().find(|one| {
-            one.item == row.item.id && one.asset == row.item.asset && (one.version.is_empty() || one.version == version)
-        })
-    }
-
-    /// The version that would close an item; empty where it has none.
-    pub(crate) fn version(&self, row: &StoredItem) -> String {
-        target_version(&self.members(row))
+        let mine = self.suppressed.get(&row.item.id)?;
+        mine.iter()
+            .find(|one| one.asset == row.item.asset && (one.version.is_empty() || one.version == row.fixed_version))
     }
 
     /// The remediation that is about an item now.
-    pub(crate) fn busy(&self, item: &ItemId) -> Option<&String> {
+    pub(crate) fn busy(&self, item: &ItemId) -> Option<&RemediationId> {
         self.busy.get(item)
     }
 
@@ -246,7 +272,7 @@ impl Context {
             id: row.item.id.to_string(),
             asset: row.item.asset.to_string(),
             asset_name: self.assets.get(&row.item.asset).map(|asset| asset.asset.name.clone()).unwrap_or_default(),
-            kind: kind(&row.item.subject).to_owned(),
+            kind: row.item.subject.kind().to_owned(),
             name: row.item.subject.name().to_owned(),
             findings: row.item.findings.len() as u64,
             deployer: assessment.map_or_else(|| "unknown".to_owned(), |a| name(&a.deployer)),
@@ -258,12 +284,9 @@ impl Context {
             epss_e5: reasons.iter().filter_map(|member| member.enrichment.epss.as_ref()).map(|e| e.score_e5).max(),
             reason: assessment.map_or_else(|| "not assessed yet".to_owned(), |a| a.reason.clone()),
             version: members.first().map(|finding| finding.version.clone()).filter(|version| !version.is_empty()),
-            fixed_version: Some(target_version(&members)).filter(|version| !version.is_empty()),
-            verdict: worst(&members).to_owned(),
-            action: proposal
-                .as_ref()
-                .and_then(Proposal::candidate)
-                .and_then(|candidate| candidate.asks.first().map(|ask| ask.action().to_owned())),
+            fixed_version: Some(row.fixed_version.clone()).filter(|version| !version.is_empty()),
+            verdict: row.verdict.name().to_owned(),
+            action: row.action.clone(),
             mode: row.decision.as_ref().map_or("alert", |decision| decision.mode.name()).to_owned(),
             decision,
             suppressed: suppressed.map(|one| Suppressed {
@@ -271,7 +294,7 @@ impl Context {
                 reason: one.reason.clone(),
                 since: one.at,
             }),
-            remediation: self.busy(&row.item.id).cloned(),
+            remediation: self.busy(&row.item.id).map(ToString::to_string),
             first_seen_at: row.first_seen,
         }
     }
@@ -294,19 +317,20 @@ pub(crate) fn target_version(members: &[&ModelFinding]) -> String {
     order.newest(versions).unwrap_or_default().to_owned()
 }
 
-const fn kind(subject: &Subject) -> &'static str {
-    match subject {
-        Subject::SourcePackage { .. } => "source_package",
-        Subject::Service { .. } => "service",
-        Subject::Reboot { .. } => "reboot",
-        Subject::Support { .. } => "support",
-        Subject::Component { .. } => "component",
-        _ => "other",
+/// What listings say of an item: worked out once, where its findings are judged.
+pub(crate) fn listed(asset: &Asset, item: WorkItem, members: &[&ModelFinding]) -> NewItem {
+    let proposal = propose(asset, &item, members);
+    let ask = proposal.candidate().and_then(|candidate| candidate.asks.first());
+    NewItem {
+        verdict: worst(members),
+        fixed_version: target_version(members),
+        action: ask.map(|ask| ask.action().to_owned()),
+        item,
     }
 }
 
 /// The verdict that tells most of what can be done.
-fn worst(members: &[&ModelFinding]) -> &'static str {
+fn worst(members: &[&ModelFinding]) -> Verdict {
     [
         Verdict::AffectedFixable,
         Verdict::FixedNotRunning,
@@ -318,5 +342,4 @@ fn worst(members: &[&ModelFinding]) -> &'static str {
     .into_iter()
     .find(|verdict| members.iter().any(|finding| finding.verdict == *verdict))
     .unwrap_or(Verdict::NotAffected)
-    .name()
 }

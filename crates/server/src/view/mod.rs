@@ -3,6 +3,7 @@
 
 mod asset;
 mod calendar;
+mod campaign;
 mod draft;
 mod feed;
 mod finding;
@@ -11,19 +12,22 @@ mod ledger;
 mod people;
 mod policy;
 mod remediation;
+mod report;
 mod status;
 
 pub(crate) use asset::{asset, assets, facts};
 pub(crate) use calendar::calendar;
+pub(crate) use campaign::{campaign, campaign_of, campaigns};
 pub(crate) use draft::play;
 pub(crate) use feed::feeds;
 pub(crate) use finding::{finding, findings};
-pub(crate) use item::{Context, find_item, item, items, open_items, open_rows, target_version};
+pub(crate) use item::{Context, Pages, all_rows, find_item, item, items, listed, target_version};
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
 pub(crate) use people::{connections, notices, people, person, providers, team, teams};
 pub(crate) use policy::{policies, span};
 pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
-pub(crate) use status::{blind_spots, executors, overview, status, unknown};
+pub(crate) use report::report;
+pub(crate) use status::{blind_spots, executors, status, unknown};
 
 use serde::Serialize;
 use stanch_model::hold::HoldScope;

@@ -6,21 +6,28 @@ use stanch_engine::trust::{Thresholds, ready_for_auto};
 use stanch_model::decision::Decision;
 use stanch_model::terms::{Allowance, RingSize, RingTerm, Terms, Unanswered};
 use stanch_policy::{Grant, Rule};
+use stanch_store::item::ItemFilter as Rows;
 
-use super::{name, open_items};
+use super::{Pages, name};
 use crate::api::Problem;
 use crate::api::types::{
-    DecisionDetail, Earned, Policies, Policy, PolicyException, PolicyProblem, PolicyRule, RefusedBundle, RuleWord,
-    SilentRule,
+    DecisionDetail, Earned, Policies, Policy, PolicyException, PolicyGroup, PolicyProblem, PolicyRule, RefusedBundle,
+    RuleWord, SilentRule,
 };
 use crate::app::App;
+use crate::tasks::Estate;
 
 /// The policies in force.
 pub(crate) async fn policies(app: &App) -> Result<Policies, Problem> {
     let held = app.policies.held();
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-    for row in open_items(app).await? {
-        for word in row.decision.iter().flat_map(|decision| &decision.fired) {
+    let mut pages = Pages::of(Rows { open: Some(true), ..Rows::default() });
+    loop {
+        let rows = pages.next(app).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for word in rows.iter().flat_map(|row| &row.decision).flat_map(|decision| &decision.fired) {
             *counted.entry(word.rule.clone()).or_default() += 1;
         }
     }
@@ -61,16 +68,38 @@ pub(crate) async fn policies(app: &App) -> Result<Policies, Problem> {
         at: refused.at,
     });
     Ok(Policies {
-        folder: app.policies.folder().map(|folder| folder.display().to_string()),
+        folder: app.policies.place(),
         digest: held.since.map(|_| held.bundle.digest().to_string()),
         since: held.since,
         signed: held.signed.is_some(),
         signed_at: held.signed.map(|(_, at)| at),
         policies: policies.collect(),
         exceptions: exceptions.collect(),
+        groups: groups(app).await?,
         refused,
         earned: earned(app).await?,
     })
+}
+
+/// The redundancy groups with how many of their members do their work.
+async fn groups(app: &App) -> Result<Vec<PolicyGroup>, Problem> {
+    let held = app.policies.held();
+    if held.bundle.groups().is_empty() {
+        return Ok(Vec::new());
+    }
+    let estate = Estate::read(app).await?;
+    let told = held.bundle.groups().iter().map(|group| {
+        let known = estate.groups.get(&group.name);
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        PolicyGroup {
+            name: group.name.clone(),
+            description: group.description.clone(),
+            min_healthy: group.min_healthy,
+            members: known.map_or(0, |known| number(known.members.len())),
+            broken: known.map_or(0, |known| number(known.broken.len())),
+        }
+    });
+    Ok(told.collect())
 }
 
 /// What actions have shown, and what is missing before they may be proposed to run by themselves.

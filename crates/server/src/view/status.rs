@@ -7,36 +7,29 @@ use stanch_store::finding::FindingFilter;
 use stanch_store::remediation::RemediationFilter;
 
 use super::{PAGE, asset, finding, holds};
-use crate::api::types::{Counts, Executor, Item, Status, TrendPoint, UnknownFact, Waiting};
-use crate::api::{ItemFilter, Problem};
+use crate::api::Problem;
+use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
 use crate::auth::Sight;
 use crate::record::TREND;
 
 /// How the server and what it watches are.
 pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> {
-    Ok(overview(app, sight).await?.0)
-}
-
-/// The same with the open items, which it counts anyway.
-pub(crate) async fn overview(app: &App, sight: &Sight) -> Result<(Status, Vec<Item>), Problem> {
-    let items = super::items(app, sight, &ItemFilter::default()).await?.items;
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
     let unknown = unknown(app, sight).await?;
-    let status = Status {
+    Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
         default_mode: "alert".to_owned(),
         executors: executors(app, sight).await,
         holds: holds(app).await?,
-        counts: counts(app, sight, &items).await?,
+        counts: counts(app, sight).await?,
         coverage: finding::all_coverage(app, sight).await?,
         waiting: waiting(app, sight).await?,
         unknown,
         // It is the trend of everything.
         trend: trend.filter(|_| sight.is_everything()).unwrap_or_else(Vec::<TrendPoint>::new),
-    };
-    Ok((status, items))
+    })
 }
 
 /// What could not be read, by asset.
@@ -71,21 +64,22 @@ pub(crate) async fn executors(app: &App, sight: &Sight) -> Vec<Executor> {
     all
 }
 
-async fn counts(app: &App, sight: &Sight, items: &[Item]) -> Result<Counts, Problem> {
+async fn counts(app: &App, sight: &Sight) -> Result<Counts, Problem> {
     let overview = overview_of(app, sight).await?;
     let of = |wanted: &dyn Fn(&str) -> bool| {
         overview.remediations.iter().filter(|(state, _)| wanted(state)).map(|(_, count)| count).sum::<u64>()
     };
     let by_verdict = overview.by_verdict.clone();
     let over = |state: &str| OVER.iter().any(|known| known.name() == state);
-    let number = |wanted: &dyn Fn(&Item) -> bool| items.iter().filter(|item| wanted(item)).count() as u64;
+    let items = app.store.count_items(sight.among().as_ref(), app.now()).await?;
     Ok(Counts {
-        items: items.len() as u64,
-        items_actionable: number(&|item| item.action.is_some() && item.suppressed.is_none()),
-        items_urgent: number(&|item| matches!(item.deployer.as_str(), "immediate" | "out_of_cycle")),
-        items_suppressed: number(&|item| item.suppressed.is_some()),
+        items: items.open,
+        items_actionable: items.actionable,
+        items_set_aside: items.set_aside,
+        items_urgent: items.urgent,
+        items_suppressed: items.suppressed,
         findings: by_verdict.iter().filter(|(name, _)| is_open(name)).map(|(_, count)| count).sum(),
-        known_exploited: number(&|item| item.known_exploited),
+        known_exploited: items.exploited,
         remediations_open: of(&|state| !over(state)),
         remediations_waiting: of(&|state| matches!(state, "awaiting_approval" | "needs_operator")),
         remediations_closed: of(&|state| state == "closed"),

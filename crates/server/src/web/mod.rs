@@ -4,6 +4,7 @@
 mod account;
 mod act;
 mod calendar;
+mod campaign;
 mod chart;
 mod connections;
 mod feeds;
@@ -15,6 +16,7 @@ mod people;
 mod policies;
 mod remediation;
 mod remediations;
+mod report;
 mod show;
 mod sign_in;
 mod statics;
@@ -38,9 +40,11 @@ pub(crate) fn router() -> Router<App> {
         .merge(item::routes())
         .merge(remediations::routes())
         .merge(remediation::routes())
+        .merge(report::routes())
         .merge(ledger::routes())
         .merge(policies::routes())
         .merge(calendar::routes())
+        .merge(campaign::routes())
         .merge(feeds::routes())
         .merge(people::routes())
         .merge(connections::routes())
@@ -112,7 +116,11 @@ impl Shell {
         let link = |name, path, key| Link { name, path, key };
         let mut pages =
             vec![link("Overview", "/", "o"), link("Items", "/items", "i"), link("Remediations", "/remediations", "r")];
-        pages.extend([link("Policies", "/policies", "y"), link("Calendar", "/calendar", "d")]);
+        pages.extend([
+            link("Policies", "/policies", "y"),
+            link("Calendar", "/calendar", "d"),
+            link("Report", "/report", "t"),
+        ]);
         if self.sees_everything {
             pages.push(link("Ledger", "/ledger", "l"));
         }

@@ -7,10 +7,14 @@ use axum::routing::get;
 
 use super::chart::Chart;
 use super::{Page, Shell, page, show};
+use crate::api::ItemFilter;
 use crate::api::types::{Item, Remediation, Status};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
+
+/// Items shown, the most urgent first.
+const URGENT: u32 = 8;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -30,8 +34,9 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
-    let (status, mut items) = view::overview(&app, &visitor.sight).await?;
-    items.truncate(8);
+    let status = view::status(&app, &visitor.sight).await?;
+    let first = ItemFilter { limit: Some(URGENT), ..ItemFilter::default() };
+    let urgent = view::items(&app, &visitor.sight, &first).await?.items;
     let feeds = view::feeds(&app).await?;
     let all = view::remediations(&app, &visitor.sight, &Default::default()).await?;
     let (waiting, other): (Vec<_>, Vec<_>) =
@@ -43,7 +48,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
             .await?
             .live("/api/v1/events", "remediation items facts feeds hold executor"),
         status,
-        urgent: items,
+        urgent,
         waiting,
         recent,
         chart,

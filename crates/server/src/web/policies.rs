@@ -5,8 +5,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 
+use super::show::Mark;
 use super::{Page, Shell, page, show};
-use crate::api::types::{Earned, Policies};
+use crate::api::types::{Earned, Policies, PolicyGroup};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
@@ -30,6 +31,15 @@ async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
 }
 
 impl PoliciesPage {
+    /// How many members of a group may be away for a change.
+    fn spare(&self, group: &PolicyGroup) -> Mark {
+        let at_work = group.members.saturating_sub(group.broken);
+        match at_work.saturating_sub(u64::from(group.min_healthy)) {
+            0 => show::say("warn", "none: its members are not changed"),
+            spare => show::say("good", &format!("{spare} at a time")),
+        }
+    }
+
     /// The lower bound of a success rate in percent, with one decimal.
     fn rate(&self, earned: &Earned) -> String {
         earned

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
-use stanch_model::facts::{Candidate, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
+use stanch_model::facts::{Candidate, Health, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::{
@@ -35,6 +35,10 @@ pub(crate) enum Mood {
 /// The host behind the executor.
 pub(crate) struct Host {
     pub(crate) name: String,
+    /// What tells this machine from others.
+    pub(crate) machine: String,
+    /// Its health probe fails.
+    pub(crate) ill: bool,
     pub(crate) installed: BTreeMap<String, String>,
     pub(crate) offered: BTreeMap<String, String>,
     pub(crate) mood: Mood,
@@ -59,6 +63,8 @@ impl Host {
     pub(crate) fn new(name: &str, packages: &[(&str, &str, &str)]) -> Self {
         Self {
             name: name.to_owned(),
+            machine: "machine-id-of-the-double".to_owned(),
+            ill: false,
             installed: packages.iter().map(|(name, now, _)| ((*name).to_owned(), (*now).to_owned())).collect(),
             offered: packages.iter().map(|(name, _, offer)| ((*name).to_owned(), (*offer).to_owned())).collect(),
             mood: Mood::Obedient,
@@ -76,7 +82,7 @@ impl Host {
     }
 
     pub(crate) fn asset(&self) -> Asset {
-        Asset::unlabelled(AssetKind::Host, "machine-id-of-the-double", &self.name)
+        Asset::unlabelled(AssetKind::Host, &self.machine, &self.name)
     }
 
     pub(crate) fn item(&self, source: &str) -> ItemId {
@@ -157,6 +163,7 @@ impl Host {
             stale: Known::Known(Vec::new()),
             sockets: Known::Unknown("needs root".to_owned()),
             updaters: Vec::new(),
+            health: vec![Health { name: "http".to_owned(), well: !self.ill, detail: "as it says".to_owned() }],
             gaps: Vec::new(),
         }
     }
@@ -303,10 +310,16 @@ pub(crate) struct Double {
 
 impl Double {
     pub(crate) fn new(host: Host, clock: Arc<dyn Clock>) -> Self {
+        Self::numbered(7, host, clock)
+    }
+
+    /// One of several.
+    pub(crate) fn numbered(number: u8, host: Host, clock: Arc<dyn Clock>) -> Self {
+        let id = ExecutorId::from_entropy([number; 10]);
         Self {
             host: Arc::new(Mutex::new(host)),
             clock,
-            id: ExecutorId::from_entropy([7; 10]),
+            id,
             seed: Mutex::new([9; 32]),
             waiting: Mutex::default(),
             unsent: Mutex::default(),

@@ -5,6 +5,7 @@
 
 mod access;
 mod double;
+mod estate;
 mod feeds;
 mod giving_way;
 mod hold;

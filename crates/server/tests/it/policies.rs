@@ -24,7 +24,7 @@ fn key() -> SigningKey {
 }
 
 /// A policy about everything that one rule of this mode grants, and more lines.
-fn policy(mode: &str, more: &str) -> String {
+pub(crate) fn policy(mode: &str, more: &str) -> String {
     format!(
         "apiVersion: stanch/v1\nkind: Policy\nname: all\nmatch: {{all: true}}\nrules:\n  - id: fixable\n    when: \
          item.fixable\n    mode: {mode}\n{more}\ntests:\n  - {{given: some, expect: {{mode: {mode}, rule: fixable}}}}\n  \
@@ -42,34 +42,34 @@ fn folder(text: &str) -> TempDir {
     folder
 }
 
-fn write(folder: &Path, text: &str) {
+pub(crate) fn write(folder: &Path, text: &str) {
     let file = folder.join("all.yaml");
     std::fs::write(&file, text).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
 }
 
 /// Signs what lies in a folder.
-fn sign(folder: &Path) {
+pub(crate) fn sign(folder: &Path) {
     let text = std::fs::read_to_string(folder.join("all.yaml")).unwrap();
     let signed = stanch_policy::sign(&[Source { name: "all.yaml".into(), text }], &key(), Timestamp::now()).unwrap();
     std::fs::write(folder.join(SIGNATURE_FILE), serde_json::to_string(&signed).unwrap()).unwrap();
 }
 
-async fn signed(host: Host, text: &str) -> (World, TempDir) {
+pub(crate) async fn signed(host: Host, text: &str) -> (World, TempDir) {
     let folder = folder(text);
     sign(folder.path());
-    let source = PolicySource { folder: folder.path().to_owned(), key: Some(key().verifying_key()) };
+    let source = PolicySource::folder(folder.path().to_owned(), Some(key().verifying_key()));
     (World::decided_by(host, source).await, folder)
 }
 
 async fn unsigned(host: Host, text: &str) -> (World, TempDir) {
     let folder = folder(text);
-    let source = PolicySource { folder: folder.path().to_owned(), key: None };
+    let source = PolicySource::folder(folder.path().to_owned(), None);
     (World::decided_by(host, source).await, folder)
 }
 
 /// Waits until a remediation is in this state.
-async fn in_state(world: &World, state: &str) -> Value {
+pub(crate) async fn in_state(world: &World, state: &str) -> Value {
     world
         .until(state, async || {
             let list = world.client.get("/api/v1/remediations").await;
@@ -83,7 +83,7 @@ async fn count(world: &World) -> usize {
 }
 
 /// As long as twenty passes take, in which what should not happen would.
-async fn a_while(world: &World) {
+pub(crate) async fn a_while(world: &World) {
     tokio::time::sleep(20 * world.config().intervals.tick).await;
 }
 
@@ -144,7 +144,7 @@ async fn a_bundle_that_nobody_signed_lets_nothing_run_by_itself() {
 async fn a_folder_that_others_can_write_to_is_not_believed_unsigned() {
     let folder = folder(&policy("approve", ""));
     std::fs::set_permissions(folder.path().join("all.yaml"), std::fs::Permissions::from_mode(0o666)).unwrap();
-    let source = PolicySource { folder: folder.path().to_owned(), key: None };
+    let source = PolicySource::folder(folder.path().to_owned(), None);
     let world = World::decided_by(host(), source).await;
     let why = world
         .until("the refusal", async || {

@@ -122,6 +122,16 @@ impl World {
         self.running = Some(running);
     }
 
+    /// Another machine joins, which lives as long as the server.
+    pub(crate) async fn join(&self, number: u8, mut host: Host) -> Arc<Double> {
+        host.machine = format!("machine-{number}");
+        let double = Arc::new(Double::numbered(number, host, self.clock.clone()));
+        let gateway = self.running.as_ref().unwrap().gateway();
+        gateway.register(&double.hello()).await.unwrap();
+        tokio::spawn(double.clone().serve(gateway));
+        double
+    }
+
     /// Nobody polls any more.
     pub(crate) async fn unplug(&mut self) {
         if let Some(serving) = self.serving.take() {

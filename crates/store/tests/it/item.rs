@@ -1,14 +1,17 @@
 //! Items stand in the order of their latest assessment.
 
+use std::collections::BTreeSet;
+
 use stanch_model::assessment::{Assessment, BodDeadline, CoordinatorPriority, DeployerPriority};
 use stanch_model::decision::{Decision, Mode};
-use stanch_model::finding::Detector;
-use stanch_model::id::ItemId;
+use stanch_model::finding::{Detector, Verdict};
+use stanch_model::id::{AssetId, ItemId};
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
-use stanch_store::item::{ItemFilter, SyncItems};
+use stanch_store::item::{ItemCounts, ItemFilter, NewItem, SyncItems};
+use stanch_store::suppression::Suppression;
 use stanch_store::{Effect, Write};
 
-use crate::world::{at, finding, work_item, world};
+use crate::world::{at, finding, listed, work_item, world};
 
 fn assessment(item: &ItemId, seconds: i64, rank: Vec<i64>) -> Assessment {
     Assessment {
@@ -34,7 +37,7 @@ async fn items_come_most_urgent_first_with_their_latest_word() {
     let asset = world.asset("host").await;
     let names = ["bash", "curl", "openssl", "zlib"];
     let items: Vec<_> = names.iter().map(|name| work_item(&asset, name, &[])).collect();
-    let sync = SyncItems { asset: asset.clone(), items: items.clone(), at: at(0) };
+    let sync = SyncItems { asset: asset.clone(), items: items.iter().map(listed).collect(), at: at(0) };
     world.store.put(Write::SyncItems(sync)).await.unwrap();
     for (item, rank) in items.iter().zip([vec![2, 0], vec![-1, 5], vec![2, -3]]) {
         world.store.put(Write::PutAssessment(assessment(&item.id, 1, rank))).await.unwrap();
@@ -63,7 +66,7 @@ async fn an_assessment_or_decision_that_says_nothing_new_is_not_kept() {
     let world = world().await;
     let asset = world.asset("host").await;
     let item = work_item(&asset, "bash", &[]);
-    let sync = SyncItems { asset, items: vec![item.clone()], at: at(0) };
+    let sync = SyncItems { asset, items: vec![listed(&item)], at: at(0) };
     world.store.put(Write::SyncItems(sync)).await.unwrap();
     for (seconds, rank, effect) in [(1, 5, Effect::Done), (2, 5, Effect::Unchanged), (3, 6, Effect::Done)] {
         let put = Write::PutAssessment(assessment(&item.id, seconds, vec![rank]));
@@ -95,15 +98,74 @@ async fn an_item_that_is_gone_closes_and_its_findings_know_it() {
     world.store.put(Write::SyncFindings(run)).await.unwrap();
     let item = work_item(&asset, "a", &findings);
     let other = work_item(&asset, "b", &[]);
-    let both = SyncItems { asset: asset.clone(), items: vec![item.clone(), other.clone()], at: at(0) };
+    let both = SyncItems { asset: asset.clone(), items: vec![listed(&item), listed(&other)], at: at(0) };
     world.store.put(Write::SyncItems(both)).await.unwrap();
     let of_item = FindingFilter { item: Some(item.id.clone()), ..FindingFilter::default() };
     assert_eq!(world.store.findings(&of_item, None, 10).await.unwrap().len(), 1);
 
-    let one = SyncItems { asset: asset.clone(), items: vec![other], at: at(5) };
+    let one = SyncItems { asset: asset.clone(), items: vec![listed(&other)], at: at(5) };
     world.store.put(Write::SyncItems(one)).await.unwrap();
     assert_eq!(world.store.item(&item.id).await.unwrap().unwrap().closed_at, Some(at(5)));
     let open = ItemFilter { open: Some(true), asset: Some(asset), ..ItemFilter::default() };
     assert_eq!(world.store.items(&open, None, 10).await.unwrap().len(), 1);
     assert_eq!(world.store.overview().await.unwrap().items, 1);
+}
+
+#[tokio::test]
+async fn items_are_narrowed_and_counted_by_what_is_said_of_them() {
+    let world = world().await;
+    let (one, two) = (world.asset("one").await, world.asset("two").await);
+    let fixable = |asset: &AssetId, name: &str| NewItem {
+        verdict: Verdict::AffectedFixable,
+        fixed_version: "2.0".into(),
+        action: Some("package.upgrade".into()),
+        ..listed(&work_item(asset, name, &[]))
+    };
+    let (openssl, zlib) = (fixable(&one, "openssl"), fixable(&one, "zlib"));
+    let (bash, curl) = (listed(&work_item(&one, "bash", &[])), fixable(&two, "curl"));
+    for (asset, items) in [(&one, vec![openssl.clone(), zlib.clone(), bash.clone()]), (&two, vec![curl.clone()])] {
+        let sync = SyncItems { asset: asset.clone(), items, at: at(0) };
+        world.store.put(Write::SyncItems(sync)).await.unwrap();
+    }
+    let urgent = Assessment { deployer: DeployerPriority::Immediate, ..assessment(&bash.item.id, 1, vec![1]) };
+    world.store.put(Write::PutAssessment(urgent)).await.unwrap();
+    let auto = Decision { mode: Mode::Auto, ..Decision::by_default(zlib.item.id.clone(), at(2)) };
+    world.store.put(Write::PutDecision(auto)).await.unwrap();
+    // The version that was taken back, and one that was superseded since.
+    for (new, version) in [(&openssl, "2.0"), (&curl, "1.9")] {
+        let suppression = Suppression {
+            item: new.item.id.clone(),
+            asset: new.item.asset.clone(),
+            version: version.into(),
+            until: None,
+            actor: "ada".into(),
+            reason: "slow".into(),
+            at: at(3),
+        };
+        world.store.put(Write::Suppress(suppression)).await.unwrap();
+    }
+
+    let among = BTreeSet::from([one.clone()]);
+    let named = async |filter: ItemFilter| -> Vec<String> {
+        let rows = world.store.items(&ItemFilter { open: Some(true), ..filter }, None, 10).await.unwrap();
+        let mut names: Vec<_> = rows.iter().map(|row| row.item.subject.name().to_owned()).collect();
+        names.sort();
+        names
+    };
+    let every = ItemFilter::default;
+    assert_eq!(named(ItemFilter { actionable: true, ..every() }).await, ["curl", "openssl", "zlib"]);
+    assert_eq!(named(ItemFilter { wanted: true, ..every() }).await, ["zlib"]);
+    assert_eq!(named(ItemFilter { part: Some("ss".into()), ..every() }).await, ["openssl"]);
+    assert_eq!(named(ItemFilter { kind: Some("reboot".into()), ..every() }).await, [""; 0]);
+    assert_eq!(named(ItemFilter { verdict: Some(Verdict::AffectedUnfixed), ..every() }).await, ["bash"]);
+    assert_eq!(named(ItemFilter { deployer: Some(DeployerPriority::Immediate), ..every() }).await, ["bash"]);
+    assert_eq!(named(ItemFilter { among: Some(BTreeSet::from([two.clone()])), ..every() }).await, ["curl"]);
+    assert_eq!(named(ItemFilter { ids: Some(vec![zlib.item.id.clone()]), ..every() }).await, ["zlib"]);
+
+    let counts = world.store.count_items(None, at(9)).await.unwrap();
+    let wanted = ItemCounts { open: 4, actionable: 2, set_aside: 1, urgent: 1, suppressed: 1, exploited: 0 };
+    assert_eq!(counts, wanted, "a newer version than the one that was taken back is wanted again");
+    let counts = world.store.count_items(Some(&among), at(9)).await.unwrap();
+    assert_eq!((counts.open, counts.actionable), (3, 1));
+    assert_eq!(world.store.count_items(Some(&BTreeSet::new()), at(9)).await.unwrap(), ItemCounts::default());
 }

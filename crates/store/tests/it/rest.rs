@@ -38,6 +38,7 @@ fn facts(name: &str, seconds: i64) -> HostFacts {
         stale: Known::Unknown("none".into()),
         sockets: Known::Unknown("none".into()),
         updaters: Vec::new(),
+        health: Vec::new(),
         gaps: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use stanch_model::id::{AssetId, ExecutorId, ItemId, OrderId, RemediationId, Task
 use stanch_model::item::{Subject, WorkItem, item_id};
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_store::asset::SeenAsset;
+use stanch_store::item::NewItem;
 use stanch_store::remediation::{MoveRemediation, NewRemediation, OnFailure};
 use stanch_store::task::{Lane, MoveTask, NewTask};
 use stanch_store::{Committed, Store, Transition, Write};
@@ -158,6 +159,11 @@ pub(crate) fn finding(asset: &AssetId, detector: Detector, id: &str, binary: &st
         doubt: None,
         feed: None,
     }
+}
+
+/// An item as the detectors would hand it over.
+pub(crate) fn listed(item: &WorkItem) -> NewItem {
+    NewItem { item: item.clone(), verdict: Verdict::AffectedUnfixed, fixed_version: String::new(), action: None }
 }
 
 pub(crate) fn work_item(asset: &AssetId, source: &str, findings: &[Finding]) -> WorkItem {

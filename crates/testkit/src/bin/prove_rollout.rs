@@ -12,7 +12,7 @@ use std::process::{ChildStdin, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use stanch_model::Timestamp;
 use stanch_model::id::{ExecutorId, OrderId};
@@ -23,6 +23,7 @@ use stanch_server::{BlockingGateway, Config, Intervals, PolicySource, Running, S
 use stanch_testkit::archive::MOUNT_POINT;
 use stanch_testkit::claims::Claims;
 use stanch_testkit::conformance::{Incoming, Outgoing};
+use stanch_testkit::visitor::{Visitor, load, part};
 use stanch_testkit::world::Frozen;
 use stanch_testkit::{Archive, Base, Package, Suite, Via, World, wait_until};
 
@@ -99,16 +100,18 @@ fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mu
     })?;
     let busy = load();
     let pressed = Timestamp::now();
-    let hold = estate.server.post("/api/v1/holds", json!({"reason": "something looks wrong"}))?;
+    let hold = estate.server.visitor.post("/api/v1/holds", json!({"reason": "something looks wrong"}))?;
     wait_until("everybody has acknowledged the hold", PATIENCE, || {
         let log = locked(&estate.log);
         Ok(log.len() == hosts && log.values().all(|seen| seen.held_at.is_some()))
     })?;
     // Whatever runs ends, and its answers come in.
     wait_until("what ran has ended", PATIENCE, || {
-        let one = estate.server.newest()?;
-        let detail =
-            estate.server.get(&format!("/api/v1/remediations/{}", part(&one, "id").as_str().unwrap_or_default()))?;
+        let one = estate.server.visitor.newest()?;
+        let detail = estate
+            .server
+            .visitor
+            .get(&format!("/api/v1/remediations/{}", part(&one, "id").as_str().unwrap_or_default()))?;
         let acting = ["dispatched", "accepted", "running"];
         let tasks = part(&detail, "tasks").as_array().cloned().unwrap_or_default();
         Ok(!tasks.iter().any(|task| acting.contains(&part(task, "state").as_str().unwrap_or_default())))
@@ -130,7 +133,7 @@ fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mu
         || format!("{begun} of {hosts} had begun; {}", after.join("; ")),
     );
     let id = part(&hold, "id").as_str().context("a hold has an id")?;
-    estate.server.post(&format!("/api/v1/holds/{id}/release"), json!({}))?;
+    estate.server.visitor.post(&format!("/api/v1/holds/{id}/release"), json!({}))?;
     let over = estate.in_state("closed")?;
     let mut wrong = Vec::new();
     for (at, world) in estate.worlds.iter().enumerate() {
@@ -146,15 +149,6 @@ fn hold_in_mid_wave(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mu
         || wrong.join("; "),
     );
     Ok(())
-}
-
-/// A field of an answer; nothing when it has none.
-fn part<'a>(value: &'a Value, name: &str) -> &'a Value {
-    value.get(name).unwrap_or(&Value::Null)
-}
-
-fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn name(at: usize) -> String {
@@ -217,7 +211,7 @@ impl Estate {
         }
         eprintln!("{hosts} hosts are up");
         wait_until("every host is known", PATIENCE, || {
-            let assets = server.get("/api/v1/assets")?;
+            let assets = server.visitor.get("/api/v1/assets")?;
             let judged = assets.as_array().into_iter().flatten().filter(|asset| !part(asset, "judged_at").is_null());
             Ok(judged.count() >= hosts)
         })?;
@@ -238,7 +232,7 @@ impl Estate {
         let mut last = Value::Null;
         let mut found = Value::Null;
         wait_until(state, PATIENCE, || {
-            let one = self.server.newest()?;
+            let one = self.server.visitor.newest()?;
             if *part(&one, "state") != last {
                 eprintln!("{}: {} ({})", part(&one, "id"), part(&one, "state"), part(&one, "waiting_on"));
                 last = part(&one, "state").clone();
@@ -278,14 +272,10 @@ name: some
 facts: {item.fixable: true, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
 ";
 
-/// The server, as somebody with a browser sees it.
+/// The server and somebody who looks at it.
 struct Site {
     running: Running,
-    runtime: tokio::runtime::Handle,
-    http: reqwest::Client,
-    base: String,
-    cookie: String,
-    csrf: String,
+    visitor: Visitor,
     _folder: tempfile::TempDir,
 }
 
@@ -295,7 +285,7 @@ impl Site {
         let mut config = Config::new(folder.path());
         config.listen = Some("127.0.0.1:0".parse()?);
         config.own = Some(BTreeSet::new());
-        config.policies = Some(PolicySource { folder: policies, key: Some(key()?.verifying_key()) });
+        config.policies = Some(PolicySource::folder(policies, Some(key()?.verifying_key())));
         config.intervals = Intervals {
             tick: Duration::from_millis(500),
             park: Duration::from_secs(5),
@@ -305,46 +295,8 @@ impl Site {
         };
         let running = runtime.block_on(async { Server::open(config).await?.start().await })?;
         let link = running.sign_in_link()?.context("no link to sign in with")?;
-        let (base, token) = link.split_once("/sign-in?token=").context("a strange link")?;
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        let asked = http
-            .post(format!("{base}/sign-in"))
-            .header("origin", base)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(format!("token={token}"));
-        let answer = runtime.block_on(asked.send())?;
-        let set = answer.headers().get("set-cookie").context("no session")?.to_str()?.to_owned();
-        let cookie = set.split(';').next().unwrap_or_default().to_owned();
-        let (base, csrf) = (base.to_owned(), String::new());
-        let mut site = Self { running, runtime: runtime.handle().clone(), http, base, cookie, csrf, _folder: folder };
-        site.csrf = part(&site.get("/api/v1/session")?, "csrf").as_str().context("no token")?.to_owned();
-        Ok(site)
-    }
-
-    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let request = request.header("cookie", &self.cookie).header("x-csrf-token", &self.csrf);
-        self.runtime.block_on(async {
-            let answer = request.send().await?;
-            let (status, text) = (answer.status(), answer.text().await?);
-            if !status.is_success() {
-                bail!("{status}: {text}");
-            }
-            Ok(serde_json::from_str(&text)?)
-        })
-    }
-
-    fn get(&self, path: &str) -> Result<Value> {
-        self.send(self.http.get(format!("{}{path}", self.base)))
-    }
-
-    fn post(&self, path: &str, body: Value) -> Result<Value> {
-        let body = body.to_string();
-        self.send(self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json").body(body))
-    }
-
-    fn newest(&self) -> Result<Value> {
-        let list = self.get("/api/v1/remediations")?;
-        Ok(list.as_array().and_then(|list| list.first()).cloned().unwrap_or(Value::Null))
+        let visitor = Visitor::sign_in(runtime.handle(), &link)?;
+        Ok(Self { running, visitor, _folder: folder })
     }
 }
 

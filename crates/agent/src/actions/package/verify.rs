@@ -9,6 +9,7 @@ use super::params::Params;
 use super::{PackageUpgrade, failed};
 use crate::actions::check;
 use crate::actions::command::Invocation;
+use crate::actions::health;
 use crate::actions::reboot;
 use crate::actions::service::{self, running};
 use crate::facts::{self, Options};
@@ -28,7 +29,7 @@ impl PackageUpgrade {
         if names.iter().any(|name| name.starts_with("linux-image-")) {
             checks.push(kernel()?);
         }
-        checks.extend(service::probes(self.host(), &rules));
+        checks.extend(health::checks(self.host(), &rules));
         Ok(Verification { checks })
     }
 

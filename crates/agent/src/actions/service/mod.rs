@@ -6,7 +6,6 @@ pub(crate) mod running;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,8 +17,8 @@ use stanch_model::id::ItemId;
 use stanch_model::order::{Check, CheckOutcome, PlanRefusal, StepRequest};
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 
-use super::command::{Invocation, Programs};
-use super::{check, log, reach, read_params, read_request};
+use super::command::Programs;
+use super::{check, health, log, reach, read_params, read_request};
 use crate::facts::{self, Options, Root};
 use crate::rules::Rules;
 use restart::{Entry, Init, Outcome};
@@ -374,7 +373,7 @@ impl Action for ServiceRestart {
             (CheckOutcome::Failed, format!("not running: {}", down.join(", ")))
         };
         checks.push(check("services", outcome, detail));
-        checks.extend(probes(self.host.as_ref(), &rules));
+        checks.extend(health::checks(self.host.as_ref(), &rules));
         Ok(Verification { checks })
     }
 
@@ -439,26 +438,6 @@ pub(crate) fn deleted_maps(host: &dyn Programs, rules: &Rules, stale: &[StalePro
     }
     let outcome = if due.is_empty() { CheckOutcome::Successful } else { CheckOutcome::Failed };
     Ok(check("deleted-maps", outcome, detail))
-}
-
-/// The host's own probes.
-pub(crate) fn probes(host: &dyn Programs, rules: &Rules) -> Vec<Check> {
-    let mut checks = Vec::new();
-    for probe in &rules.probes {
-        // Programs are named by static texts; `env` runs any, without a shell.
-        let invocation = Invocation::reading("env", ["--"].into_iter().chain(probe.command.iter().map(String::as_str)))
-            .within(Duration::from_secs(probe.timeout_seconds.into()));
-        let (outcome, detail) = match host.run(&invocation) {
-            Ok(output) if output.ok() => (CheckOutcome::Successful, format!("{} is well", probe.name)),
-            Ok(output) => {
-                let code = output.code.map_or_else(|| "a signal".to_owned(), |code| code.to_string());
-                (CheckOutcome::Failed, format!("{} ended with {code}: {}", probe.name, output.complaint()))
-            }
-            Err(error) => (CheckOutcome::Failed, format!("{}: {error}", probe.name)),
-        };
-        checks.push(check("health-probe", outcome, detail));
-    }
-    checks
 }
 
 #[cfg(test)]

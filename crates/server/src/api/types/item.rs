@@ -208,11 +208,13 @@ pub struct Member {
     pub reason: String,
 }
 
-/// The items, most urgent first.
+/// A page of items, most urgent first.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ItemList {
     /// The items.
     pub items: Vec<Item>,
+    /// Pass as `after` for the next page; absent on the last.
+    pub next: Option<String>,
     /// How much of the inventory the data covers.
     pub coverage: Coverage,
 }

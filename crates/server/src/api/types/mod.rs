@@ -2,6 +2,7 @@
 //! while the model moves. Ids and digests are text; times are RFC 3339 in UTC.
 
 mod act;
+mod campaign;
 mod connection;
 mod item;
 mod ledger;
@@ -10,8 +11,10 @@ mod people;
 mod plan;
 mod policy;
 mod remediation;
+mod report;
 
 pub use act::*;
+pub use campaign::*;
 pub use connection::*;
 pub use item::*;
 pub use ledger::*;
@@ -20,3 +23,4 @@ pub use people::*;
 pub use plan::*;
 pub use policy::*;
 pub use remediation::*;
+pub use report::*;

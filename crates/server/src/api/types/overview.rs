@@ -39,6 +39,8 @@ pub struct Counts {
     pub items_actionable: u64,
     /// Open items of the most urgent outcomes (immediate, out of cycle).
     pub items_urgent: u64,
+    /// Items with an action at hand that were taken back before and are left alone.
+    pub items_set_aside: u64,
     /// Open items left out of `fix --all` after an undo.
     pub items_suppressed: u64,
     /// Open findings.
@@ -183,8 +185,21 @@ pub struct Facts {
     pub sockets: Option<Vec<String>>,
     /// Other programs that change packages by themselves.
     pub updaters: Vec<String>,
+    /// What the host's own health probes say.
+    pub health: Vec<HealthProbe>,
     /// What could not be read, and why.
     pub unknown: Vec<UnknownFact>,
+}
+
+/// What one health probe says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthProbe {
+    /// The probe.
+    pub name: String,
+    /// It succeeded.
+    pub well: bool,
+    /// In a sentence.
+    pub detail: String,
 }
 
 /// A stop of everything new.

@@ -4,10 +4,25 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// A redundancy group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyGroup {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// So many of its members must work at any time.
+    pub min_healthy: u32,
+    /// Its members.
+    pub members: u64,
+    /// Members that do not do their work: a health probe fails, or their executor is silent.
+    pub broken: u64,
+}
+
 /// The policies in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Policies {
-    /// Where they come from; absent when the server was given no policies.
+    /// The folder or repository they come from; absent when the server was given no policies.
     pub folder: Option<String>,
     /// Digest over names and contents of the bundle's files; absent while none is in force.
     pub digest: Option<String>,
@@ -23,6 +38,8 @@ pub struct Policies {
     pub policies: Vec<Policy>,
     /// Risks that the bundle accepts.
     pub exceptions: Vec<PolicyException>,
+    /// Assets that stand in for each other, and whether they do.
+    pub groups: Vec<PolicyGroup>,
     /// A newer bundle that was refused; the one in force stays.
     pub refused: Option<RefusedBundle>,
     /// What actions have shown, by system and class of assets.

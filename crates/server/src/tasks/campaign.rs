@@ -1,0 +1,122 @@
+//! Campaigns to undos: asks for what a policy did to be taken back, the last first on every asset, and notes how each
+//! ended. What was done later and stays keeps what was done before it on the same asset.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use stanch_engine::rollout::{Rollout, Task};
+use stanch_ledger::NewEntry;
+use stanch_model::id::AssetId;
+use stanch_model::remediation::TaskState;
+use stanch_store::campaign::{PutCampaign, StoredCampaign};
+use stanch_store::{Transition, Write};
+
+use super::PassError;
+use super::rollout::TakeError;
+use crate::app::App;
+use crate::ask;
+use crate::bus::Live;
+use crate::record::{Campaign, CampaignStep, Record, StepState};
+
+pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    for stored in app.store.live_campaigns().await? {
+        go_on(app, &stored).await?;
+    }
+    Ok(())
+}
+
+async fn go_on(app: &App, stored: &StoredCampaign) -> Result<(), PassError> {
+    let before = Campaign::read(&stored.body);
+    let mut campaign = before.clone();
+    // What was done earlier on these assets waits, or stays.
+    let mut waits: BTreeSet<AssetId> = BTreeSet::new();
+    let mut stays: BTreeSet<AssetId> = BTreeSet::new();
+    for at in 0..campaign.steps.len() {
+        let Some(step) = campaign.steps.get(at) else { break };
+        let asset = step.back.asset.clone();
+        let state = match &step.state {
+            StepState::Waiting if stays.contains(&asset) => {
+                StepState::Kept { why: "what was done after it on this asset stays".to_owned() }
+            }
+            StepState::Waiting if waits.contains(&asset) => StepState::Waiting,
+            StepState::Waiting => begin(app, &campaign, step).await?,
+            StepState::Asked => ended(app, step).await?,
+            over => over.clone(),
+        };
+        match &state {
+            StepState::Waiting | StepState::Asked => drop(waits.insert(asset)),
+            StepState::Kept { .. } => drop(stays.insert(asset)),
+            StepState::Done => {}
+        }
+        if let Some(step) = campaign.steps.get_mut(at) {
+            step.state = state;
+        }
+    }
+    let over = campaign.steps.iter().all(|step| matches!(step.state, StepState::Done | StepState::Kept { .. }));
+    if campaign == before && !over {
+        return Ok(());
+    }
+    let now = app.now();
+    let put =
+        PutCampaign { id: stored.id.clone(), generation: stored.generation, over, body: campaign.write(), at: now };
+    let mut transition = Transition::silent(Write::PutCampaign(put));
+    if over {
+        let kept = campaign.steps.iter().filter(|step| matches!(step.state, StepState::Kept { .. })).count();
+        transition = transition.entry(
+            NewEntry::new(now, "server", "campaign_ended")
+                .about(&stored.id)
+                .with(json!({ "policy": campaign.policy, "taken_back": campaign.steps.len() - kept, "kept": kept })),
+        );
+    }
+    app.store.commit(transition).await?;
+    app.bus.tell(Live::of("campaign", &stored.id, if over { "over" } else { "goes on" }));
+    Ok(())
+}
+
+/// Asks for the undo, unless a server that stopped since has asked already.
+async fn begin(app: &App, campaign: &Campaign, step: &CampaignStep) -> Result<StepState, PassError> {
+    let Some((rollout, task)) = task(app, step).await? else {
+        return Ok(StepState::Kept { why: "its remediation is not known any more".to_owned() });
+    };
+    if goes_back(step, &task) || is_back(step, &task) {
+        return ended(app, step).await;
+    }
+    let left = step.back.items.iter().filter(|item| !task.undone.contains(item)).cloned().collect();
+    let reason = format!("everything that {} did: {}", campaign.policy, campaign.reason);
+    match ask::take_back(app, &campaign.by, &rollout.remediation, left, &reason).await {
+        Ok(()) => Ok(StepState::Asked),
+        Err(TakeError::Busy { .. }) => Ok(StepState::Waiting),
+        Err(TakeError::Pass(error)) => Err(error),
+        Err(error) => Ok(StepState::Kept { why: error.to_string() }),
+    }
+}
+
+async fn ended(app: &App, step: &CampaignStep) -> Result<StepState, PassError> {
+    let Some((_, task)) = task(app, step).await? else {
+        return Ok(StepState::Kept { why: "its remediation is not known any more".to_owned() });
+    };
+    Ok(if is_back(step, &task) {
+        StepState::Done
+    } else if goes_back(step, &task) {
+        StepState::Asked
+    } else {
+        let said = task.message.unwrap_or_else(|| format!("its task is {}", task.state.name()));
+        StepState::Kept { why: format!("it could not be taken back: {said}") }
+    })
+}
+
+fn is_back(step: &CampaignStep, task: &Task) -> bool {
+    step.back.items.iter().all(|item| task.undone.contains(item))
+}
+
+fn goes_back(step: &CampaignStep, task: &Task) -> bool {
+    let mine = || step.back.items.iter().any(|item| task.to_undo.contains(item));
+    task.state == TaskState::Undoing || (task.state != TaskState::UndoFailed && mine())
+}
+
+async fn task(app: &App, step: &CampaignStep) -> Result<Option<(Rollout, Task)>, PassError> {
+    let Some(row) = app.store.remediation(&step.back.remediation).await? else { return Ok(None) };
+    let Some(rollout) = Record::read(&row.body).rollout else { return Ok(None) };
+    let task = rollout.tasks.iter().find(|task| task.asset == step.back.asset).cloned();
+    Ok(task.map(|task| (rollout, task)))
+}
