@@ -159,10 +159,10 @@ rules:
   - id: fixable
     when: item.fixable
     mode: auto
-limits: {concurrent: 4, per_hour: 10000, disrupted_percent: 100, cooldown: 1s, max_attempts: 20}
+limits: {concurrent: 4, per_hour: 5000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}
 rollout:
   waves: [{count: 2, bake: 1s}, {percent: 100}]
-  halt_if: {failed: 5, failed_percent: 50, failed_in_first_wave: 2, inconclusive_for: 30m}
+  halt_if: {failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}
 tests:
   - {given: some, expect: {mode: auto, rule: fixable}}
   - {given: some, set: {item.fixable: false}, expect: {silent: [fixable]}}
@@ -210,7 +210,7 @@ fn be_server(folder: &Path, policies: &Path, port: u16) -> Result<()> {
         tick: Duration::from_millis(200),
         park: Duration::from_secs(5),
         observe: Duration::from_secs(5),
-        gather: Duration::from_secs(2),
+        gather: Duration::from_secs(6),
         decide: Duration::from_secs(2),
         ..Intervals::default()
     };
@@ -587,6 +587,13 @@ impl Estate {
         for host in 0..HOSTS {
             executor(host, &scratch.path().join(format!("executor-{host}")), root, &way, &shop)?;
         }
+        wait_until("the policies are in force", PATIENCE, || {
+            let told = visitor.get("/api/v1/policies")?;
+            if !part(&told, "refused").is_null() {
+                bail!("the policies are refused: {}", part(&told, "refused"));
+            }
+            Ok(!part(&told, "digest").is_null())
+        })?;
         Ok(Self { way, shop, folder, policies, port, visitor, _scratch: scratch })
     }
 
