@@ -44,6 +44,7 @@ pub fn check(bundle: &Bundle, known: Option<&BTreeSet<String>>, now: Timestamp) 
         freezes(bundle, &mut told);
         deadline(&mut told);
         rules(bundle, &mut told);
+        steps(bundle, &mut told);
         actions(bundle, known, &mut told);
     }
     for exception in bundle.exceptions() {
@@ -237,6 +238,18 @@ fn overruled<'b>(bundle: &'b Bundle, policy: &Policy, rule: &Rule) -> Option<&'b
             other.path != rule.path && other.when.is_none() && other.requires.is_empty() && other.grant.mode() < mode
         },
     )
+}
+
+/// What a policy's steps say is not done by this version.
+fn steps(bundle: &Bundle, told: &mut Told<'_>) {
+    let policy = told.policy;
+    if bundle.steps(policy).is_none() || furthest(policy).is_none_or(|mode| mode <= Mode::Suggest) {
+        return;
+    }
+    let message = format!("the steps of `{}` are read and checked, and not carried out by this version", policy.name);
+    let remedy =
+        "until then it prepares what the catalogue offers and a person starts it; leave the steps out for more";
+    told.tell(Grade::Warning, policy.at, "steps-not-run", message, remedy);
 }
 
 fn actions(bundle: &Bundle, known: Option<&BTreeSet<String>>, told: &mut Told<'_>) {

@@ -60,10 +60,10 @@ pub(crate) struct Parts {
     order_key: Mutex<OrderKey>,
     waiting: Mutex<BTreeMap<String, Waiting>>,
     progress: Mutex<HashMap<OrderId, Progress>>,
-    /// The run of the detectors for which an asset's items were last assessed.
-    assessed: Mutex<HashMap<AssetId, Timestamp>>,
-    /// Assets of which people have said something else since.
-    assess_anew: Mutex<BTreeSet<AssetId>>,
+    /// Assets with facts on which no detector has run, and the edition of the feeds that all others were judged by.
+    unjudged: Mutex<(Option<Digest>, BTreeSet<AssetId>)>,
+    /// What nobody has assessed yet, and what is being assessed.
+    unassessed: Mutex<(Unassessed, Unassessed)>,
     /// Somebody asked for newer feeds.
     feeds_wanted: std::sync::atomic::AtomicBool,
     /// Items may be there that nobody has decided yet; so it is after a start.
@@ -84,6 +84,23 @@ pub(crate) struct Parts {
     pub(crate) feeding: AsyncMutex<()>,
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
+}
+
+/// What detectors have to look at.
+pub(crate) enum Unjudged {
+    /// These assets.
+    On(BTreeSet<AssetId>),
+    /// All of them.
+    Everything,
+}
+
+/// What nobody has assessed yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unassessed {
+    /// All assets, as far as the detectors ran later than they were assessed: so it is after a start.
+    pub(crate) everything: bool,
+    /// These; where it says so also what was assessed since the detectors ran.
+    pub(crate) on: BTreeMap<AssetId, bool>,
 }
 
 /// What nobody has decided yet.
@@ -165,8 +182,8 @@ impl App {
             order_key: Mutex::new(order_key),
             waiting: Mutex::default(),
             progress: Mutex::default(),
-            assessed: Mutex::default(),
-            assess_anew: Mutex::default(),
+            unjudged: Mutex::default(),
+            unassessed: Mutex::new((Unassessed { everything: true, on: BTreeMap::new() }, Unassessed::default())),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
             undecided: Mutex::new(Undecided::Everything),
             deciding_rests: Mutex::default(),
@@ -269,27 +286,60 @@ impl App {
         lock(&self.waiting).values().cloned().collect()
     }
 
-    /// Whether an asset's items were assessed for this run of the detectors. After a start they are assessed once more,
-    /// which changes nothing.
-    pub(crate) fn assessed(&self, asset: &AssetId, run: Timestamp) -> bool {
-        lock(&self.assessed).get(asset) == Some(&run)
+    /// What the detectors have to look at, asked once: everything when the feeds are of another edition, and after a
+    /// start.
+    pub(crate) fn take_unjudged(&self, edition: Digest) -> Unjudged {
+        let mut known = lock(&self.unjudged);
+        let assets = std::mem::take(&mut known.1);
+        if known.0.replace(edition) == Some(edition) { Unjudged::On(assets) } else { Unjudged::Everything }
     }
 
-    /// Notes that they were.
-    pub(crate) fn set_assessed(&self, asset: &AssetId, run: Timestamp) {
-        lock(&self.assessed).insert(asset.clone(), run);
-        lock(&self.assess_anew).remove(asset);
+    /// What was taken and not done is to be done all the same.
+    pub(crate) fn judge_after_all(&self, left: Unjudged) {
+        let mut known = lock(&self.unjudged);
+        match left {
+            Unjudged::On(assets) => known.1.extend(assets),
+            Unjudged::Everything => known.0 = None,
+        }
     }
 
-    /// Its items are to be assessed again: what people say of it has changed.
-    pub(crate) fn forget_assessed(&self, asset: &AssetId) {
-        lock(&self.assessed).remove(asset);
-        lock(&self.assess_anew).insert(asset.clone());
+    /// Newer facts of an asset are there.
+    pub(crate) fn judge(&self, asset: AssetId) {
+        lock(&self.unjudged).1.insert(asset);
     }
 
-    /// Whether also those items are to be assessed that were since the detectors ran.
-    pub(crate) fn assess_anew(&self, asset: &AssetId) -> bool {
-        lock(&self.assess_anew).contains(asset)
+    /// What is to be assessed now; asked once.
+    pub(crate) fn take_unassessed(&self) -> Unassessed {
+        let mut unassessed = lock(&self.unassessed);
+        let taken = std::mem::take(&mut unassessed.0);
+        unassessed.1 = taken.clone();
+        taken
+    }
+
+    /// What was taken is done, or put back.
+    pub(crate) fn end_assessing(&self) {
+        lock(&self.unassessed).1 = Unassessed::default();
+    }
+
+    /// Whether nothing of an asset is still to be assessed.
+    pub(crate) fn is_assessed(&self, asset: &AssetId) -> bool {
+        let unassessed = lock(&self.unassessed);
+        ![&unassessed.0, &unassessed.1].into_iter().any(|one| one.everything || one.on.contains_key(asset))
+    }
+
+    /// The detectors ran on an asset; or, `anew`, people say something else of it, and all of its items are assessed
+    /// again.
+    pub(crate) fn assess(&self, asset: AssetId, anew: bool) {
+        *lock(&self.unassessed).0.on.entry(asset).or_default() |= anew;
+    }
+
+    /// What was taken and not done is to be done all the same.
+    pub(crate) fn assess_after_all(&self, left: Unassessed) {
+        let unassessed = &mut lock(&self.unassessed).0;
+        unassessed.everything |= left.everything;
+        for (asset, anew) in left.on {
+            *unassessed.on.entry(asset).or_default() |= anew;
+        }
     }
 
     /// Items are there that nobody has decided yet, or decisions rest on something that has changed.

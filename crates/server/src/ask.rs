@@ -614,7 +614,7 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
     let id = asset.id.clone();
     let write = Write::SeeAsset(SeenAsset { asset, at: stored.last_seen });
     app.store.commit(Transition::new(entry).write(write)).await?;
-    app.forget_assessed(&id);
+    app.assess(id.clone(), true);
     app.want(Undecided::on(id.clone()));
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Decide);

@@ -120,6 +120,8 @@ pub struct ItemCounts {
     pub suppressed: u64,
     /// Known to be exploited.
     pub exploited: u64,
+    /// That policies have decided.
+    pub decided: u64,
 }
 
 const PUT: &str = "INSERT INTO item (id, asset, name, body, findings, rank, first_seen, last_seen, kind, verdict, \
@@ -137,8 +139,9 @@ const COLUMNS: &str = "SELECT item.id, item.body, item.rank, item.first_seen, it
 const COUNTS: &str = "SELECT COUNT(*) AS open, COALESCE(SUM(action IS NOT NULL AND NOT aside), 0) AS actionable, \
      COALESCE(SUM(action IS NOT NULL AND aside), 0) AS set_aside, \
      COALESCE(SUM(deployer IN ('immediate', 'out_of_cycle')), 0) AS urgent, \
-     COALESCE(SUM(aside), 0) AS suppressed, COALESCE(SUM(exploited), 0) AS exploited FROM (SELECT i.action, \
-     COALESCE(i.deployer, '') AS deployer, i.exploited, EXISTS (SELECT 1 FROM suppression s WHERE s.item = i.id \
+     COALESCE(SUM(aside), 0) AS suppressed, COALESCE(SUM(exploited), 0) AS exploited, \
+     COALESCE(SUM(wanted IS NOT NULL), 0) AS decided FROM (SELECT i.action, \
+     COALESCE(i.deployer, '') AS deployer, i.exploited, i.wanted, EXISTS (SELECT 1 FROM suppression s WHERE s.item = i.id \
      AND s.asset = i.asset AND s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) \
      AND s.version IN ('', i.fixed_version)) AS aside FROM item i WHERE i.closed_at IS NULL \
      AND ($2 IS NULL OR i.asset IN (SELECT value FROM json_each($2))))";
@@ -277,6 +280,7 @@ impl Store {
             urgent: columns.count("urgent")?,
             suppressed: columns.count("suppressed")?,
             exploited: columns.count("exploited")?,
+            decided: columns.count("decided")?,
         })
     }
 

@@ -5,48 +5,66 @@ use std::collections::BTreeSet;
 use stanch_engine::{AssessInput, Index, assess};
 use stanch_model::assessment::Enrichment;
 use stanch_model::id::AssetId;
+use stanch_store::asset::StoredAsset;
 use stanch_store::item::{ItemFilter, StoredItem};
 use stanch_store::{CommitError, Transition, Write};
 
 use super::PassError;
 use super::ingest::open;
-use crate::app::{App, Undecided};
+use crate::app::{App, Unassessed, Undecided};
 use crate::bus::{Live, Stage};
 use crate::record::Detected;
 use crate::view::{PAGE, all_rows};
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    let mut changed = BTreeSet::new();
-    let mut after = None;
-    loop {
-        let page = app.store.assets(after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.asset.id.clone());
-        let keys: Vec<String> = page.iter().map(|stored| Detected::key(&stored.asset.id)).collect();
-        let mut said = app.store.settings(&keys).await?;
-        for (stored, key) in page.into_iter().zip(&keys) {
-            let detected = said.remove(key).and_then(|value| serde_json::from_value::<Detected>(value).ok());
-            let Some(detected) = detected else { continue };
-            if one(app, &stored.asset.id, detected).await? {
-                changed.insert(stored.asset.id);
-            }
-        }
+    let unassessed = app.take_unassessed();
+    if !unassessed.everything && unassessed.on.is_empty() {
+        return Ok(());
     }
+    let mut changed = BTreeSet::new();
+    let done = assess_all(app, &unassessed, &mut changed).await;
+    if done.is_err() {
+        app.assess_after_all(unassessed);
+    }
+    app.end_assessing();
     if !changed.is_empty() {
         app.want(Undecided::On(changed));
         app.bus.nudge(Stage::Decide);
         app.bus.tell(Live::of("items", "", "items were assessed"));
     }
-    Ok(())
+    done
 }
 
-async fn one(app: &App, asset: &AssetId, detected: Detected) -> Result<bool, PassError> {
-    if app.assessed(asset, detected.at) {
-        return Ok(false);
+async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<AssetId>) -> Result<(), PassError> {
+    let named: BTreeSet<AssetId> = wanted.on.keys().cloned().collect();
+    let mut after = None;
+    loop {
+        let page = match wanted.everything {
+            true => app.store.assets(after.as_ref(), PAGE).await?,
+            false => app.store.assets_named(&named).await?,
+        };
+        after = page.last().map(|last| last.asset.id.clone());
+        let more = page.len() == PAGE as usize && wanted.everything;
+        let keys: Vec<String> = page.iter().map(|stored| Detected::key(&stored.asset.id)).collect();
+        let mut said = app.store.settings(&keys).await?;
+        for (stored, key) in page.into_iter().zip(&keys) {
+            let detected = said.remove(key).and_then(|value| serde_json::from_value::<Detected>(value).ok());
+            let Some(detected) = detected else { continue };
+            let anew = wanted.on.get(&stored.asset.id).copied().unwrap_or_default();
+            if one(app, &stored, detected, anew).await? {
+                changed.insert(stored.asset.id);
+            }
+        }
+        if !more {
+            return Ok(());
+        }
     }
+}
+
+async fn one(app: &App, stored: &StoredAsset, detected: Detected, anew: bool) -> Result<bool, PassError> {
+    let asset = &stored.asset.id;
     // Assessments older than the last run of the detectors are out of date; all others only when people say something
     // else of the asset.
-    let anew = app.assess_anew(asset);
     let wanted = ItemFilter { open: Some(true), asset: Some(asset.clone()), ..ItemFilter::default() };
     let rows: Vec<StoredItem> = all_rows(app, wanted)
         .await?
@@ -54,10 +72,9 @@ async fn one(app: &App, asset: &AssetId, detected: Detected) -> Result<bool, Pas
         .filter(|row| anew || row.assessment.as_ref().is_none_or(|last| last.at < detected.at))
         .collect();
     if rows.is_empty() {
-        app.set_assessed(asset, detected.at);
         return Ok(false);
     }
-    let Some(stored) = app.store.asset(asset).await? else { return Ok(false) };
+    let stored = stored.clone();
     let facts = app.store.facts(asset).await?.map(|facts| facts.facts);
     let findings = open(app, asset).await?;
     let held = app.knowledge.held();
@@ -90,6 +107,5 @@ async fn one(app: &App, asset: &AssetId, detected: Detected) -> Result<bool, Pas
             done => drop(done?),
         }
     }
-    app.set_assessed(asset, detected.at);
     Ok(true)
 }

@@ -11,7 +11,7 @@ use stanch_engine::Proposal;
 use stanch_engine::propose::{Ask, propose};
 use stanch_engine::trust::{Record, Tally};
 use stanch_model::asset::Asset;
-use stanch_model::decision::Decision;
+use stanch_model::decision::{Decision, Effect, Mode, RuleWord};
 use stanch_model::finding::{Detector, Finding};
 use stanch_model::id::AssetId;
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
@@ -131,7 +131,26 @@ impl Decider {
             return Decision::by_default(row.item.id.clone(), self.now);
         };
         let facts = self.facts(asset, row, &context.members(row), planned);
-        self.in_force.bundle.decide(&row.item.id, &facts, self.now)
+        self.with_playbooks(self.in_force.bundle.decide(&row.item.id, &facts, self.now))
+    }
+
+    /// Steps of a playbook are not carried out by this version: what a policy with one grants is prepared for a person,
+    /// who sees what would really be done, and goes no further by itself.
+    fn with_playbooks(&self, mut decision: Decision) -> Decision {
+        let bundle = &self.in_force.bundle;
+        let with_steps = |word: &&RuleWord| {
+            let policy = word.rule.split('/').next().and_then(|name| bundle.policy(name));
+            word.effect == Effect::Grants && policy.is_some_and(|policy| bundle.steps(policy).is_some())
+        };
+        if decision.mode > Mode::Suggest
+            && let Some(word) = decision.fired.iter().find(with_steps)
+        {
+            let why =
+                format!("the steps of {} are not carried out yet, so a person starts what is prepared", word.rule);
+            decision.reason = format!("{}; {why}", decision.reason);
+            decision.mode = Mode::Suggest;
+        }
+        decision
     }
 
     /// What policies can ask for of an item, with these of its findings.

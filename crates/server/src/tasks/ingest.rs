@@ -22,7 +22,7 @@ use stanch_store::{Transition, Write};
 
 use super::PassError;
 use crate::api::types::TrendPoint;
-use crate::app::App;
+use crate::app::{App, Unjudged};
 use crate::bus::{Live, Stage};
 use crate::record::{Detected, TREND, TREND_POINTS};
 use crate::view::listed;
@@ -44,6 +44,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
             // An executor may write facts about its own asset only.
             (Answer::Facts { facts }, Some(own)) if facts.asset.id == own.id => {
                 app.goes_on(&waiting_name(&own));
+                app.judge(own.id.clone());
                 keep(app, facts, &own, &body.executor.to_string()).await?.write(handled)
             }
             (Answer::Refused { message, .. }, Some(own)) => {
@@ -55,13 +56,33 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         app.store.commit(transition).await?;
         app.bus.nudge(Stage::Verify);
     }
+    let unjudged = app.take_unjudged(app.knowledge.held().stamp);
+    let mut judged = 0_usize;
+    let done = judge_all(app, &unjudged, &mut judged).await;
+    if done.is_err() {
+        app.judge_after_all(unjudged);
+    }
+    if judged > 0 {
+        // It counts everything: once for all of them.
+        count(app).await?;
+    }
+    done
+}
+
+async fn judge_all(app: &App, unjudged: &Unjudged, judged: &mut usize) -> Result<(), PassError> {
     let mut after = None;
     loop {
-        let page = app.store.assets(after.as_ref(), crate::view::PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.asset.id.clone());
+        let page = match unjudged {
+            Unjudged::On(assets) => app.store.assets_named(assets).await?,
+            Unjudged::Everything => app.store.assets(after.as_ref(), crate::view::PAGE).await?,
+        };
+        after = page.last().map(|last| last.asset.id.clone());
+        let more = page.len() == crate::view::PAGE as usize && matches!(unjudged, Unjudged::Everything);
         for stored in page {
-            judge(app, &stored.asset).await?;
+            *judged += usize::from(judge(app, &stored.asset).await?);
+        }
+        if !more {
+            return Ok(());
         }
     }
 }
@@ -93,17 +114,18 @@ fn system(facts: &HostFacts) -> Option<String> {
 }
 
 /// Runs the detectors on an asset when its facts or the feeds are others than last time.
-async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
-    let Some(read_at) = app.store.facts_at(&asset.id).await? else { return Ok(()) };
+/// Answers whether they ran.
+async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
+    let Some(read_at) = app.store.facts_at(&asset.id).await? else { return Ok(false) };
     let held = app.knowledge.held();
     let last = app.store.setting(&Detected::key(&asset.id)).await?;
     let last: Option<Detected> = last.and_then(|value| serde_json::from_value(value).ok());
     // The store keeps microseconds, facts may be finer.
     let same = |last: &Detected| last.facts_at.as_microsecond() == read_at.as_microsecond();
     if last.is_some_and(|last| same(&last) && last.knowledge == held.stamp) {
-        return Ok(());
+        return Ok(false);
     }
-    let Some(facts) = app.store.facts(&asset.id).await? else { return Ok(()) };
+    let Some(facts) = app.store.facts(&asset.id).await? else { return Ok(false) };
     let now = app.now();
     let (read, feeds) = (Arc::new(facts.facts), Arc::clone(&held.feeds));
     let detection: Detection = {
@@ -157,11 +179,11 @@ async fn judge(app: &App, asset: &Asset) -> Result<(), PassError> {
         .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items, at: now }))
         .write(Write::PutSetting(Setting { key: Detected::key(&asset.id), value, at: now }));
     app.store.commit(transition).await?;
-    count(app).await?;
+    app.assess(asset.id.clone(), false);
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("facts", &asset.id, "the detectors ran on new facts"));
-    Ok(())
+    Ok(true)
 }
 
 /// The detectors whose facts could be read.

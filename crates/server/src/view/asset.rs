@@ -46,7 +46,7 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
     let items = app.store.items(&items, None, PAGE).await?;
     let detected = detected(app, &asset.id).await?;
     // An assessment that says nothing new is not kept again, so that its time tells nothing of this run.
-    let judged = detected.as_ref().filter(|said| app.assessed(&asset.id, said.at));
+    let judged = detected.as_ref().filter(|_| app.is_assessed(&asset.id));
     Ok(Asset {
         id: asset.id.to_string(),
         kind: name(&asset.kind),

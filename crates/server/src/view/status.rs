@@ -78,6 +78,7 @@ async fn counts(app: &App, sight: &Sight) -> Result<Counts, Problem> {
         items_set_aside: items.set_aside,
         items_urgent: items.urgent,
         items_suppressed: items.suppressed,
+        items_decided: items.decided,
         findings: by_verdict.iter().filter(|(name, _)| is_open(name)).map(|(_, count)| count).sum(),
         known_exploited: items.exploited,
         remediations_open: of(&|state| !over(state)),

@@ -163,7 +163,8 @@ async fn items_are_narrowed_and_counted_by_what_is_said_of_them() {
     assert_eq!(named(ItemFilter { ids: Some(vec![zlib.item.id.clone()]), ..every() }).await, ["zlib"]);
 
     let counts = world.store.count_items(None, at(9)).await.unwrap();
-    let wanted = ItemCounts { open: 4, actionable: 2, set_aside: 1, urgent: 1, suppressed: 1, exploited: 0 };
+    let wanted =
+        ItemCounts { open: 4, actionable: 2, set_aside: 1, urgent: 1, suppressed: 1, exploited: 0, decided: 1 };
     assert_eq!(counts, wanted, "a newer version than the one that was taken back is wanted again");
     let counts = world.store.count_items(Some(&among), at(9)).await.unwrap();
     assert_eq!((counts.open, counts.actionable), (3, 1));

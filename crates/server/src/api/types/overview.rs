@@ -39,6 +39,8 @@ pub struct Counts {
     pub items_actionable: u64,
     /// Open items of the most urgent outcomes (immediate, out of cycle).
     pub items_urgent: u64,
+    /// Items that policies have decided.
+    pub items_decided: u64,
     /// Items with an action at hand that were taken back before and are left alone.
     pub items_set_aside: u64,
     /// Open items left out of `fix --all` after an undo.
