@@ -1,14 +1,19 @@
 //! Benchmarks: ratios against a peer measured in the same run, so that a slow machine slows both.
 
+mod decide;
+mod ingest;
 mod measure;
 mod plan;
 mod scan;
 mod store;
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
 use crate::packages;
 use crate::prove::results::Results;
+use crate::steps;
 
 /// One benchmark: its name, its goal, and how.
 struct Bench {
@@ -20,8 +25,19 @@ struct Bench {
 const BENCHES: &[Bench] = &[
     Bench { name: "scan", goal: "10 times faster than debsecan, index under 100 ms, under 60 MB", run: scan::bench },
     Bench { name: "store", goal: "10,000 durable transitions a second at 1,000 in flight", run: store::bench },
+    Bench { name: "decide", goal: "a p99 under 1 ms at 200 rules", run: decide::bench },
+    Bench { name: "ingest", goal: "2,000 findings a second taken up, grouped and decided", run: ingest::bench },
     Bench { name: "plan", goal: "20 times less CPU than unattended-upgrade --dry-run", run: plan::bench },
 ];
+
+/// A program of this workspace, built for release with all of it: of a part alone cargo builds everything once more.
+fn released(what: &str, name: &str) -> Result<Command> {
+    let mut build = steps::cargo();
+    build.args(["build", "--release", "--quiet", "--locked", "--workspace", &format!("--{what}"), name]);
+    steps::run(name, &mut build)?;
+    let folder = if what == "example" { "target/release/examples" } else { "target/release" };
+    Ok(Command::new(steps::root().join(folder).join(name)))
+}
 
 /// Runs those named, or all. A missed goal is told, and is no error: the ratio is the result.
 pub(crate) fn run(names: &[String]) -> Result<()> {

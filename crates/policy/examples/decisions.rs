@@ -1,4 +1,5 @@
-//! Decisions a second and the slowest percent, at a number of rules, with and without the index, in the same run.
+//! Decisions a second and the slowest percent, at a number of rules, with and without the index, in the same run; one
+//! JSON line.
 //!
 //! `cargo run --release -p stanch-policy --example decisions [RULES] [DECISIONS]`
 
@@ -6,6 +7,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::{Value as Json, json};
 use stanch_model::decision::Decision;
 use stanch_model::id::ItemId;
 use stanch_policy::facts::Value;
@@ -102,15 +104,13 @@ impl Measured {
         self.each.get(at).map_or(0.0, |one| one.as_secs_f64() * 1e6)
     }
 
-    fn print(&self, name: &str) {
+    fn figures(&self) -> Json {
         #[allow(clippy::cast_precision_loss)]
         let rate = self.each.len() as f64 / self.all.as_secs_f64();
-        println!(
-            "{name:<14} {rate:>9.0} decisions/s   p50 {:>7.1} us   p99 {:>7.1} us   max {:>8.1} us",
-            self.micros(500),
-            self.micros(990),
-            self.micros(1_000)
-        );
+        json!({
+            "per_second": rate.round(), "p50_us": self.micros(500), "p99_us": self.micros(990),
+            "slowest_us": self.micros(1_000),
+        })
     }
 }
 
@@ -120,11 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count = arguments.next().transpose()?.unwrap_or(20_000);
     let start = Instant::now();
     let bundle = bundle(rules)?;
-    println!(
-        "{rules} rules in {} policies, read in {:.0?}; {count} decisions",
-        bundle.policies().len(),
-        start.elapsed()
-    );
+    let read = start.elapsed();
     let items: Vec<Facts> = (0..count).map(facts).collect::<Result<_, _>>()?;
     let (item, now) = (ItemId::from_entropy([1; 10]), Timestamp::UNIX_EPOCH);
     for facts in items.iter().take(count / 10) {
@@ -132,11 +128,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let with = Measured::take(&items, |facts| bundle.decide(&item, facts, now));
     let without = Measured::take(&items, |facts| bundle.decide_without_index(&item, facts, now));
-    with.print("with index");
-    without.print("without");
-    println!("ratio {:.2}", without.all.as_secs_f64() / with.all.as_secs_f64());
-    if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
-        println!("load {}", load.trim());
-    }
+    let ratio = without.all.as_secs_f64() / with.all.as_secs_f64();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!(
+        "{}",
+        json!({"name": format!("{rules}-rules"), "holds": with.micros(990) < 1_000.0, "figures": {
+            "policies": bundle.policies().len(), "read_ms": read.as_secs_f64() * 1_000.0, "decisions": count,
+            "indexed": with.figures(), "without_index": without.figures(), "ratio": (ratio * 100.0).round() / 100.0,
+            "load": load.split(' ').next(),
+        }})
+    );
     Ok(())
 }

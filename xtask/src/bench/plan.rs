@@ -9,7 +9,7 @@ use crate::prove::worlds::kit;
 
 pub(crate) fn bench(results: &mut Results) -> Result<()> {
     let product = Product::built()?;
-    let mut command = kit("bench_plan");
+    let mut command = kit("bench_plan")?;
     command.arg(product.binary());
     results.relay(&mut command)
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::prove::results::{Results, shown};
-use crate::steps::{self, cargo};
+use crate::steps;
 
 /// With this many in flight the goal holds.
 const CROWD: u64 = 1000;
@@ -28,10 +28,9 @@ struct Rate {
 }
 
 pub(crate) fn bench(results: &mut Results) -> Result<()> {
-    let mut command = cargo();
-    command.args(["run", "--release", "--quiet", "--locked", "--package", "stanch-store", "--example", "transitions"]);
+    let mut command = super::released("example", "transitions")?;
     // The disk that is measured is the one the folder lies on, so it must not be one in memory.
-    command.arg("--").arg(results.folder());
+    command.arg(results.folder());
     let line = shown(&command);
     let text = steps::output("transitions", &mut command)?;
     let measured: Measured = serde_json::from_str(text.trim()).context("reading what the example printed")?;

@@ -1,43 +1,44 @@
 //! Proofs that need a whole machine or a browser: programs of the test kit do them and print their claims.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use super::product::Product;
 use super::results::Results;
-use crate::steps::cargo;
+use crate::steps::{cargo, root as workspace, run};
 
 /// Everything at once on a real server; see `crates/testkit/src/bin/prove_root.rs`.
 pub(crate) fn root(results: &mut Results) -> Result<()> {
     let product = Product::built()?;
-    let mut command = kit("prove_root");
+    let mut command = kit("prove_root")?;
     command.arg(product.binary());
     results.relay(&mut command)
 }
 
 /// Many roots in waves, decided by policies; see `crates/testkit/src/bin/prove_rollout.rs`.
 pub(crate) fn rollout(results: &mut Results) -> Result<()> {
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--locked", "--package", "stanch-testkit", "--bin", "executor_under_test"]);
-    crate::steps::run("the executor", &mut build)?;
-    results.relay(&mut kit("prove_rollout"))
+    results.relay(&mut kit("prove_rollout")?)
 }
 
 /// A server that is killed again and again; see `crates/testkit/src/bin/prove_kills.rs`.
 pub(crate) fn kills(results: &mut Results) -> Result<()> {
-    results.relay(&mut kit("prove_kills"))
+    results.relay(&mut kit("prove_kills")?)
 }
 
 /// The pages in a browser; see `crates/testkit/src/bin/pages.rs`.
 pub(crate) fn pages(results: &mut Results) -> Result<()> {
     let product = Product::built()?;
-    let mut command = kit("pages");
+    let mut command = kit("pages")?;
     command.arg(product.binary()).arg(results.folder().join("pages"));
     results.relay(&mut command)
 }
 
-/// A program of the test kit, built when it is not.
-pub(crate) fn kit(name: &str) -> std::process::Command {
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--locked", "--package", "stanch-testkit", "--bin", name, "--"]);
-    command
+/// A program of the test kit, built when it is not: with the whole workspace, as in the gate, because of a part alone
+/// cargo builds everything once more.
+pub(crate) fn kit(name: &str) -> Result<Command> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
+    run("the test kit", &mut build)?;
+    Ok(Command::new(workspace().join("target/debug").join(name)))
 }

@@ -3,7 +3,7 @@
 //!
 //! `bench_ingest ASSETS FINDINGS_EACH RULES` has that many assets report their facts, each with so many packages that a
 //! security origin has something newer for, to one real server in this process, and waits until every item is decided.
-//! It prints one JSON object.
+//! It prints one JSON line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use stanch_testkit::wait_until;
 
 /// Executors that report at once.
 const AT_ONCE: usize = 64;
+/// Findings a second.
+const GOAL: f64 = 2_000.0;
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 fn main() -> Result<()> {
@@ -64,13 +66,13 @@ fn main() -> Result<()> {
     let (_, status_ms) = timed(|| visitor.get("/api/v1/status"))?;
     println!(
         "{}",
-        json!({
+        json!({"name": format!("{wanted}-findings"), "holds": wanted as f64 / seconds >= GOAL, "figures": {
             "assets": assets, "findings": wanted, "rules": rules, "reported_seconds": reported, "judged_seconds": judged,
             "decided_seconds": seconds, "findings_a_second": wanted as f64 / seconds,
             "items_page_ms": page_ms, "status_ms": status_ms,
             "items_on_page": part(&page, "items").as_array().map(Vec::len), "load": busy,
             "peak_rss_mb": peak_rss_mb(),
-        })
+        }})
     );
     runtime.block_on(running.stop());
     Ok(())
