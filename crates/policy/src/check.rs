@@ -11,7 +11,7 @@ use stanch_model::terms::Allowance;
 use crate::bundle::Bundle;
 use crate::expr::Condition;
 use crate::firing::{Firing, can_fire};
-use crate::playbook::{Act, acts};
+use crate::playbook::{Act, Doing, acts};
 use crate::policy::{Grant, Policy, Rule};
 use crate::problem::{At, Grade, Problem, nearest};
 
@@ -243,13 +243,16 @@ fn overruled<'b>(bundle: &'b Bundle, policy: &Policy, rule: &Rule) -> Option<&'b
 /// What a policy's steps say is not done by this version.
 fn steps(bundle: &Bundle, told: &mut Told<'_>) {
     let policy = told.policy;
-    if bundle.steps(policy).is_none() || furthest(policy).is_none_or(|mode| mode <= Mode::Suggest) {
+    let Some(steps) = bundle.steps(policy).filter(|_| furthest(policy).is_some_and(|mode| mode > Mode::Suggest)) else {
         return;
-    }
+    };
+    // Those of a playbook stand in another place, maybe in another file.
+    let own = matches!(policy.doing, Doing::Steps(_));
+    let at = acts(steps).first().filter(|_| own).map_or(policy.at, |act| act.at);
     let message = format!("the steps of `{}` are read and checked, and not carried out by this version", policy.name);
     let remedy =
         "until then it prepares what the catalogue offers and a person starts it; leave the steps out for more";
-    told.tell(Grade::Warning, policy.at, "steps-not-run", message, remedy);
+    told.tell(Grade::Warning, at, "steps-not-run", message, remedy);
 }
 
 fn actions(bundle: &Bundle, known: Option<&BTreeSet<String>>, told: &mut Told<'_>) {
