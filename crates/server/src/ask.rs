@@ -26,7 +26,7 @@ use stanch_model::id::{AssetId, ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
-use stanch_store::asset::SeenAsset;
+use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::hold::{Hold as HoldRow, HoldLevel, ReleaseHold};
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, NewRemediation, OnFailure, StoredRemediation};
@@ -582,6 +582,8 @@ pub(crate) async fn trust(app: &App, who: &str, id: &str) -> Result<(), Problem>
 /// Says what an asset's environment, owner, tier and classification are.
 pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -> Result<(), Problem> {
     let missing = || Problem::not_found("asset", id);
+    // Two who label at once must not undo each other.
+    let _making = app.making.lock().await;
     let stored = app.store.asset(&id.parse().map_err(|_| missing())?).await?.ok_or_else(missing)?;
     let mut asset = stored.asset;
     if let Some(name) = &wanted.environment {
@@ -612,7 +614,7 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
         "tier": asset.tier.map(Tier::number), "labels": asset.labels,
     }));
     let id = asset.id.clone();
-    let write = Write::SeeAsset(SeenAsset { asset, at: stored.last_seen });
+    let write = Write::SeeAsset(SeenAsset { asset, by: SeenBy::People, at: stored.last_seen });
     app.store.commit(Transition::new(entry).write(write)).await?;
     app.assess(id.clone(), true);
     app.want(Undecided::on(id.clone()));

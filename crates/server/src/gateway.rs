@@ -14,7 +14,7 @@ use stanch_model::asset::Asset;
 use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Held, Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
-use stanch_store::asset::SeenAsset;
+use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::hold::HoldLevel;
 use stanch_store::order::{DeliverOrder, OrderState, StoredOrder};
 use stanch_store::receipt::NewReceipt;
@@ -166,12 +166,7 @@ impl Gateway {
         write(&self.app, &callers).await?;
         drop(callers);
         // What people said of the asset stays, whatever the host says of itself.
-        let said = self.app.store.asset(&hello.asset.id).await?.map(|stored| stored.asset);
-        let asset = said.map_or_else(
-            || hello.asset.clone(),
-            |said| stanch_model::asset::Asset { name: hello.asset.name.clone(), ..said },
-        );
-        let seen = Write::SeeAsset(SeenAsset { asset, at: now });
+        let seen = Write::SeeAsset(SeenAsset { asset: hello.asset.clone(), by: SeenBy::Itself, at: now });
         let entry = NewEntry::new(now, "server", "executor_registered")
             .about(&hello.executor)
             .about(&hello.asset.id)

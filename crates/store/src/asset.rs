@@ -11,11 +11,22 @@ use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
 
+/// Who tells of an asset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenBy {
+    /// It does itself: what people have said of it stays, also what they say at the same moment.
+    Itself,
+    /// People do: all that is kept of it is replaced.
+    People,
+}
+
 /// An asset, seen now.
 #[derive(Debug, Clone)]
 pub struct SeenAsset {
-    /// The asset, with what people say of it.
+    /// The asset.
     pub asset: Asset,
+    /// Whose words these are.
+    pub by: SeenBy,
     /// When.
     pub at: Timestamp,
 }
@@ -40,11 +51,23 @@ const NAMED: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id IN (
 
 pub(crate) async fn see(conn: &mut Conn, seen: &SeenAsset) -> Result<Effect, CommitError> {
     let id = seen.asset.id.as_str();
+    let row = sqlx::query(ONE).bind(id).fetch_optional(&mut *conn).await;
+    let known = match row.map_err(CommitError::database("read an asset"))? {
+        Some(row) if seen.by == SeenBy::Itself => {
+            Some(Columns::new("asset", &row).json::<Asset>("body").map_err(|error| CommitError::Encode {
+                noun: "asset",
+                id: id.to_owned(),
+                detail: error.to_string(),
+            })?)
+        }
+        _ => None,
+    };
+    let asset = known.map_or_else(|| seen.asset.clone(), |known| Asset { name: seen.asset.name.clone(), ..known });
     sqlx::query(SEE)
         .bind(id)
-        .bind(name(&seen.asset.kind))
-        .bind(&seen.asset.name)
-        .bind(json("asset", id, &seen.asset)?)
+        .bind(name(&asset.kind))
+        .bind(&asset.name)
+        .bind(json("asset", id, &asset)?)
         .bind(micros(seen.at))
         .execute(conn)
         .await

@@ -12,7 +12,7 @@ use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId};
 use stanch_model::order::{Answer, Verb};
-use stanch_store::asset::SeenAsset;
+use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::facts::NewFacts;
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
 use stanch_store::item::{NewItem, SyncItems};
@@ -101,7 +101,7 @@ async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Resu
         .about(&asset.id)
         .with(serde_json::json!({ "collected_at": facts.collected_at, "packages": facts.packages.len() }));
     Ok(Transition::new(entry)
-        .write(Write::SeeAsset(SeenAsset { asset, at: now }))
+        .write(Write::SeeAsset(SeenAsset { asset, by: SeenBy::Itself, at: now }))
         .write(Write::PutFacts(NewFacts { facts, at: now })))
 }
 

@@ -6,6 +6,7 @@ use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{HostFacts, Known, OsRelease};
 use stanch_model::order::{Check, CheckOutcome};
 use stanch_store::approval::{Approval, ApprovalVerdict};
+use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::facts::NewFacts;
 use stanch_store::feed::{Feed, FeedStatus};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
@@ -308,4 +309,22 @@ async fn shutting_commits_what_was_handed_in_and_shuts_every_clone() {
     assert!(matches!(late, Err(CommitError::Closed)), "{late:?}");
     let world = world.reopened().await;
     assert_eq!(world.store.tree().await.unwrap().frontier.size(), committed);
+}
+
+#[tokio::test]
+async fn what_a_host_says_of_itself_takes_nothing_of_what_people_said() {
+    let world = world().await;
+    let id = world.asset("host").await;
+    let stored = world.store.asset(&id).await.unwrap().unwrap().asset;
+    let labels = [("role".to_owned(), "web".to_owned())].into_iter().collect();
+    let said = Asset { labels, environment: Some("prod".into()), ..stored.clone() };
+    let see = async |asset: Asset, by| {
+        let seen = SeenAsset { asset, by, at: at(1) };
+        world.store.put(Write::SeeAsset(seen)).await.unwrap();
+    };
+    see(said.clone(), SeenBy::People).await;
+    // It was read before people spoke, and is written after that.
+    see(Asset { name: "renamed".into(), ..stored }, SeenBy::Itself).await;
+    let now = world.store.asset(&id).await.unwrap().unwrap().asset;
+    assert_eq!(now, Asset { name: "renamed".into(), ..said });
 }

@@ -9,7 +9,7 @@ use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict, fingerprint};
 use stanch_model::id::{AssetId, ExecutorId, ItemId, OrderId, RemediationId, TaskId};
 use stanch_model::item::{Subject, WorkItem, item_id};
 use stanch_model::remediation::{RemediationState, TaskState};
-use stanch_store::asset::SeenAsset;
+use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::item::NewItem;
 use stanch_store::remediation::{MoveRemediation, NewRemediation, OnFailure};
 use stanch_store::task::{Lane, MoveTask, NewTask};
@@ -37,7 +37,7 @@ impl World {
     pub(crate) async fn asset(&self, name: &str) -> AssetId {
         let asset = Asset::unlabelled(AssetKind::Host, name, name);
         let id = asset.id.clone();
-        self.store.put(Write::SeeAsset(SeenAsset { asset, at: at(0) })).await.unwrap();
+        self.store.put(Write::SeeAsset(SeenAsset { asset, by: SeenBy::Itself, at: at(0) })).await.unwrap();
         id
     }
 
