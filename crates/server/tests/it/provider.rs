@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -39,8 +40,19 @@ fn program() -> &'static Path {
 }
 
 impl Provider {
-    /// Starts one for a server's address; `port` 0 takes any.
+    /// Starts one for a server's address; `port` 0 takes any. One that does not say where it is within half a minute is
+    /// started again.
     pub(crate) fn start(server: &str, port: u16, groups: &Value) -> Self {
+        for _ in 0..3 {
+            if let Some(provider) = Self::try_start(server, port, groups) {
+                return provider;
+            }
+            eprintln!("the provider did not come up");
+        }
+        panic!("the provider says where it is");
+    }
+
+    fn try_start(server: &str, port: u16, groups: &Value) -> Option<Self> {
         let mut child = Command::new("node")
             .arg("provider.mjs")
             .current_dir(program())
@@ -51,15 +63,18 @@ impl Provider {
             .stdout(Stdio::piped())
             .spawn()
             .expect("node: Debian package nodejs");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let issuer = loop {
-            let line = lines.next().expect("the provider says where it is").unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        // It ends with this, also when it never answers.
+        let mut provider = Self { child, issuer: String::new() };
+        while let Ok(line) = told.recv_timeout(Duration::from_secs(30)) {
             if line.starts_with("http://") {
-                break line;
+                provider.issuer = line;
+                return Some(provider);
             }
-        };
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, issuer }
+        }
+        None
     }
 
     pub(crate) fn port(&self) -> u16 {
