@@ -7,6 +7,7 @@ pub mod assess;
 pub mod blocked;
 pub mod breaker;
 pub mod campaign;
+pub mod case;
 pub mod conflict;
 #[cfg(not(stanch_defects))]
 mod defect;

@@ -140,6 +140,10 @@ id!(
     ExecutorId, "exec", "an executor id"
 );
 id!(
+    /// One case: the findings of one problem with everything that is done about them.
+    CaseId, "case", "a case id"
+);
+id!(
     /// One campaign: what a policy did, taken back together.
     CampaignId, "camp", "a campaign id"
 );

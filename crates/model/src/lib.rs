@@ -19,6 +19,7 @@ pub mod merkle;
 pub mod order;
 pub mod person;
 pub mod plan;
+pub mod playbook;
 pub mod remediation;
 pub mod sign;
 pub mod terms;

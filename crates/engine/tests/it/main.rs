@@ -6,6 +6,7 @@ mod again;
 mod assessing;
 mod breaking;
 mod campaigning;
+mod casing;
 mod conflicting;
 mod exposed;
 mod forecasting;
