@@ -3,6 +3,7 @@
 
 use jiff::SignedDuration;
 use stanch_model::plan::{Disruption, Reversibility};
+use stanch_model::playbook::{KnownAction, ParamKind, ParamRule};
 
 use crate::definition::Idempotency;
 
@@ -21,6 +22,11 @@ pub struct Declared {
     pub closes_exposure: bool,
     /// It runs in the lane `contain`.
     pub contains: bool,
+    /// It ends the problem it is taken for, so that the detector that found it has to agree. Otherwise it holds the
+    /// problem off, and its own check tells whether it does.
+    pub fixes: bool,
+    /// What a playbook may say of it.
+    pub params: &'static [ParamRule],
     /// The longest one step of it may take, in seconds: what a window has to have left.
     pub longest_seconds: u32,
     /// Systems on which every line of the conformance suite was seen green (docs/conformance.md).
@@ -35,6 +41,8 @@ pub const PACKAGE_UPGRADE: Declared = Declared {
     disruption: Disruption::Restart,
     closes_exposure: true,
     contains: false,
+    fixes: true,
+    params: &[may("to", ParamKind::Word(&["fixed"]))],
     longest_seconds: 30 * 60,
     proven_on: &["debian 12"],
 };
@@ -47,6 +55,8 @@ pub const SERVICE_RESTART: Declared = Declared {
     disruption: Disruption::Restart,
     closes_exposure: true,
     contains: false,
+    fixes: true,
+    params: &[may("scope", ParamKind::Word(&["affected"])), may("service", ParamKind::Text)],
     longest_seconds: 10 * 60,
     proven_on: &["debian 12"],
 };
@@ -60,12 +70,81 @@ pub const HOST_REBOOT: Declared = Declared {
     disruption: Disruption::Outage,
     closes_exposure: true,
     contains: false,
+    fixes: true,
+    params: &[may("when", ParamKind::Word(&["kernel_due"]))],
     longest_seconds: 15 * 60,
     proven_on: &[],
 };
 
+/// Guards what is vulnerable until it is patched. Declared so that playbooks can say what they would do: no executor
+/// of this version carries it out, nor the ones below, and a step that nobody carries out is blocked and says so.
+pub const SHIELD_APPLY: Declared = Declared {
+    name: "shield.apply",
+    idempotency: Idempotency::Yes,
+    reversibility: Reversibility::Timed,
+    disruption: Disruption::None,
+    closes_exposure: true,
+    contains: false,
+    fixes: false,
+    params: &[may("until", ParamKind::Word(&["patched"]))],
+    longest_seconds: 5 * 60,
+    proven_on: &[],
+};
+
+/// Cuts a host off from everything but the way to its server, for a while.
+pub const HOST_ISOLATE: Declared = Declared {
+    name: "host.isolate",
+    idempotency: Idempotency::Yes,
+    reversibility: Reversibility::Timed,
+    disruption: Disruption::Outage,
+    closes_exposure: true,
+    contains: true,
+    fixes: false,
+    params: &[may("lease", ParamKind::Span)],
+    longest_seconds: 2 * 60,
+    proven_on: &[],
+};
+
+/// Keeps an account from signing in.
+pub const ACCOUNT_DISABLE: Declared = Declared {
+    name: "account.disable",
+    idempotency: Idempotency::Yes,
+    reversibility: Reversibility::Restorable,
+    disruption: Disruption::SessionLoss,
+    closes_exposure: true,
+    contains: true,
+    fixes: false,
+    params: &[],
+    longest_seconds: 2 * 60,
+    proven_on: &[],
+};
+
+/// Asks for a review before anything is changed in a repository.
+pub const REPOSITORY_PROTECT: Declared = Declared {
+    name: "repository.protect",
+    idempotency: Idempotency::Yes,
+    reversibility: Reversibility::Restorable,
+    disruption: Disruption::None,
+    closes_exposure: true,
+    contains: false,
+    fixes: false,
+    params: &[may("branch", ParamKind::Text)],
+    longest_seconds: 2 * 60,
+    proven_on: &[],
+};
+
+const fn may(name: &'static str, kind: ParamKind) -> ParamRule {
+    ParamRule { name, required: false, kind }
+}
+
 /// All of them.
-pub const ALL: [Declared; 3] = [PACKAGE_UPGRADE, SERVICE_RESTART, HOST_REBOOT];
+pub const ALL: [Declared; 7] =
+    [PACKAGE_UPGRADE, SERVICE_RESTART, HOST_REBOOT, SHIELD_APPLY, HOST_ISOLATE, ACCOUNT_DISABLE, REPOSITORY_PROTECT];
+
+/// All of them, as playbooks see them.
+pub fn known() -> Vec<KnownAction> {
+    ALL.iter().map(|declared| KnownAction { name: declared.name, params: declared.params }).collect()
+}
 
 /// The declaration of this name.
 pub fn find(name: &str) -> Option<Declared> {

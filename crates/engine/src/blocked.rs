@@ -163,6 +163,28 @@ pub enum Blocked {
         /// worked out.
         starts_at: Option<Timestamp>,
     },
+    /// A step of a playbook is done on assets that are linked with the one that has the problem, and none is.
+    NoLink {
+        /// What kind of asset is meant.
+        kind: AssetKind,
+    },
+    /// The executor does not carry this action out.
+    NotCarriedOut {
+        /// The action.
+        action: String,
+        /// The target.
+        asset: AssetId,
+    },
+    /// Nobody carries out anything on the target.
+    NoExecutor {
+        /// The target.
+        asset: AssetId,
+    },
+    /// What a step takes from the problem is not known of it.
+    NotKnown {
+        /// The fact.
+        fact: String,
+    },
     /// Only a person leads on.
     Person {
         /// What happened.
@@ -202,6 +224,11 @@ impl Blocked {
                 )
             }
             Self::TooOld { .. } => "plan again".to_owned(),
+            Self::NoLink { kind } => format!("say which {} belongs to it, or change the playbook", kind_name(*kind)),
+            Self::NotCarriedOut { .. } | Self::NoExecutor { .. } => {
+                "have a person do it, or change the playbook to something that can be done there".to_owned()
+            }
+            Self::NotKnown { .. } => "change the playbook to something that is known of it".to_owned(),
             Self::Calendar { why, starts_at: None } => {
                 return why.hint().or_else(|| Some("widen the window, or end the freeze".to_owned()));
             }
@@ -265,8 +292,27 @@ impl fmt::Display for Blocked {
             Self::TooOld { since } => write!(f, "the plan may start nothing new since {}", When(*since)),
             Self::Calendar { why, starts_at: Some(at) } => write!(f, "waits until {}: {why}", When(*at)),
             Self::Calendar { why, starts_at: None } => write!(f, "has no time to start: {why}"),
+            Self::NoLink { kind } => write!(f, "no {} is linked with it", kind_name(*kind)),
+            Self::NotCarriedOut { action, .. } => write!(f, "its executor does not carry out {action}"),
+            Self::NoExecutor { .. } => f.write_str("no executor serves it"),
+            Self::NotKnown { fact } => write!(f, "`{fact}` is not known of it"),
             Self::Person { reason } => write!(f, "needs a person: {reason}"),
         }
+    }
+}
+
+/// What people call a kind of asset.
+const fn kind_name(kind: AssetKind) -> &'static str {
+    match kind {
+        AssetKind::Host => "host",
+        AssetKind::Inventory => "inventory",
+        AssetKind::Container => "container",
+        AssetKind::Image => "image",
+        AssetKind::CloudResource => "cloud resource",
+        AssetKind::Account => "account",
+        AssetKind::Repository => "repository",
+        AssetKind::Service => "service",
+        _ => "asset",
     }
 }
 

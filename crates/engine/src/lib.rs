@@ -36,4 +36,4 @@ pub use exposure::exposure;
 pub use group::{Grouping, Index, group};
 pub use propose::{Candidate, Proposal, propose, requests};
 pub use rank::{by_urgency, explain_rank};
-pub use verify::{JudgeInput, Judgement, judge};
+pub use verify::{JudgeInput, Judgement, judge, judge_held_off};

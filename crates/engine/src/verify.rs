@@ -60,6 +60,8 @@ pub enum ItemVerdict {
     },
     /// Its findings are gone although the target stayed as it was: the data changed. Never counted as fixed.
     Withdrawn,
+    /// The problem is still there, and what was done holds it off. Open all the same.
+    HeldOff,
     /// Nobody can tell.
     Unknown {
         /// Why.
@@ -143,6 +145,34 @@ pub fn judge(input: &JudgeInput<'_>) -> Judgement {
         items,
         facts_at: input.facts.collected_at,
         may_call_clean: input.feeds_fresh && outcome == CheckOutcome::Successful,
+    }
+}
+
+/// Judges a task whose act does not end the problem but holds it off: nothing but its own checks can tell, and they
+/// are made anew, after the act. No check says nothing.
+pub fn judge_held_off(
+    items: &[ItemId],
+    checks: &[Check],
+    checked_at: Timestamp,
+    acted_at: Option<Timestamp>,
+) -> Judgement {
+    let mut checks = checks.to_vec();
+    if acted_at.is_some_and(|acted_at| checked_at <= acted_at) {
+        checks.clear();
+    }
+    let outcome = checks.iter().map(|check| check.outcome).max().unwrap_or(CheckOutcome::Inconclusive);
+    let verdict = match outcome {
+        CheckOutcome::Successful => ItemVerdict::HeldOff,
+        CheckOutcome::Failed => ItemVerdict::StillThere { findings: Vec::new() },
+        CheckOutcome::Inconclusive => ItemVerdict::Unknown { why: "the act's own checks could not tell".to_owned() },
+    };
+    Judgement {
+        outcome,
+        failure: (outcome == CheckOutcome::Failed).then_some(Failure::Check),
+        checks,
+        items: items.iter().map(|item| (item.clone(), verdict.clone())).collect(),
+        facts_at: checked_at,
+        may_call_clean: false,
     }
 }
 

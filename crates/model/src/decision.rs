@@ -95,6 +95,9 @@ pub struct Decision {
     /// The action that was asked about; none when the catalogue offers none.
     #[serde(default)]
     pub action: Option<String>,
+    /// The policy whose playbook says what is done; none where the catalogue's own candidate is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
     /// The bundle that decided; none when there is none.
     #[serde(default)]
     pub bundle: Option<Digest>,
@@ -128,6 +131,7 @@ impl Decision {
             at,
             mode: Mode::Alert,
             action: None,
+            playbook: None,
             bundle: None,
             fired: Vec::new(),
             abstained: Vec::new(),

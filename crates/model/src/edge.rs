@@ -24,6 +24,28 @@ pub enum EdgeKind {
     RunsOn,
     /// It is one of those that the other is made of: a host of a cluster. Nothing follows for the others of them.
     MemberOf,
+    /// It is used there: an account that can sign in on a host. Neither needs the other to work.
+    UsedOn,
+}
+
+impl EdgeKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::DependsOn, Self::RunsOn, Self::MemberOf, Self::UsedOn];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DependsOn => "depends_on",
+            Self::RunsOn => "runs_on",
+            Self::MemberOf => "member_of",
+            Self::UsedOn => "used_on",
+        }
+    }
+
+    /// Whether the one does not work without the other.
+    const fn needs(self) -> bool {
+        matches!(self, Self::DependsOn | Self::RunsOn)
+    }
 }
 
 /// `from` hangs on `to`.
@@ -86,7 +108,7 @@ impl Graph {
     pub fn new(edges: impl IntoIterator<Item = Edge>, groups: impl IntoIterator<Item = RedundancyGroup>) -> Self {
         let mut graph = Self { groups: groups.into_iter().collect(), ..Self::default() };
         for edge in edges {
-            if edge.from != edge.to && edge.kind != EdgeKind::MemberOf {
+            if edge.from != edge.to && edge.kind.needs() {
                 graph.up.entry(edge.from.clone()).or_default().insert(edge.to.clone());
                 graph.down.entry(edge.to).or_default().insert(edge.from);
             }
@@ -164,6 +186,7 @@ mod tests {
                 edge(2, 3, EdgeKind::RunsOn),
                 edge(1, 3, EdgeKind::DependsOn),
                 edge(3, 9, EdgeKind::MemberOf),
+                edge(3, 8, EdgeKind::UsedOn),
             ],
             [],
         );

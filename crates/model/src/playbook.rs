@@ -169,6 +169,82 @@ pub struct PlaybookTest {
     pub done: Option<bool>,
 }
 
+/// What an action takes as a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParamRule {
+    /// Its name.
+    pub name: &'static str,
+    /// It must be there.
+    pub required: bool,
+    /// What its value is.
+    pub kind: ParamKind,
+}
+
+/// What the value of a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamKind {
+    /// True or false.
+    Bool,
+    /// A whole number in these bounds.
+    Int(i64, i64),
+    /// Any text.
+    Text,
+    /// A list of texts.
+    Texts,
+    /// A span of time such as `4h`.
+    Span,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+impl ParamKind {
+    /// What it is, for people.
+    pub fn words(self) -> String {
+        match self {
+            Self::Bool => "true or false".to_owned(),
+            Self::Int(low, high) => format!("a whole number from {low} to {high}"),
+            Self::Text => "a text".to_owned(),
+            Self::Texts => "a list of texts".to_owned(),
+            Self::Span => "a span of time such as 4h".to_owned(),
+            Self::Word(words) => format!("one of: {}", words.join(", ")),
+        }
+    }
+
+    /// Whether a value that stands in a playbook is one of these. What is filled in later is judged then.
+    pub fn takes(self, param: &Param) -> bool {
+        match (self, param) {
+            (_, Param::From(_)) | (Self::Bool, Param::Bool(_)) | (Self::Text, Param::Text(_)) => true,
+            (Self::Int(low, high), Param::Int(value)) => (low..=high).contains(value),
+            (Self::Texts, Param::List(list)) => list.iter().all(|one| matches!(one, Param::Text(_) | Param::From(_))),
+            (Self::Span, Param::Text(text)) => is_span(text),
+            (Self::Word(words), Param::Text(text)) => words.contains(&text.as_str()),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a text is numbers with units, such as `1d12h`.
+fn is_span(text: &str) -> bool {
+    let mut digits = 0;
+    for c in text.chars() {
+        match c {
+            '0'..='9' if digits < 9 => digits += 1,
+            's' | 'm' | 'h' | 'd' | 'w' if digits > 0 => digits = 0,
+            _ => return false,
+        }
+    }
+    !text.is_empty() && digits == 0
+}
+
+/// An action of the catalogue, as playbooks see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownAction {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub params: &'static [ParamRule],
+}
+
 /// Every rung, in order.
 pub fn rungs(steps: &[Step]) -> impl Iterator<Item = &Rung> {
     steps.iter().flat_map(|step| &step.rungs)
@@ -185,6 +261,18 @@ pub fn acts(steps: &[Step]) -> impl Iterator<Item = (&Rung, &Act)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_takes_what_it_says() {
+        let text = |text: &str| Param::Text(text.to_owned());
+        assert!(ParamKind::Span.takes(&text("4h")) && ParamKind::Span.takes(&text("1d12h")));
+        assert!(!ParamKind::Span.takes(&text("")) && !ParamKind::Span.takes(&text("4")));
+        assert!(!ParamKind::Span.takes(&text("h4")) && !ParamKind::Span.takes(&Param::Int(4)));
+        assert!(ParamKind::Word(&["fixed"]).takes(&text("fixed")) && !ParamKind::Word(&["fixed"]).takes(&text("x")));
+        assert!(ParamKind::Int(1, 3).takes(&Param::Int(3)) && !ParamKind::Int(1, 3).takes(&Param::Int(4)));
+        assert!(ParamKind::Texts.takes(&Param::List(vec![text("a"), Param::From("item.package".to_owned())])));
+        assert!(!ParamKind::Texts.takes(&text("a")) && ParamKind::Bool.takes(&Param::From("item.kev".to_owned())));
+    }
 
     #[test]
     fn parameters_read_as_they_are_written() {

@@ -14,7 +14,7 @@ use crate::facts::Facts;
 use crate::group::Group;
 use crate::index::Index;
 use crate::node::{Kind, MAX_FILE, Node, parse};
-use crate::playbook::{Doing, MAX_STEPS, Playbook, Step, acts};
+use crate::playbook::{self, Doing, Playbook, Step, Steps, Written};
 use crate::policy::Policy;
 use crate::problem::{At, Grade, Problem, nearest};
 use crate::read::{Located, Name, Reader, Yaml};
@@ -62,7 +62,7 @@ pub struct Bundle {
     digest: Digest,
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
-    playbooks: BTreeMap<String, Playbook>,
+    playbooks: BTreeMap<String, Written>,
     groups: Vec<Group>,
     calendars: BTreeMap<String, Calendar>,
     pub(crate) facts: BTreeMap<String, Facts>,
@@ -138,9 +138,18 @@ impl Bundle {
         &self.exceptions
     }
 
-    /// Its playbooks, by name.
-    pub const fn playbooks(&self) -> &BTreeMap<String, Playbook> {
-        &self.playbooks
+    /// Its playbooks, in the order of their names.
+    pub fn playbooks(&self) -> impl Iterator<Item = Playbook> {
+        self.playbooks.values().map(|written| Playbook {
+            name: written.name.clone(),
+            description: written.description.clone(),
+            steps: written.steps.steps.clone(),
+        })
+    }
+
+    /// Its playbooks as they are written.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Written> {
+        self.playbooks.values()
     }
 
     /// Its redundancy groups, in the order of their names.
@@ -177,18 +186,16 @@ impl Bundle {
     }
 
     /// The steps of a policy, wherever they stand; none where the catalogue decides.
-    pub fn steps(&self, policy: &Policy) -> Option<&[Step]> {
-        match &policy.doing {
-            Doing::Catalogue => None,
-            Doing::Steps(_) => self.own_steps(&policy.name),
-            Doing::Playbook(name) => self.playbooks.get(name).map(|playbook| playbook.steps.as_slice()),
-        }
+    pub fn steps<'a>(&'a self, policy: &'a Policy) -> Option<&'a [Step]> {
+        self.placed(policy).map(|(steps, _)| steps.steps.as_slice())
     }
 
-    fn own_steps(&self, name: &str) -> Option<&[Step]> {
-        match &self.policy(name)?.doing {
-            Doing::Steps(steps) => Some(steps),
-            _ => None,
+    /// The steps of a policy, and the file they stand in.
+    pub(crate) fn placed<'a>(&'a self, policy: &'a Policy) -> Option<(&'a Steps, &'a Arc<str>)> {
+        match &policy.doing {
+            Doing::Catalogue => None,
+            Doing::Steps(steps) => Some((steps, &policy.file)),
+            Doing::Playbook(name) => self.playbooks.get(name).map(|written| (&written.steps, &written.file)),
         }
     }
 
@@ -261,7 +268,9 @@ struct Loader {
     problems: Vec<Problem>,
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
-    playbooks: BTreeMap<String, Playbook>,
+    playbooks: BTreeMap<String, Written>,
+    /// Playbooks with something wrong in them.
+    unread: BTreeSet<String>,
     groups: Vec<Group>,
     calendars: BTreeMap<String, calendar::Source>,
     facts: BTreeMap<String, (FactsDoc, Facts, Arc<str>)>,
@@ -355,10 +364,6 @@ impl Loader {
         if let Some(playbook) = &doc.playbook {
             self.wanted.push((playbook.value.0.clone(), (Arc::clone(reader.file()), playbook.at)));
         }
-        if let Some(steps) = &doc.actions {
-            let steps: Vec<Step> = steps.value.iter().map(|step| step.0.clone()).collect();
-            few(&steps, doc.name.at, reader);
-        }
         if let Some(policy) = Policy::from_doc(doc, reader) {
             self.policies.push(policy);
         }
@@ -372,12 +377,17 @@ impl Loader {
 
     fn playbook(&mut self, node: &Node, reader: &mut Reader<'_>) {
         let Some(doc) = PlaybookDoc::read(node, reader) else { return };
-        let name = doc.name.value.0;
-        self.take("Playbook", &name, doc.name.at, reader);
-        let steps: Vec<Step> = doc.steps.value.into_iter().map(|step| step.0).collect();
-        few(&steps, doc.steps.at, reader);
+        let (name, at) = (doc.name.value.0, doc.name.at);
+        self.take("Playbook", &name, at, reader);
+        let Some(steps) = playbook::steps(doc.steps.value, doc.steps.at, reader) else {
+            // Whoever names it is told of what is wrong in it, not that it is not there.
+            self.unread.insert(name);
+            return;
+        };
         let description = doc.metadata.and_then(|metadata| metadata.description);
-        self.playbooks.insert(name.clone(), Playbook { name, description, steps });
+        let tests = doc.tests.iter().enumerate().map(|(number, test)| playbook::test(test, number)).collect();
+        let file = Arc::clone(reader.file());
+        self.playbooks.insert(name.clone(), Written { name, description, steps, file, tests, at });
     }
 
     fn group(&mut self, node: &Node, reader: &mut Reader<'_>) {
@@ -550,7 +560,7 @@ impl Loader {
     fn references(&mut self, facts: &BTreeMap<String, Facts>) {
         let mut wrong: Vec<(Arc<str>, At, String, String)> = Vec::new();
         for (name, (file, at)) in &self.wanted {
-            if !self.playbooks.contains_key(name) {
+            if !self.playbooks.contains_key(name) && !self.unread.contains(name) {
                 let known = self.playbooks.keys().map(String::as_str);
                 let remedy = meant(name, known, "write a Playbook document of this name");
                 wrong.push((Arc::clone(file), *at, format!("there is no playbook `{name}`"), remedy));
@@ -598,13 +608,6 @@ impl Loader {
 
 fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>, otherwise: &str) -> String {
     nearest(name, known).map_or_else(|| otherwise.to_owned(), |meant| format!("did you mean `{meant}`?"))
-}
-
-fn few(steps: &[Step], at: At, reader: &mut Reader<'_>) {
-    if steps.is_empty() || acts(steps).len() > MAX_STEPS {
-        let message = format!("a playbook has 1 to {MAX_STEPS} actions");
-        reader.error(at, "playbook-size", message, "split it, or leave it out");
-    }
 }
 
 /// A tree as JSON, without its places.

@@ -1,17 +1,17 @@
 //! What a person should know of a bundle that can be read: rules that never fire, limits that are none, a freeze that
 //! would stop containment, a rollout that cannot meet its deadline.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use stanch_model::decision::Mode;
+use stanch_model::playbook::KnownAction;
 use stanch_model::terms::Allowance;
 
 use crate::bundle::Bundle;
 use crate::expr::Condition;
 use crate::firing::{Firing, can_fire};
-use crate::playbook::{Act, Doing, acts};
+use crate::playbook::{Doing, Steps, acts};
 use crate::policy::{Grant, Policy, Rule};
 use crate::problem::{At, Grade, Problem, nearest};
 
@@ -34,8 +34,8 @@ const CONTAINING: [&str; 12] = [
 
 const DAY: u64 = 86_400;
 
-/// What is wrong or odd, in the order of the files. `known` are the actions of the catalogue, where it is at hand.
-pub fn check(bundle: &Bundle, known: Option<&BTreeSet<String>>, now: Timestamp) -> Vec<Problem> {
+/// What is wrong or odd, in the order of the files. `known` are the actions of the catalogue.
+pub fn check(bundle: &Bundle, known: &[KnownAction], now: Timestamp) -> Vec<Problem> {
     let mut problems = Vec::new();
     for policy in bundle.policies() {
         let mut told = Told { policy, problems: &mut problems };
@@ -44,8 +44,11 @@ pub fn check(bundle: &Bundle, known: Option<&BTreeSet<String>>, now: Timestamp) 
         freezes(bundle, &mut told);
         deadline(&mut told);
         rules(bundle, &mut told);
-        steps(bundle, &mut told);
-        actions(bundle, known, &mut told);
+        actions(known, &mut told);
+    }
+    for written in bundle.written() {
+        let mut tell = |problem| problems.push(problem);
+        params(&written.steps, &written.file, known, &mut tell);
     }
     for exception in bundle.exceptions() {
         if exception.expires <= now {
@@ -124,8 +127,8 @@ fn limits(told: &mut Told<'_>) {
 /// Whether a policy is about holding an attacker back.
 fn contains(bundle: &Bundle, policy: &Policy) -> bool {
     let named = policy.select.actions.iter().flatten().map(String::as_str);
-    let steps = bundle.steps(policy).map(acts).unwrap_or_default();
-    let stepped = steps.iter().map(|act| act.action.as_str());
+    let steps = bundle.steps(policy).unwrap_or_default();
+    let stepped = acts(steps).map(|(_, act)| act.action.as_str());
     let lane = |rule: &Rule| {
         let asks = rule.asks_for().contains("action.lane");
         asks && rule
@@ -240,33 +243,66 @@ fn overruled<'b>(bundle: &'b Bundle, policy: &Policy, rule: &Rule) -> Option<&'b
     )
 }
 
-/// What a policy's steps say is not done by this version.
-fn steps(bundle: &Bundle, told: &mut Told<'_>) {
+fn actions(known: &[KnownAction], told: &mut Told<'_>) {
     let policy = told.policy;
-    let Some(steps) = bundle.steps(policy).filter(|_| furthest(policy).is_some_and(|mode| mode > Mode::Suggest)) else {
-        return;
-    };
-    // Those of a playbook stand in another place, maybe in another file.
-    let own = matches!(policy.doing, Doing::Steps(_));
-    let at = acts(steps).first().filter(|_| own).map_or(policy.at, |act| act.at);
-    let message = format!("the steps of `{}` are read and checked, and not carried out by this version", policy.name);
-    let remedy =
-        "until then it prepares what the catalogue offers and a person starts it; leave the steps out for more";
-    told.tell(Grade::Warning, at, "steps-not-run", message, remedy);
+    for name in policy.select.actions.iter().flatten() {
+        if !known.iter().any(|action| action.name == name) {
+            let message = format!("no action is called `{name}`");
+            told.tell(Grade::Warning, policy.select_at, "unknown-action", message, &meant(name, known));
+        }
+    }
+    // Those of a playbook are told of where it stands, once for all who name it.
+    if let Doing::Steps(steps) = &policy.doing {
+        let mut tell = |problem| told.problems.push(problem);
+        params(steps, &policy.file, known, &mut tell);
+    }
 }
 
-fn actions(bundle: &Bundle, known: Option<&BTreeSet<String>>, told: &mut Told<'_>) {
-    let Some(known) = known else { return };
-    let policy = told.policy;
-    let steps: Vec<&Act> = bundle.steps(policy).map(acts).unwrap_or_default();
-    let named = policy.select.actions.iter().flatten().map(|name| (name.as_str(), policy.select_at));
-    for (name, at) in steps.into_iter().map(|act| (act.action.as_str(), act.at)).chain(named) {
-        if !known.contains(name) {
-            let remedy = nearest(name, known.iter().map(String::as_str)).map_or_else(
-                || "no executor of this version can do it".to_owned(),
-                |meant| format!("did you mean `{meant}`?"),
-            );
-            told.tell(Grade::Warning, at, "unknown-action", format!("no action is called `{name}`"), &remedy);
+fn meant(name: &str, known: &[KnownAction]) -> String {
+    nearest(name, known.iter().map(|action| action.name)).map_or_else(
+        || format!("there are: {}", known.iter().map(|action| action.name).collect::<Vec<_>>().join(", ")),
+        |meant| format!("did you mean `{meant}`?"),
+    )
+}
+
+/// Whether the catalogue has the actions of these steps, and whether they take what is said of them.
+fn params(steps: &Steps, file: &Arc<str>, known: &[KnownAction], tell: &mut dyn FnMut(Problem)) {
+    for (rung, act) in acts(&steps.steps) {
+        let at = steps.place(&rung.id).unwrap_or(At { line: 1, column: 1, offset: 0 });
+        let mut wrong = |grade, code, message, remedy| {
+            tell(Problem { file: Arc::clone(file), at, grade, code, message, remedy });
+        };
+        let Some(action) = known.iter().find(|action| action.name == act.action) else {
+            let message = format!("no action is called `{}`", act.action);
+            wrong(Grade::Error, "unknown-action", message, meant(&act.action, known));
+            continue;
+        };
+        for (name, value) in &act.params {
+            match action.params.iter().find(|rule| rule.name == name) {
+                None => {
+                    let remedy = nearest(name, action.params.iter().map(|rule| rule.name)).map_or_else(
+                        || match action.params {
+                            [] => "it takes none".to_owned(),
+                            some => {
+                                let names: Vec<&str> = some.iter().map(|rule| rule.name).collect();
+                                format!("it takes: {}", names.join(", "))
+                            }
+                        },
+                        |meant| format!("did you mean `{meant}`?"),
+                    );
+                    let message = format!("`{}` takes no `{name}`", act.action);
+                    wrong(Grade::Error, "unknown-parameter", message, remedy);
+                }
+                Some(rule) if !rule.kind.takes(value) => {
+                    let message = format!("`{name}` of `{}` is something else", act.action);
+                    wrong(Grade::Error, "parameter", message, format!("write {}", rule.kind.words()));
+                }
+                Some(_) => {}
+            }
+        }
+        for rule in action.params.iter().filter(|rule| rule.required && !act.params.contains_key(rule.name)) {
+            let message = format!("`{}` lacks `{}`", act.action, rule.name);
+            wrong(Grade::Error, "parameter", message, format!("write {}", rule.kind.words()));
         }
     }
 }

@@ -52,6 +52,42 @@ impl Bundle {
         self.conclude(item, facts, now, findings)
     }
 
+    /// The policy whose steps are taken: of those that grant what is decided, the first in the bundle that has any.
+    fn playbook_of(&self, words: &[RuleWord]) -> Option<String> {
+        let granted = || words.iter().filter(|word| word.effect == Effect::Grants);
+        let least = granted().map(|word| word.mode).min()?;
+        let policies = granted().filter(|word| word.mode == least).filter_map(|word| {
+            let name = word.rule.split_once('/').map(|(policy, _)| policy)?;
+            self.policy(name)
+        });
+        policies.into_iter().find(|policy| self.steps(policy).is_some()).map(|policy| policy.name.clone())
+    }
+
+    /// A decision about a problem on one asset, bound by what holds for another asset that an act on it would be done
+    /// on. Nothing is granted there; what any rule that has a word there allows less, is less.
+    #[must_use]
+    pub fn beside(&self, own: Decision, facts: &Facts, now: Timestamp) -> Decision {
+        let there = self.decide(&own.item, facts, now);
+        let bound = self.bound(facts, own.mode);
+        let least = there.fired.iter().map(|word| word.mode).min().unwrap_or(own.mode).min(bound);
+        let mode = own.mode.min(least);
+        if there.fired.is_empty() && mode == own.mode {
+            return own;
+        }
+        let mut fired = own.fired;
+        for word in there.fired {
+            if !fired.iter().any(|known| known.rule == word.rule) {
+                fired.push(word);
+            }
+        }
+        let reason = if mode < own.mode {
+            format!("{}; where it would be done no more than {} is allowed", own.reason, mode.name())
+        } else {
+            own.reason
+        };
+        Decision { mode, fired, terms: approvals_of(own.terms.and(there.terms), mode), reason, ..own }
+    }
+
     /// What every rule of these policies says. With `all`, also what policies say that are about something else.
     pub(crate) fn weigh(&self, facts: &Facts, candidates: &[usize], all: bool) -> Findings {
         let inputs = Inputs::new(facts);
@@ -116,8 +152,10 @@ impl Bundle {
             (Some(_), Some(terms)) => terms,
             _ => Terms::default(),
         };
+        let playbook = if accepted.is_none() && mode > Mode::Alert { self.playbook_of(&findings.words) } else { None };
         Decision {
             mode,
+            playbook,
             action: facts.text("action.kind").map(str::to_owned),
             bundle: Some(self.digest()),
             fired: findings.words,

@@ -463,6 +463,38 @@ record! {
         metadata as "metadata": Option<MetadataDoc>,
         /// Its steps, in order.
         steps as "steps": Located<Vec<StepDoc>>,
+        /// Its tests.
+        tests as "tests": Vec<Located<PlaybookTestDoc>> = Vec::new(),
+    }
+}
+
+record! {
+    /// A test of a playbook: what follows when some of it cannot be done. Steps are named by their ids.
+    struct PlaybookTestDoc as "a test" {
+        /// What it shows.
+        name as "name": Option<String>,
+        /// Steps that cannot be done.
+        blocked as "blocked": Vec<Name> = Vec::new(),
+        /// Steps that are begun and go wrong.
+        failed as "failed": Vec<Name> = Vec::new(),
+        /// Steps that are late, and done at the very end.
+        late as "late": Vec<Name> = Vec::new(),
+        /// Steps to which a person says no.
+        refused as "refused": Vec<Name> = Vec::new(),
+        /// What must follow.
+        expect as "expect": PlaybookExpectDoc,
+    }
+}
+
+record! {
+    /// What must follow.
+    struct PlaybookExpectDoc as "expect" {
+        /// The steps that are begun, in this order.
+        begins as "begins": Vec<Name>,
+        /// The steps that are taken back because what they stood in for is done.
+        lifts as "lifts": Option<Vec<Name>>,
+        /// Whether everything is done at the end.
+        done as "done": Option<bool>,
     }
 }
 

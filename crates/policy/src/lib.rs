@@ -46,5 +46,5 @@ pub use replay::{Changed, Harmed, Past, Replay, replay};
 pub use schema::{facts_table, schema};
 pub use seal::{Manifest, ManifestFile, SealError, sign, verify};
 pub use selector::{Covers, Selector};
-pub use trial::{TrialReport, TrialResult, test};
+pub use trial::{TrialReport, TrialResult, Walk, test};
 pub use worst::{LockOut, MOST_DISRUPTED, Worst, WorstCase, worst_case};

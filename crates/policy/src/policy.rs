@@ -162,7 +162,7 @@ impl Policy {
                 );
                 return None;
             }
-            (Some(steps), None) => Doing::Steps(steps.value.into_iter().map(|step| step.0).collect()),
+            (Some(steps), None) => Doing::Steps(crate::playbook::steps(steps.value, steps.at, reader)?),
             (None, Some(playbook)) => named(playbook.value),
             (None, None) => Doing::Catalogue,
         };

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use stanch_model::decision::{Decision, Effect, Mode};
 use stanch_model::id::ItemId;
+use stanch_model::playbook::{PlaybookTest, Step, rungs};
 
 use crate::bundle::Bundle;
 use crate::document::{Free, Reason, TestDoc};
@@ -215,7 +216,8 @@ pub struct TrialResult {
 pub struct TrialReport {
     /// Every test.
     pub results: Vec<TrialResult>,
-    /// Rules that never fired, or never failed to fire, in any test: nothing shows that they work.
+    /// Rules that never fired, or never failed to fire, in any test, and steps that never began: nothing shows that they
+    /// work.
     pub unproven: Vec<Problem>,
     /// Limits that could be another without any test noticing.
     pub unnoticed: Vec<Problem>,
@@ -238,8 +240,12 @@ fn nobody() -> ItemId {
     ItemId::from_entropy([0; 10])
 }
 
-/// Runs the tests of a bundle: each policy's own on that policy alone, the others on all of it.
-pub fn test(bundle: &Bundle, now: Timestamp) -> TrialReport {
+/// How a test of a playbook is run: what is not as it expects, in sentences.
+pub type Walk = fn(&[Step], &PlaybookTest) -> Vec<String>;
+
+/// Runs the tests of a bundle: each policy's own on that policy alone, those of playbooks with what carries them out in
+/// earnest, the others on the whole bundle.
+pub fn test(bundle: &Bundle, now: Timestamp, walk: Walk) -> TrialReport {
     let mut report = TrialReport::default();
     // What was seen of each rule: that it had its word, that it had none.
     let mut seen: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
@@ -255,6 +261,29 @@ pub fn test(bundle: &Bundle, now: Timestamp) -> TrialReport {
             let decision = run(bundle, trial, now, &mut seen);
             report.results.push(result(trial, number, &suite.name, &suite.file, &decision, None));
         }
+    }
+    for written in bundle.written() {
+        let mut begun: BTreeSet<&str> = BTreeSet::new();
+        for (test, at) in &written.tests {
+            begun.extend(test.begins.iter().map(String::as_str));
+            report.results.push(TrialResult {
+                of: written.name.clone(),
+                name: test.name.clone(),
+                file: written.file.to_string(),
+                at: *at,
+                misses: walk(&written.steps.steps, test),
+            });
+        }
+        report.unproven.extend(rungs(&written.steps.steps).filter(|rung| !begun.contains(rung.id.as_str())).map(
+            |rung| Problem {
+                file: Arc::clone(&written.file),
+                at: written.steps.place(&rung.id).unwrap_or(written.at),
+                grade: Grade::Error,
+                code: "step-untested",
+                message: format!("no test shows that `{}` of `{}` begins", rung.id, written.name),
+                remedy: "add a test to the playbook: what is `blocked` or `late`, and what then `begins`".to_owned(),
+            },
+        ));
     }
     for policy in bundle.policies() {
         report.unproven.extend(policy.rules.iter().filter_map(|rule| {

@@ -2,6 +2,7 @@
 
 mod approve;
 mod campaign;
+mod case;
 pub(crate) mod connection;
 mod draft;
 pub(crate) mod people;
@@ -9,6 +10,7 @@ pub(crate) mod token;
 
 pub(crate) use approve::{answer, approvals, approve};
 pub(crate) use campaign::undo_campaign;
+pub(crate) use case::{close_case, decline_task, do_task, open_case, undo_case};
 pub(crate) use draft::draft;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +23,14 @@ use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::Tier;
 use stanch_model::canonical::digest;
+use stanch_model::edge::{Edge, EdgeKind};
 use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
 use stanch_model::id::{AssetId, ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
 use stanch_store::asset::{SeenAsset, SeenBy};
+use stanch_store::edge::SetEdge;
 use stanch_store::hold::{Hold as HoldRow, HoldLevel, ReleaseHold};
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, NewRemediation, OnFailure, StoredRemediation};
@@ -36,8 +40,8 @@ use stanch_store::{CommitError, Transition, Write};
 
 use crate::api::Problem;
 use crate::api::types::{
-    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut, Remediation,
-    Scan, SetHold, Undo,
+    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut, LinkAsset,
+    Remediation, Scan, SetHold, Undo,
 };
 use crate::app::{App, Undecided};
 use crate::auth::Visitor;
@@ -174,6 +178,11 @@ async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediatio
         if let Some(suppression) = suppression.filter(|_| !include) {
             let reason = format!("left alone since it was undone: {}", suppression.reason);
             choice.left_out.push(out(reason, Some("name it, or include what was taken back".to_owned())));
+            continue;
+        }
+        if let Some(case) = context.case(&row.item.id) {
+            let hint = Some(format!("look at {case}; closing it sets the item free"));
+            choice.left_out.push(out(format!("{case} works on it"), hint));
             continue;
         }
         if let Some(busy) = context.busy(&row.item.id)
@@ -361,22 +370,24 @@ pub(crate) async fn undo(app: &App, who: &str, id: &str, wanted: Undo) -> Result
         return Err(Problem::bad_request("no item is named: nothing is taken back").hint("name items, or say `all`"));
     }
     let why = reason(wanted.reason.as_deref(), "no reason given");
-    take_back(app, who, &row.id, items, &why).await?;
+    take_back(app, who, &row.id, items, &why, false).await?;
     shown(app, id).await
 }
 
-/// Asks a rollout to take items back, and keeps why.
+/// Asks a rollout to take items back, and keeps why. What is `lifted` only stood in for something that is done now.
 pub(crate) async fn take_back(
     app: &App,
     who: &str,
     id: &RemediationId,
     items: Vec<ItemId>,
     why: &str,
+    lifted: bool,
 ) -> Result<(), TakeError> {
     let now = app.now();
     let row = app.store.remediation(id).await?.ok_or_else(|| TakeError::Missing(id.clone()))?;
     let mut record = Record::read(&row.body);
-    record.undo = Some(record::Undo { items: items.clone(), by: who.to_owned(), reason: why.to_owned(), at: now });
+    let (by, reason) = (who.to_owned(), why.to_owned());
+    record.undo = Some(record::Undo { items: items.clone(), by, reason, at: now, lifted });
     // The reason is kept first: were the server to stop here, it would be a word without a deed.
     let edit = EditRemediation {
         id: row.id.clone(),
@@ -622,6 +633,42 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
     app.bus.nudge(Stage::Decide);
     app.bus.tell(Live::of("facts", &id, "labelled"));
     Ok(())
+}
+
+/// Says how one asset hangs on another.
+pub(crate) async fn link(app: &App, who: &str, id: &str, wanted: &LinkAsset) -> Result<(), Problem> {
+    let find = async |text: &str| -> Result<AssetId, Problem> {
+        let missing = || Problem::not_found("asset", text);
+        let id: AssetId = text.parse().map_err(|_| missing())?;
+        app.store.asset(&id).await?.map(|stored| stored.asset.id).ok_or_else(missing)
+    };
+    let (from, to) = (find(id).await?, find(&wanted.to).await?);
+    if from == to {
+        return Err(Problem::bad_request("an asset does not hang on itself"));
+    }
+    let known = EdgeKind::ALL.into_iter().find(|kind| kind.name() == wanted.kind);
+    let kind = known.ok_or_else(|| {
+        let names: Vec<&str> = EdgeKind::ALL.iter().map(|kind| kind.name()).collect();
+        Problem::bad_request(format!("`{}` is no way to hang together", word_of(&wanted.kind)))
+            .hint(format!("one of: {}", names.join(", ")))
+    })?;
+    let edge = Edge { from: from.clone(), to: to.clone(), kind };
+    let event = if wanted.remove { "asset_unlinked" } else { "asset_linked" };
+    let entry = NewEntry::new(app.now(), who, event).about(&from).about(&to).with(json!({ "kind": kind }));
+    let write = Write::SetEdge(SetEdge { edge, there: !wanted.remove });
+    app.store.commit(Transition::new(entry).write(write)).await?;
+    for asset in [from, to] {
+        app.assess(asset.clone(), true);
+        app.want(Undecided::on(asset));
+    }
+    app.bus.nudge(Stage::Assess);
+    app.bus.nudge(Stage::Decide);
+    Ok(())
+}
+
+/// What somebody typed, short enough to say it back.
+fn word_of(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 /// A label: one word, or nothing.

@@ -26,6 +26,8 @@ pub(crate) enum Stage {
     Plan,
     /// Campaigns to undos.
     Campaign,
+    /// Cases to their steps.
+    Case,
     /// Moves remediations and tasks.
     Rollout,
     /// Grants to orders.
@@ -41,7 +43,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Schedule,
         Self::Ingest,
         Self::Assess,
@@ -50,6 +52,7 @@ impl Stage {
         Self::Propose,
         Self::Plan,
         Self::Campaign,
+        Self::Case,
         Self::Rollout,
         Self::Dispatch,
         Self::Verify,
@@ -68,6 +71,7 @@ impl Stage {
             Self::Propose => "propose",
             Self::Plan => "plan",
             Self::Campaign => "campaign",
+            Self::Case => "case",
             Self::Rollout => "rollout",
             Self::Dispatch => "dispatch",
             Self::Verify => "verify",

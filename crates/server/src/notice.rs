@@ -15,12 +15,13 @@ use stanch_connect::webhook;
 use stanch_ledger::Entry;
 use stanch_model::When;
 use stanch_model::canonical::digest_encoded;
-use stanch_model::id::RemediationId;
+use stanch_model::id::{AssetId, CaseId, RemediationId};
+use stanch_model::playbook::Doing;
 use stanch_store::connection::Connection;
 
 use crate::api::Problem;
 use crate::app::App;
-use crate::record::Record;
+use crate::record::{Case, Record};
 use channel::Channel;
 
 /// Names that are listed in a notice; the page has them all.
@@ -50,10 +51,16 @@ pub(crate) enum Event {
     FeedWaits,
     /// An executor is not trusted any more.
     ExecutorFrozen,
+    /// A task of a case waits for a person.
+    TaskAsked,
+    /// A step of a case, or a person's task, takes longer than it may.
+    StepLate,
+    /// A case ended, and not everything is done.
+    CasePartly,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::ApprovalNeeded,
         Self::ConfirmationDue,
         Self::ConfirmationReminder,
@@ -64,6 +71,9 @@ impl Event {
         Self::HoldReleased,
         Self::FeedWaits,
         Self::ExecutorFrozen,
+        Self::TaskAsked,
+        Self::StepLate,
+        Self::CasePartly,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -78,6 +88,9 @@ impl Event {
             Self::HoldReleased => "hold_released",
             Self::FeedWaits => "feed_waits",
             Self::ExecutorFrozen => "executor_frozen",
+            Self::TaskAsked => "task_asked",
+            Self::StepLate => "step_late",
+            Self::CasePartly => "case_partly",
         }
     }
 
@@ -94,6 +107,9 @@ impl Event {
             Self::HoldReleased => "The hold was released",
             Self::FeedWaits => "A newer feed waits for a decision",
             Self::ExecutorFrozen => "An executor was frozen",
+            Self::TaskAsked => "A task waits for a person",
+            Self::StepLate => "A step takes longer than it may",
+            Self::CasePartly => "A case ended, and not everything is done",
         }
     }
 }
@@ -105,6 +121,9 @@ pub(crate) fn tells(event: &str, payload: &Value) -> Option<Event> {
         "hold_released" => return Some(Event::HoldReleased),
         "feed_waits" => return Some(Event::FeedWaits),
         "executor_frozen" => return Some(Event::ExecutorFrozen),
+        "case_task_asked" => return Some(Event::TaskAsked),
+        "case_step_late" => return Some(Event::StepLate),
+        "case_partly" => return Some(Event::CasePartly),
         "confirmation_due" => return Some(Event::ConfirmationDue),
         "confirmation_reminder" => return Some(Event::ConfirmationReminder),
         "confirmation_escalated" => return Some(Event::ConfirmationEscalated),
@@ -224,6 +243,10 @@ pub(crate) async fn message(
         message.lines.extend(said(key).map(|text| format!("{}: {text}", capital(key))));
     }
     let remediation = entry.entry.subjects.iter().find_map(|subject| subject.parse::<RemediationId>().ok());
+    let case = entry.entry.subjects.iter().find_map(|subject| subject.parse::<CaseId>().ok());
+    if let (Some(case), None) = (case, &remediation) {
+        return about_case(app, message, &case, &entry.entry.payload).await;
+    }
     if event == Event::FeedWaits {
         message.link = format!("{}/feeds", app.public_url());
     }
@@ -247,6 +270,43 @@ pub(crate) async fn message(
     }
     message.lines.push(format!("Where: {}", list(&names)));
     message.lines.extend(row.waiting.map(|on| format!("Waits on: {}", one_line(&on, 300))));
+    Ok(message)
+}
+
+/// What is told of a case: what it is about, what a person is to do, and where to look.
+async fn about_case(
+    app: &App,
+    mut message: Message,
+    id: &CaseId,
+    payload: &Value,
+) -> Result<Message, stanch_store::ReadError> {
+    message.link = format!("{}/cases/{id}", app.public_url());
+    let Some(record) = app.store.case(id).await?.and_then(|stored| Case::read(&stored.body)) else {
+        return Ok(message);
+    };
+    message.subject = format!("{}: {}", message.subject, one_line(&record.title, 80));
+    let run = payload.get("run").and_then(Value::as_u64).and_then(|run| usize::try_from(run).ok());
+    let rung = run.and_then(|run| record.case.rung(record.case.runs.get(run)?));
+    match rung.map(|rung| &rung.doing) {
+        Some(Doing::Human(task)) => {
+            let whom = if task.owner == "owner" { "whoever owns the asset" } else { task.owner.as_str() };
+            message.lines.push(format!("Task: {}, for {}", one_line(&task.title, 120), one_line(whom, 60)));
+            message.lines.push(format!("What to do: {}", one_line(&task.instructions, 500)));
+        }
+        Some(Doing::Act(act)) => message.lines.push(format!("Step: {}", one_line(&act.action, 120))),
+        None => {}
+    }
+    message.lines.push(format!("Playbook: {}", one_line(&record.playbook, 80)));
+    message.lines.push(format!("Why: {}", one_line(&record.reason, 300)));
+    let mut names = Vec::new();
+    let assets: BTreeSet<&AssetId> = record.case.members.iter().map(|member| &member.asset).collect();
+    for asset in assets {
+        message.assets.push(asset.to_string());
+        if names.len() < LISTED {
+            names.extend(app.store.asset(asset).await?.map(|stored| stored.asset.name));
+        }
+    }
+    message.lines.push(format!("Where: {}", list(&names)));
     Ok(message)
 }
 

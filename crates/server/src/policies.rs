@@ -339,12 +339,14 @@ impl Policies {
         if held.since.is_some() && bundle.digest() == held.bundle.digest() && signed == held.signed {
             return Ok(None);
         }
-        let errors: Vec<Problem> =
-            stanch_policy::check(&bundle, None, now).into_iter().filter(|one| one.grade == Grade::Error).collect();
+        let errors: Vec<Problem> = stanch_policy::check(&bundle, &stanch_action::catalogue::known(), now)
+            .into_iter()
+            .filter(|one| one.grade == Grade::Error)
+            .collect();
         if !errors.is_empty() {
             return Err(refuse("it has errors".to_owned(), errors));
         }
-        let report = stanch_policy::test(&bundle, now);
+        let report = stanch_policy::test(&bundle, now, stanch_engine::case::misses);
         if !report.passed() {
             let why = untested(&report);
             return Err(refuse(why, report.unproven));
@@ -409,6 +411,6 @@ fn untested(report: &TrialReport) -> String {
         format!("{count} of its {all} tests fail, the first is `{}`: {}", result.name, result.misses.join("; "))
     });
     let unproven = (!report.unproven.is_empty())
-        .then(|| format!("{} of its rules are not shown to fire, or not to fire, by any test", report.unproven.len()));
+        .then(|| format!("{} of its rules or steps are not shown to work by any test", report.unproven.len()));
     failed.into_iter().chain(unproven).collect::<Vec<_>>().join("; ")
 }

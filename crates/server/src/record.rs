@@ -1,20 +1,22 @@
 //! What the server keeps with its rows beside their states: the documents in the `body` of remediations and in
 //! settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanch_engine::LeftOut;
 use stanch_engine::campaign::Back;
+use stanch_engine::case;
 use stanch_engine::exposure_time::Moment;
 use stanch_engine::rollout::Rollout;
 use stanch_model::Digest;
 use stanch_model::decision::Mode;
 use stanch_model::finding::{Coverage, FeedRef};
-use stanch_model::id::{ItemId, OrderId};
+use stanch_model::id::{AssetId, CaseId, ItemId, OrderId};
 use stanch_model::item::WorkItem;
+use stanch_model::order::StepRequest;
 
 /// What is kept with a remediation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) names: Vec<String>,
     /// The decision it follows from; none when a person asked.
     pub(crate) decided: Option<Decided>,
+    /// The step of a case that it is; none where it stands alone.
+    pub(crate) step: Option<CaseStep>,
     /// The orders that ask executors for a plan, one an asset.
     pub(crate) plan_orders: Vec<OrderId>,
     /// When they were made.
@@ -45,7 +49,7 @@ pub(crate) struct Record {
 }
 
 /// The decision a remediation follows from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Decided {
     /// What it was grouped by: rules, action, terms and bundle.
     pub(crate) key: Digest,
@@ -59,6 +63,27 @@ pub(crate) struct Decided {
     pub(crate) versions: BTreeMap<ItemId, String>,
 }
 
+/// What a remediation does in a case.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CaseStep {
+    /// The case.
+    pub(crate) case: CaseId,
+    /// The run of it, from 0.
+    pub(crate) run: usize,
+    /// The name of its rung.
+    pub(crate) rung: String,
+    /// What executors are asked for, by asset.
+    pub(crate) asks: BTreeMap<AssetId, Vec<StepRequest>>,
+}
+
+impl CaseStep {
+    /// The items that something is asked for on an asset, in order.
+    pub(crate) fn items_on(&self, asset: &AssetId) -> Vec<ItemId> {
+        let asked = self.asks.get(asset).into_iter().flatten().flat_map(|request| &request.items);
+        asked.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+}
+
 /// What a person asked to take back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Undo {
@@ -70,6 +95,66 @@ pub(crate) struct Undo {
     pub(crate) reason: String,
     /// When.
     pub(crate) at: Timestamp,
+    /// It only stood in for something that is done now: nobody minds it being done again.
+    #[serde(default)]
+    pub(crate) lifted: bool,
+}
+
+/// A case with what people should know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Case {
+    /// How far it has come.
+    pub(crate) case: case::Case,
+    /// What it is about, in a few words.
+    pub(crate) title: String,
+    /// The names of its items, in the order of its members.
+    pub(crate) names: Vec<String>,
+    /// Who opened it; [`crate::tasks::ACTOR`] where policies did.
+    pub(crate) by: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// The playbook, or the policy whose own steps these are.
+    pub(crate) playbook: String,
+    /// The decision it follows from; none where a person opened it.
+    pub(crate) decided: Option<Decided>,
+    /// What happened, the oldest first; the newest [`HAPPENED`] of it.
+    pub(crate) happened: Vec<Happened>,
+}
+
+/// Something that happened in a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Happened {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Who did it.
+    pub(crate) by: String,
+    /// The run it is about, from 0.
+    pub(crate) run: Option<usize>,
+    /// What kind of thing it is: `begun`, `done`, `blocked`, ...
+    pub(crate) kind: String,
+    /// In words.
+    pub(crate) text: String,
+}
+
+/// What is kept of what happened in one case.
+pub(crate) const HAPPENED: usize = 500;
+
+impl Case {
+    /// As stored; one that does not read is none.
+    pub(crate) fn read(body: &Value) -> Option<Self> {
+        serde_json::from_value(body.clone()).ok()
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// Notes what happened.
+    pub(crate) fn note(&mut self, at: Timestamp, by: &str, run: Option<usize>, kind: &str, text: impl Into<String>) {
+        self.happened.push(Happened { at, by: by.to_owned(), run, kind: kind.to_owned(), text: text.into() });
+        let more = self.happened.len().saturating_sub(HAPPENED);
+        self.happened.drain(..more);
+    }
 }
 
 /// What a policy did, taken back together.

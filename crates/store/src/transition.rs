@@ -13,7 +13,9 @@ use crate::asset::SeenAsset;
 use crate::breaker::PutBreaker;
 use crate::budget::{Reserve, Settle};
 use crate::campaign::PutCampaign;
+use crate::case::PutCase;
 use crate::connection::{Connection, DropConnection};
+use crate::edge::SetEdge;
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
 use crate::facts::NewFacts;
@@ -77,6 +79,10 @@ pub enum Write {
     PutBreaker(PutBreaker),
     /// A campaign begins, goes on or ends.
     PutCampaign(PutCampaign),
+    /// A case begins, goes on or ends.
+    PutCase(PutCase),
+    /// One asset hangs on another, or does not any more.
+    SetEdge(SetEdge),
     /// An order lies ready for its executor.
     NewOrder(NewOrder),
     /// An order was signed and handed out.

@@ -285,7 +285,7 @@ fn check(output: &Output, path: &Path, strict: bool, signed_by: Option<&str>, no
         signed(output, path, &sources, key)?;
     }
     if let Some(bundle) = &bundle {
-        problems.extend(stanch_policy::check(bundle, None, now));
+        problems.extend(stanch_policy::check(bundle, &stanch_action::catalogue::known(), now));
         tell(output, &sources, &problems)?;
         let policies = count(bundle.policies().len(), "policy", "policies");
         output.say(&format!("{policies}, digest {}", bundle.digest().short()));
@@ -317,7 +317,7 @@ fn signed(output: &Output, path: &Path, sources: &[Source], key: &str) -> Result
 fn test(output: &Output, path: &Path, now: Timestamp) -> Result<Exit, Failure> {
     let (sources, loaded) = load(output, path)?;
     let Some(bundle) = loaded.bundle else { return Ok(Exit::Failed) };
-    let report = stanch_policy::test(&bundle, now);
+    let report = stanch_policy::test(&bundle, now, stanch_engine::case::misses);
     if output.json {
         output.object(&report)?;
         return Ok(if report.passed() { Exit::Done } else { Exit::Failed });
@@ -335,7 +335,7 @@ fn test(output: &Output, path: &Path, now: Timestamp) -> Result<Exit, Failure> {
     let verdict = format!(
         "{}, {failed} failed; {} unproven, {} no test notices",
         count(all, "test", "tests"),
-        count(report.unproven.len(), "rule", "rules"),
+        count(report.unproven.len(), "rule or step", "rules or steps"),
         count(report.unnoticed.len(), "limit", "limits")
     );
     output.say(&output.paint(if report.passed() { Tone::Good } else { Tone::Bad }, &verdict));

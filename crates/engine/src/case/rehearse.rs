@@ -32,7 +32,11 @@ pub fn misses(steps: &[Step], test: &PlaybookTest) -> Vec<String> {
     if let Some(done) = test.done
         && done != walk.done
     {
-        misses.push(format!("expected everything to be {}done, and it is {}", not(done), if walk.done { "" } else { "not" }));
+        misses.push(format!(
+            "expected everything to be {}done, and it is {}",
+            not(done),
+            if walk.done { "" } else { "not" }
+        ));
     }
     misses
 }

@@ -419,10 +419,11 @@ impl Machine {
                 T::Verified => {
                     let items = task.judgement.iter().flat_map(|judgement| &judgement.items);
                     for (item, verdict) in items {
-                        if matches!(verdict, ItemVerdict::Fixed | ItemVerdict::Withdrawn) {
-                            closed.push(item.clone());
-                        } else {
-                            whole = false;
+                        match verdict {
+                            ItemVerdict::Fixed | ItemVerdict::Withdrawn => closed.push(item.clone()),
+                            // It did all that it was for; the item is another's to close.
+                            ItemVerdict::HeldOff => {}
+                            _ => whole = false,
                         }
                     }
                 }

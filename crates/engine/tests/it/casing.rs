@@ -295,7 +295,11 @@ fn book() -> impl Strategy<Value = Vec<Step>> {
     let rung = |name: String| {
         (0..4_u8, prop::option::of(1..30_000_u32), any::<bool>()).prop_map(move |(kind, within, word)| match kind {
             0 => human(&name, if word { VerifiedBy::Word } else { VerifiedBy::Check }),
-            1 => Rung { within_seconds: within, lift_when: Some("a0".to_owned()).filter(|_| name != "a0"), ..rung(&name) },
+            1 => Rung {
+                within_seconds: within,
+                lift_when: Some("a0".to_owned()).filter(|_| name != "a0"),
+                ..rung(&name)
+            },
             _ => Rung { within_seconds: within, ..rung(&name) },
         })
     };
@@ -378,11 +382,13 @@ fn check(before: &Case, after: &Case, effects: &[Effect]) -> Result<(), TestCase
                 let mut mine = after.runs.iter().filter(earlier).filter(|other| other.step == step);
                 prop_assert!(
                     mine.any(|other| matches!(other.fates[item], Fate::Done) || other.back.contains(item)),
-                    "step {} begins before step {step} is done", run.step
+                    "step {} begins before step {step} is done",
+                    run.step
                 );
             }
             for rung in 0..run.rung {
-                let last = after.runs.iter().filter(earlier).rfind(|other| other.step == run.step && other.rung == rung);
+                let last =
+                    after.runs.iter().filter(earlier).rfind(|other| other.step == run.step && other.rung == rung);
                 let last = last.expect("the rung before was tried");
                 let gives_way = matches!(last.fates[item], Fate::Blocked(_) | Fate::Failed(_))
                     || (last.late && last.fates[item] == Fate::Running);

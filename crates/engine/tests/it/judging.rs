@@ -191,3 +191,20 @@ fn an_id_whose_fix_no_archive_offers_stays_open_without_failing_the_act() {
     scene.facts.candidates = offers("1.0-1+deb12u9");
     assert_eq!(scene.judge().failure, Some(Failure::StillThere), "it was there to be had");
 }
+
+#[test]
+fn what_holds_a_problem_off_is_judged_by_its_own_newer_checks_and_closes_nothing() {
+    let check = |outcome| Check { name: "cut-off".to_owned(), outcome, detail: String::new() };
+    let item = stanch_model::id::ItemId::from_entropy([1; 10]);
+    let at = |second| stanch_model::Timestamp::from_second(second).unwrap();
+    let judged = |checks: &[Check], checked_at| {
+        stanch_engine::judge_held_off(std::slice::from_ref(&item), checks, at(checked_at), Some(at(10)))
+    };
+    let well = judged(&[check(CheckOutcome::Successful)], 11);
+    assert_eq!((well.outcome, well.closed().count(), well.may_call_clean), (CheckOutcome::Successful, 0, false));
+    assert_eq!(judged(&[check(CheckOutcome::Successful)], 10).outcome, CheckOutcome::Inconclusive, "not newer");
+    assert_eq!(judged(&[], 11).outcome, CheckOutcome::Inconclusive, "no check says nothing");
+    let failed = judged(&[check(CheckOutcome::Successful), check(CheckOutcome::Failed)], 11);
+    assert_eq!(failed.outcome, CheckOutcome::Failed);
+    assert!(failed.failure.is_some());
+}

@@ -1,9 +1,9 @@
 //! Decisions: who wins, what unknown inputs do, what never happens by itself.
 
-use stanch_model::decision::{Effect, Mode};
+use stanch_model::decision::{Decision, Effect, Mode};
 use stanch_policy::facts::Value;
 
-use crate::world::{bundle, decide, facts, policy, rule};
+use crate::world::{bundle, decide, facts, now, policy, rule};
 
 const DESIGN: &str = r#"
 apiVersion: stanch/v1
@@ -249,4 +249,43 @@ fn empty_means_nothing() {
         known.unset("asset.labels");
         assert!(decide(&bundle, &known).fired.is_empty(), "{selector} with unknowns");
     }
+}
+
+#[test]
+fn the_steps_are_those_of_the_policy_that_decides() {
+    let steps = |name: &str, mode: &str| {
+        format!(
+            "{}actions:\n  - package.upgrade: {{to: fixed}}\n",
+            policy(name, &format!("  - {{id: r, mode: {mode}}}"))
+        )
+    };
+    let playbook = |text: &str| decide(&bundle(text), &facts()).playbook;
+    let plain = policy("plain", "  - {id: r, mode: suggest}");
+    assert_eq!(playbook(&format!("{}{plain}", steps("b", "suggest"))).as_deref(), Some("b"));
+    assert_eq!(playbook(&format!("{}{plain}", steps("b", "approve"))), None, "the lower one decides");
+    assert_eq!(playbook(&steps("b", "alert")), None, "what is only shown is not begun");
+    assert_eq!(playbook(&format!("{}{}", steps("c", "suggest"), steps("b", "suggest"))).as_deref(), Some("b"));
+}
+
+#[test]
+fn beside_another_asset_less_is_allowed_and_never_more() {
+    let text = format!(
+        "{}{}",
+        policy("p", "  - {id: r, mode: approve}"),
+        "---\napiVersion: stanch/v1\nkind: Policy\nname: careful\nmatch: {labels: {kind: admin}}\nrules:\n  - {id: r, at_most: suggest}\n"
+    );
+    let bundle = bundle(&text);
+    let there = |value: &str| {
+        let mut facts = facts();
+        facts.set("asset.labels", Value::Labels([("kind".to_owned(), value.to_owned())].into())).unwrap();
+        facts
+    };
+    let own = decide(&bundle, &there("web"));
+    assert_eq!(own.mode, Mode::Approve);
+    assert_eq!(bundle.beside(own.clone(), &there("web"), now()).mode, Mode::Approve);
+    let bound = bundle.beside(own.clone(), &there("admin"), now());
+    assert_eq!(bound.mode, Mode::Suggest);
+    assert!(bound.fired.iter().any(|word| word.rule == "careful/r"));
+    let suggested = Decision { mode: Mode::Suggest, ..own };
+    assert_eq!(bundle.beside(suggested, &there("web"), now()).mode, Mode::Suggest);
 }

@@ -1,7 +1,7 @@
 //! What a person sees who makes a mistake in a policy file, and what the editor's schema says.
 
 use serde_json::Value as Json;
-use stanch_policy::playbook::{Doing, Param, Step};
+use stanch_policy::playbook::Doing;
 use stanch_policy::{Bundle, MAX_FILE};
 
 use crate::world::{bundle, policy, problems, source};
@@ -110,34 +110,49 @@ fn a_playbook_is_a_tree_of_typed_steps() {
         r#"actions:
   - first_of:
       - package.upgrade: {to: fixed, packages: ["${item.package}", other]}
+        id: patch
       - shield.apply: {until: patched}
-      - first_of:
-          - host.isolate: {lease_minutes: 240}
+        lift_when: patch
+      - host.isolate: {lease: 4h}
+        within: 30m
   - human: {title: Tell the owner, owner: web, instructions: Call them., due: 2d}
   - service.restart:
+    on: {linked: service}
 "#
     );
     let bundle = bundle(&text);
     let steps = bundle.steps(&bundle.policies()[0]).unwrap();
     assert!(matches!(bundle.policies()[0].doing, Doing::Steps(_)));
-    let Step::FirstOf(ladder) = &steps[0] else { panic!("{steps:?}") };
-    let Step::Act(upgrade) = &ladder[0] else { panic!("{ladder:?}") };
-    let list = Param::List(vec![Param::Text("${item.package}".into()), Param::Text("other".into())]);
-    assert_eq!(upgrade.params["packages"], {
-        let Param::List(mut list) = list else { panic!() };
-        list[0] = Param::From("item.package");
-        Param::List(list)
-    });
-    let Step::Human(task) = &steps[1] else { panic!("{steps:?}") };
-    assert_eq!((task.owner.as_str(), task.due_seconds), ("web", 172_800));
-    insta::assert_snapshot!(serde_json::to_string(&steps[0]).unwrap());
+    let names: Vec<Vec<&str>> =
+        steps.iter().map(|step| step.rungs.iter().map(|rung| rung.id.as_str()).collect()).collect();
+    assert_eq!(names, [vec!["patch", "shield-apply", "host-isolate"], vec!["human"], vec!["service-restart"]]);
+    insta::assert_json_snapshot!(steps);
+}
+
+#[test]
+fn steps_hang_together_by_names_that_are_there() {
+    let with = |steps: &str| problems(&format!("{}actions:\n{steps}", policy("p", "  - {id: r, mode: suggest}")));
+    for (steps, told) in [
+        ("  - {package.upgrade: , id: a}\n  - {service.restart: , id: a}\n", "two steps are called `a`"),
+        ("  - {package.upgrade: , id: patch}\n  - {shield.apply: , lift_when: pach}\n", "did you mean `patch`?"),
+        ("  - {shield.apply: , id: a, lift_when: a}\n", "no other step is called `a`"),
+        ("  - {first_of: [{package.upgrade: }], id: a}\n", "neither a name nor a place"),
+        ("  - first_of:\n      - first_of: [{package.upgrade: }]\n", "a ladder stands in a ladder"),
+        ("  - {package.upgrade: , on: everywhere}\n", "says not where"),
+        ("  - {package.upgrade: , on: {linked: acount}}\n", "account"),
+        ("  - {human: {title: x, instructions: y, due: 1h}, within: 2h}\n", "neither `within` nor `lift_when`"),
+        ("  - {package.upgrade: , withing: 2h}\n", "exactly one thing"),
+    ] {
+        let found = with(steps);
+        assert!(found.contains(told), "{steps}:\n{found}");
+    }
 }
 
 #[test]
 fn a_step_that_cannot_be_is_named() {
     let with = |step: &str| problems(&format!("{}actions:\n  - {step}\n", policy("p", "  - {id: r, mode: suggest}")));
     for (step, told) in [
-        ("{package.upgrade: {to: fixed}, service.restart: {}}", "exactly one key"),
+        ("{package.upgrade: {to: fixed}, service.restart: {}}", "exactly one thing"),
         ("upgrade: {to: fixed}", "neither a ladder nor an action"),
         ("first_of: []", "leads nowhere"),
         ("package.upgrade: {to: 1.5}", "cannot be a number"),

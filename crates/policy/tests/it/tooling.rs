@@ -1,16 +1,15 @@
 //! check, test and explain: what they find, and that they find nothing where nothing is wrong.
 
-use std::collections::BTreeSet;
-
 use stanch_model::decision::Mode;
 use stanch_model::id::{AssetId, ItemId};
+use stanch_model::playbook::{PlaybookTest, Step};
 use stanch_policy::facts::Value;
 use stanch_policy::{Bundle, Grade, Past, check, explain, replay, test, worst_case};
 
-use crate::world::{bundle, decide, facts, item, now, policy, rule, source};
+use crate::world::{KNOWN, bundle, decide, facts, item, now, policy, rule, source};
 
 fn checked(text: &str) -> Vec<(String, Grade, u32)> {
-    let found = check(&bundle(text), None, now());
+    let found = check(&bundle(text), &KNOWN, now());
     found.into_iter().map(|problem| (problem.code.to_owned(), problem.grade, problem.at.line)).collect()
 }
 
@@ -19,6 +18,11 @@ fn codes(text: &str) -> Vec<String> {
 }
 
 const LIMITS: &str = "limits: {concurrent: 5, per_hour: 50}\n";
+
+/// No playbook is tested.
+fn no_walk(_: &[Step], _: &PlaybookTest) -> Vec<String> {
+    Vec::new()
+}
 
 #[test]
 fn a_rule_that_can_never_fire_is_named() {
@@ -72,14 +76,14 @@ fn a_freeze_that_would_stop_containment_is_named_with_its_line() {
     let load = |text: &str| {
         let calendar = source("corp.ics", "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n");
         let bundle = Bundle::load(&[source("p.yaml", text), calendar]).bundle.unwrap();
-        let found = check(&bundle, None, now());
+        let found = check(&bundle, &KNOWN, now());
         found.into_iter().map(|problem| (problem.code, problem.at.line)).collect::<Vec<_>>()
     };
     let ladder = "first_of: [{package.upgrade: {to: fixed}}, {host.isolate: {lease: 4h}}]";
     let stops = load(&text(ladder, "close-exposure"));
-    assert_eq!(stops, [("freeze-stops-containment", 10), ("steps-not-run", 12)]);
-    assert_eq!(load(&text(ladder, "contain")), [("steps-not-run", 12)]);
-    assert_eq!(load(&text("package.upgrade: {to: fixed}", "")), [("steps-not-run", 12)]);
+    assert_eq!(stops, [("freeze-stops-containment", 10)]);
+    assert!(load(&text(ladder, "contain")).is_empty());
+    assert!(load(&text("package.upgrade: {to: fixed}", "")).is_empty());
 }
 
 #[test]
@@ -106,10 +110,49 @@ fn a_policy_that_selects_nothing_and_a_rule_that_never_decides_are_named() {
 
 #[test]
 fn an_action_that_no_executor_knows_is_named() {
-    let known = BTreeSet::from(["package.upgrade".to_owned()]);
-    let text = format!("{}actions:\n  - package.upgrad: {{to: fixed}}\n", policy("p", "  - {id: r, mode: suggest}"));
-    let found = check(&bundle(&text), Some(&known), now());
-    assert_eq!(found[0].remedy, "did you mean `package.upgrade`?");
+    let with = |step: &str| {
+        let text = format!("{}actions:\n  - {step}\n", policy("p", "  - {id: r, mode: suggest}"));
+        let found = check(&bundle(&text), &KNOWN, now());
+        found.into_iter().map(|one| format!("{} {}; {}", one.at.line, one.message, one.remedy)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        with("package.upgrad: {to: fixed}"),
+        ["9 no action is called `package.upgrad`; did you mean `package.upgrade`?"]
+    );
+    assert_eq!(with("package.upgrade: {too: fixed}"), ["9 `package.upgrade` takes no `too`; did you mean `to`?"]);
+    assert_eq!(
+        with("package.upgrade: {to: newest}"),
+        ["9 `to` of `package.upgrade` is something else; write one of: fixed"]
+    );
+    assert_eq!(with("host.isolate: {lease: 4h}"), Vec::<String>::new());
+}
+
+#[test]
+fn a_playbook_is_tested_step_by_step() {
+    let text = r#"apiVersion: stanch/v1
+kind: Playbook
+name: close
+steps:
+  - first_of:
+      - package.upgrade: {to: fixed}
+        id: patch
+      - host.isolate: {lease: 4h}
+        id: isolate
+tests:
+  - {expect: {begins: [patch]}}
+  - {name: no fix, blocked: [patch], expect: {begins: [patch, isolate]}}
+"#;
+    let walk = |_: &[Step], test: &PlaybookTest| test.blocked.iter().map(|id| format!("{id} is blocked")).collect();
+    let report = test(&bundle(text), now(), walk);
+    let told: Vec<_> = report.results.iter().map(|one| (one.name.as_str(), one.at.line, one.misses.len())).collect();
+    assert_eq!(told, [("test 1", 11, 0), ("no fix", 12, 1)]);
+    assert!(report.unproven.is_empty());
+    let report = test(
+        &bundle(&text.replace("  - {name: no fix, blocked: [patch], expect: {begins: [patch, isolate]}}\n", "")),
+        now(),
+        walk,
+    );
+    assert!(report.unproven[0].to_string().contains("`isolate`"), "{:?}", report.unproven);
 }
 
 #[test]
@@ -137,15 +180,18 @@ facts: {asset.environment: prod, item.classes: [vulnerability]}
 
 #[test]
 fn tests_that_look_on_both_sides_of_a_limit_pass() {
-    let report = test(&bundle(TESTED), now());
+    let report = test(&bundle(TESTED), now(), no_walk);
     assert!(report.passed() && report.unnoticed.is_empty(), "{report:#?}");
     assert_eq!(report.results.len(), 3);
 }
 
 #[test]
 fn a_wrong_expectation_fails_and_says_what_was_decided() {
-    let report =
-        test(&bundle(&TESTED.replace("expect: {mode: suggest, rule: hot", "expect: {mode: auto, rule: hot")), now());
+    let report = test(
+        &bundle(&TESTED.replace("expect: {mode: suggest, rule: hot", "expect: {mode: auto, rule: hot")),
+        now(),
+        no_walk,
+    );
     assert_eq!((report.failed(), report.passed()), (1, false));
     insta::assert_snapshot!(report.results[0].misses.join("\n"), @"expected auto, got suggest: p/hot grants suggest: its condition holds");
 }
@@ -153,9 +199,9 @@ fn a_wrong_expectation_fails_and_says_what_was_decided() {
 #[test]
 fn a_rule_that_no_test_sees_firing_or_silent_fails_the_run() {
     let without = |line: &str| TESTED.lines().filter(|one| !one.contains(line)).collect::<Vec<_>>().join("\n");
-    let never = test(&bundle(&without("0.55")), now());
+    let never = test(&bundle(&without("0.55")), now(), no_walk);
     assert_eq!(never.unproven[0].message, "no test shows that p/hot fires");
-    let always = test(&bundle(&without("0.45")), now());
+    let always = test(&bundle(&without("0.45")), now(), no_walk);
     assert_eq!(always.unproven[0].message, "no test shows that p/hot can also stay silent");
     assert!(!never.passed() && !always.passed());
 }
@@ -163,7 +209,7 @@ fn a_rule_that_no_test_sees_firing_or_silent_fails_the_run() {
 #[test]
 fn a_limit_that_no_test_notices_is_reported() {
     let far = TESTED.replace("0.55", "0.95").replace("0.45", "0.05");
-    let report = test(&bundle(&far), now());
+    let report = test(&bundle(&far), now(), no_walk);
     let told: Vec<&str> = report.unnoticed.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
         told,

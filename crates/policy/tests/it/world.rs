@@ -3,8 +3,22 @@
 use jiff::Timestamp;
 use stanch_model::decision::Decision;
 use stanch_model::id::ItemId;
+use stanch_model::playbook::{KnownAction, ParamKind, ParamRule};
 use stanch_policy::facts::Value;
 use stanch_policy::{Bundle, Facts, Source};
+
+/// A catalogue of a few actions.
+pub(crate) const KNOWN: [KnownAction; 5] = [
+    KnownAction { name: "package.upgrade", params: &[may("to", ParamKind::Word(&["fixed"]))] },
+    KnownAction { name: "service.restart", params: &[may("scope", ParamKind::Word(&["affected"]))] },
+    KnownAction { name: "host.reboot", params: &[] },
+    KnownAction { name: "host.isolate", params: &[may("lease", ParamKind::Span)] },
+    KnownAction { name: "account.disable", params: &[] },
+];
+
+const fn may(name: &'static str, kind: ParamKind) -> ParamRule {
+    ParamRule { name, required: false, kind }
+}
 
 pub(crate) const NOW: i64 = 1_795_651_200;
 

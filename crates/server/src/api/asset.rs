@@ -5,14 +5,19 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::types::{Asset, Facts, LabelAsset};
+use super::types::{Asset, Facts, LabelAsset, LinkAsset};
 use super::{Body, Problem, Segment};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::{ask, view};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(facts)).routes(routes!(label))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one))
+        .routes(routes!(facts))
+        .routes(routes!(label))
+        .routes(routes!(link))
 }
 
 /// All assets.
@@ -47,5 +52,19 @@ async fn label(
     Body(wanted): Body<LabelAsset>,
 ) -> Result<Json<Asset>, Problem> {
     ask::label(&app, &visitor.name, &id, &wanted).await?;
+    view::asset(&app, &id).await.map(Json)
+}
+
+/// Say how an asset hangs on another. Playbooks act on what is linked, and urgency counts what depends on an asset.
+#[utoipa::path(post, path = "/assets/{id}/links", tag = "assets", operation_id = "link_asset",
+    params(("id" = String, Path)), request_body = LinkAsset,
+    responses((status = 200, body = Asset), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn link(
+    State(app): State<App>,
+    visitor: Visitor,
+    Segment(id): Segment<String>,
+    Body(wanted): Body<LinkAsset>,
+) -> Result<Json<Asset>, Problem> {
+    ask::link(&app, &visitor.name, &id, &wanted).await?;
     view::asset(&app, &id).await.map(Json)
 }

@@ -3,6 +3,7 @@
 
 mod asset;
 mod campaign;
+mod case;
 mod connection;
 mod event;
 mod executor;
@@ -63,6 +64,7 @@ fn operations() -> OpenApiRouter<App> {
         .merge(item::routes())
         .merge(remediation::routes())
         .merge(campaign::routes())
+        .merge(case::routes())
         .merge(report::routes())
         .merge(policy::routes())
         .merge(hold::routes())

@@ -259,6 +259,7 @@ pub(crate) async fn answer(
             by: visitor.name.clone(),
             reason: reason(wanted.reason.as_deref(), "should not have been done"),
             at: now,
+            lifted: false,
         });
         let edit = stanch_store::remediation::EditRemediation {
             id: row.id.clone(),

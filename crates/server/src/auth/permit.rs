@@ -44,10 +44,11 @@ pub(crate) enum Noun {
     Item,
     Remediation,
     Plan,
+    Case,
 }
 
 use Need::{Nothing, SignedIn};
-use Noun::{Finding, Item, Plan, Remediation};
+use Noun::{Case, Finding, Item, Plan, Remediation};
 use Over::{Everything, Named, Something};
 
 const READ: &[Power] = &[Power::Read];
@@ -66,6 +67,7 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/assets/{id}", Need::Power(READ, Named(Noun::Asset))),
     ("GET", "/api/v1/assets/{id}/facts", Need::Power(READ, Named(Noun::Asset))),
     ("POST", "/api/v1/assets/{id}/labels", Need::Power(ADMIN, Everything)),
+    ("POST", "/api/v1/assets/{id}/links", Need::Power(ADMIN, Everything)),
     ("GET", "/api/v1/executors", Need::Power(READ, Everything)),
     ("POST", "/api/v1/executors/{id}/trust", Need::Power(ADMIN, Everything)),
     ("GET", "/api/v1/findings", Need::Power(READ, Something)),
@@ -85,6 +87,13 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/campaigns", Need::Power(READ, Everything)),
     ("POST", "/api/v1/campaigns", Need::Power(OPERATE, Everything)),
     ("GET", "/api/v1/campaigns/{id}", Need::Power(READ, Everything)),
+    ("GET", "/api/v1/cases", Need::Power(READ, Something)),
+    ("POST", "/api/v1/cases", Need::Power(OPERATE, Something)),
+    ("GET", "/api/v1/cases/{id}", Need::Power(READ, Named(Case))),
+    ("POST", "/api/v1/cases/{id}/tasks/{run}/done", Need::Power(SPEAK, Named(Case))),
+    ("POST", "/api/v1/cases/{id}/tasks/{run}/decline", Need::Power(SPEAK, Named(Case))),
+    ("POST", "/api/v1/cases/{id}/close", Need::Power(OPERATE, Named(Case))),
+    ("POST", "/api/v1/cases/{id}/undo", Need::Power(OPERATE, Named(Case))),
     ("GET", "/api/v1/report", Need::Power(READ, Something)),
     ("GET", "/api/v1/policies", Need::Power(READ, Something)),
     ("POST", "/api/v1/policies/draft", Need::Power(ADMIN, Everything)),
@@ -144,6 +153,13 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/campaigns/new", Need::Power(OPERATE, Everything)),
     ("POST", "/campaigns", Need::Power(OPERATE, Everything)),
     ("GET", "/campaigns/{id}", Need::Power(READ, Everything)),
+    ("GET", "/cases", Need::Power(READ, Something)),
+    ("POST", "/cases", Need::Power(OPERATE, Something)),
+    ("GET", "/cases/{id}", Need::Power(READ, Named(Case))),
+    ("POST", "/cases/{id}/tasks/{run}/done", Need::Power(SPEAK, Named(Case))),
+    ("POST", "/cases/{id}/tasks/{run}/decline", Need::Power(SPEAK, Named(Case))),
+    ("POST", "/cases/{id}/close", Need::Power(OPERATE, Named(Case))),
+    ("POST", "/cases/{id}/undo", Need::Power(OPERATE, Named(Case))),
     ("GET", "/items/{id}", Need::Power(READ, Named(Item))),
     ("GET", "/findings/{id}", Need::Power(READ, Named(Finding))),
     ("POST", "/items/fix", Need::Power(OPERATE, Something)),
@@ -238,6 +254,7 @@ impl Noun {
             Self::Item => "item",
             Self::Remediation => "remediation",
             Self::Plan => "plan",
+            Self::Case => "case",
         }
     }
 
@@ -253,6 +270,10 @@ impl Noun {
             Self::Item => view::find_item(app, id).await.into_iter().map(|row| row.item.asset).collect(),
             Self::Remediation => match id.parse::<RemediationId>() {
                 Ok(id) => app.store.remediation(&id).await?.into_iter().flat_map(|row| row.assets).collect(),
+                Err(_) => Vec::new(),
+            },
+            Self::Case => match view::find_case(app, id).await {
+                Ok((_, record)) => view::case_assets(app, &record).await?.into_iter().collect(),
                 Err(_) => Vec::new(),
             },
             Self::Plan => match id.parse() {

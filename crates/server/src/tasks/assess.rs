@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use stanch_engine::{AssessInput, Index, assess};
 use stanch_model::assessment::Enrichment;
+use stanch_model::edge::Graph;
 use stanch_model::id::AssetId;
 use stanch_store::asset::StoredAsset;
 use stanch_store::item::{ItemFilter, StoredItem};
@@ -15,6 +16,9 @@ use crate::app::{App, Unassessed, Undecided};
 use crate::bus::{Live, Stage};
 use crate::record::Detected;
 use crate::view::{PAGE, all_rows};
+
+/// Edges that are read at once; what hangs on more is counted as far as they go.
+const MAX_EDGES: u32 = 200_000;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let unassessed = app.take_unassessed();
@@ -37,6 +41,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 
 async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<AssetId>) -> Result<(), PassError> {
     let named: BTreeSet<AssetId> = wanted.on.keys().cloned().collect();
+    let graph = Graph::new(app.store.edges(MAX_EDGES).await?, []);
     let mut after = None;
     loop {
         let page = match wanted.everything {
@@ -51,7 +56,8 @@ async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<Asset
             let detected = said.remove(key).and_then(|value| serde_json::from_value::<Detected>(value).ok());
             let Some(detected) = detected else { continue };
             let anew = wanted.on.get(&stored.asset.id).copied().unwrap_or_default();
-            if one(app, &stored, detected, anew).await? {
+            let dependents = graph.dependents(&stored.asset.id).assets.len();
+            if one(app, &stored, detected, anew, dependents).await? {
                 changed.insert(stored.asset.id);
             }
         }
@@ -61,7 +67,13 @@ async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<Asset
     }
 }
 
-async fn one(app: &App, stored: &StoredAsset, detected: Detected, anew: bool) -> Result<bool, PassError> {
+async fn one(
+    app: &App,
+    stored: &StoredAsset,
+    detected: Detected,
+    anew: bool,
+    dependents: usize,
+) -> Result<bool, PassError> {
     let asset = &stored.asset.id;
     // Assessments older than the last run of the detectors are out of date; all others only when people say something
     // else of the asset.
@@ -89,7 +101,7 @@ async fn one(app: &App, stored: &StoredAsset, detected: Detected, anew: bool) ->
                     members: &index.members(&row.item),
                     asset: &stored.asset,
                     facts: facts.as_ref(),
-                    dependents: 0,
+                    dependents: u32::try_from(dependents).unwrap_or(u32::MAX),
                     first_seen: row.first_seen,
                     feeds: &detected.feeds,
                     enrich: &enrich,

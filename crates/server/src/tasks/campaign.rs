@@ -83,7 +83,7 @@ async fn begin(app: &App, campaign: &Campaign, step: &CampaignStep) -> Result<St
     }
     let left = step.back.items.iter().filter(|item| !task.undone.contains(item)).cloned().collect();
     let reason = format!("everything that {} did: {}", campaign.policy, campaign.reason);
-    match ask::take_back(app, &campaign.by, &rollout.remediation, left, &reason).await {
+    match ask::take_back(app, &campaign.by, &rollout.remediation, left, &reason, false).await {
         Ok(()) => Ok(StepState::Asked),
         Err(TakeError::Busy { .. }) => Ok(StepState::Waiting),
         Err(TakeError::Pass(error)) => Err(error),

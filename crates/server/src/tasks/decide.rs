@@ -11,7 +11,7 @@ use stanch_engine::Proposal;
 use stanch_engine::propose::{Ask, propose};
 use stanch_engine::trust::{Record, Tally};
 use stanch_model::asset::Asset;
-use stanch_model::decision::{Decision, Effect, Mode, RuleWord};
+use stanch_model::decision::Decision;
 use stanch_model::finding::{Detector, Finding};
 use stanch_model::id::AssetId;
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
@@ -131,26 +131,31 @@ impl Decider {
             return Decision::by_default(row.item.id.clone(), self.now);
         };
         let facts = self.facts(asset, row, &context.members(row), planned);
-        self.with_playbooks(self.in_force.bundle.decide(&row.item.id, &facts, self.now))
+        self.in_force.bundle.decide(&row.item.id, &facts, self.now)
     }
 
-    /// Steps of a playbook are not carried out by this version: what a policy with one grants is prepared for a person,
-    /// who sees what would really be done, and goes no further by itself.
-    fn with_playbooks(&self, mut decision: Decision) -> Decision {
-        let bundle = &self.in_force.bundle;
-        let with_steps = |word: &&RuleWord| {
-            let policy = word.rule.split('/').next().and_then(|name| bundle.policy(name));
-            word.effect == Effect::Grants && policy.is_some_and(|policy| bundle.steps(policy).is_some())
+    /// What the policies say of a step of a case on one asset, for an item that may be about another one. What is
+    /// granted is granted for the problem; what holds for where it would be done can only allow less.
+    pub(crate) fn decide_step(
+        &self,
+        context: &Context,
+        row: &StoredItem,
+        steps: &[PlannedStep],
+        target: &Asset,
+    ) -> Decision {
+        let Some(asset) = context.asset(&row.item.asset) else {
+            return Decision::by_default(row.item.id.clone(), self.now);
         };
-        if decision.mode > Mode::Suggest
-            && let Some(word) = decision.fired.iter().find(with_steps)
-        {
-            let why =
-                format!("the steps of {} are not carried out yet, so a person starts what is prepared", word.rule);
-            decision.reason = format!("{}; {why}", decision.reason);
-            decision.mode = Mode::Suggest;
+        let declared: Vec<Declared> = steps.iter().filter_map(|step| catalogue::find(&step.action)).collect();
+        // How well an action is known is a matter of where it is done.
+        let action = self.declared(&declared, target, Some(steps));
+        let bundle = &self.in_force.bundle;
+        let members = context.members(row);
+        let own = bundle.decide(&row.item.id, &self.known(asset, row, &members, action.as_ref()), self.now);
+        if target.id == asset.id {
+            return own;
         }
-        decision
+        bundle.beside(own, &self.known(target, row, &members, action.as_ref()), self.now)
     }
 
     /// What policies can ask for of an item, with these of its findings.
@@ -165,12 +170,16 @@ impl Decider {
             Proposal::Candidate(candidate) => self.action(&candidate.asks, asset, planned),
             Proposal::Nothing { .. } => None,
         };
+        self.known(asset, row, findings, action.as_ref())
+    }
+
+    fn known(&self, asset: &Asset, row: &StoredItem, findings: &[&Finding], action: Option<&ActionFacts>) -> Facts {
         let known = Known {
             asset,
             item: &row.item,
             findings,
             assessment: row.assessment.as_ref(),
-            action: action.as_ref(),
+            action,
             first_seen: Some(row.first_seen),
             stale: self.is_stale(&row.item.asset, findings.iter().map(|finding| finding.detector)),
             own: Some(self.own.contains(&asset.id)),

@@ -4,6 +4,7 @@
 
 mod assess;
 mod campaign;
+mod case;
 mod decide;
 mod dispatch;
 mod feeds;
@@ -51,6 +52,7 @@ pub(crate) enum PassError {
     Feeds(String),
 }
 
+pub(crate) use case::{begin as begin_case, commit_new as commit_case, put as put_case};
 pub(crate) use decide::{Decider, records};
 pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
@@ -93,6 +95,7 @@ async fn run(app: &App, stage: Stage) {
             Stage::Propose => propose::pass(app).await,
             Stage::Plan => plan::pass(app).await,
             Stage::Campaign => campaign::pass(app).await,
+            Stage::Case => case::pass(app).await,
             Stage::Rollout => rollout::pass(app).await,
             Stage::Dispatch => dispatch::pass(app).await,
             Stage::Verify => verify::pass(app).await,

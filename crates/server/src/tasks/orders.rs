@@ -1,6 +1,7 @@
 //! Making orders: who gets them, under which id, for how long.
 
 use jiff::{SignedDuration, Timestamp};
+use stanch_model::asset::AssetKind;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{AssetId, ExecutorId, OrderId, TaskId};
 use stanch_model::order::{Position, Verb};
@@ -21,6 +22,11 @@ const CHANGES: SignedDuration = SignedDuration::from_hours(2);
 pub(crate) async fn executor_of(app: &App, asset: &AssetId) -> Option<(ExecutorId, Caller)> {
     let callers = app.callers.lock().await;
     callers.iter().find(|(_, caller)| caller.asset.id == *asset).map(|(id, caller)| (id.clone(), caller.clone()))
+}
+
+/// The executor of an asset that has facts to be read: nothing but a host has.
+pub(crate) async fn host_executor_of(app: &App, asset: &AssetId) -> Option<(ExecutorId, Caller)> {
+    executor_of(app, asset).await.filter(|(_, caller)| caller.asset.kind == AssetKind::Host)
 }
 
 /// The id of the order that a task's number names: the same whenever it is asked, so that making it twice makes one.

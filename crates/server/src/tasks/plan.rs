@@ -9,6 +9,7 @@ use stanch_engine::rollout::{Event, Rollout};
 use stanch_engine::{Blocked, Candidate, LeftOut, Proposal, requests};
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
+use stanch_model::asset::Asset;
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::item::WorkItem;
@@ -61,12 +62,21 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
     let now = app.now();
     let mut transition = Transition::default();
-    let about = About::load(app, row).await?;
+    let about = About::load(app, row, &record).await?;
     let mut items = Vec::new();
+    if record.step.is_some() {
+        items.extend(row.items.iter().filter_map(|item| about.row(item)).map(|row| row.item.clone()));
+    }
     for asset in &row.assets {
-        let (candidates, left_out) = about.candidates(asset, &mut items);
-        record.left_out.extend(left_out);
-        if candidates.is_empty() {
+        let wanted = match &record.step {
+            Some(step) => step.asks.get(asset).cloned().unwrap_or_default(),
+            None => {
+                let (candidates, left_out) = about.candidates(asset, &mut items);
+                record.left_out.extend(left_out);
+                requests(&candidates)
+            }
+        };
+        if wanted.is_empty() {
             continue;
         }
         let Some((executor, caller)) = orders::executor_of(app, asset).await else {
@@ -75,7 +85,7 @@ async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(
         if let Some(why) = caller.frozen {
             return wait(app, row, &format!("the executor of {} is frozen: {why}", caller.asset.name)).await;
         }
-        let verb = Verb::Plan { asset: asset.clone(), requests: requests(&candidates) };
+        let verb = Verb::Plan { asset: asset.clone(), requests: wanted };
         let (id, write) = orders::order(app, &executor, verb, now)?;
         record.plan_orders.push(id);
         transition.writes.push(write);
@@ -106,9 +116,12 @@ struct About {
 }
 
 impl About {
-    async fn load(app: &App, row: &StoredRemediation) -> Result<Self, PassError> {
+    async fn load(app: &App, row: &StoredRemediation, record: &Record) -> Result<Self, PassError> {
         let found = all_rows(app, ItemFilter { ids: Some(row.items.clone()), ..ItemFilter::default() }).await?;
-        let context = Context::of(app, &found).await?;
+        let context = match record.step {
+            Some(_) => Context::with_closed(app, &found).await?,
+            None => Context::of(app, &found).await?,
+        };
         let mut known: HashMap<ItemId, StoredItem> =
             found.into_iter().map(|found| (found.item.id.clone(), found)).collect();
         let mut rows: HashMap<AssetId, Vec<StoredItem>> = HashMap::new();
@@ -124,6 +137,10 @@ impl About {
         self.rows.get(asset).map(Vec::as_slice).unwrap_or_default()
     }
 
+    fn row(&self, item: &ItemId) -> Option<&StoredItem> {
+        self.rows.values().flatten().find(|row| row.item.id == *item)
+    }
+
     fn candidates(&self, asset: &AssetId, items: &mut Vec<WorkItem>) -> (Vec<Candidate>, Vec<LeftOut>) {
         let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
         for row in self.on(asset) {
@@ -137,6 +154,60 @@ impl About {
         }
         (candidates, left_out)
     }
+}
+
+impl About {
+    /// What decisions about these items rest on.
+    async fn decider(&self, app: &App, row: &StoredRemediation) -> Result<Decider, PassError> {
+        let mut decider = Decider::load(app).await?;
+        decider.learn(app, row.assets.iter().chain(self.rows.keys())).await?;
+        Ok(decider)
+    }
+
+    /// The items that an executor was asked about.
+    fn asked(&self, asset: &AssetId, record: &Record) -> Vec<ItemId> {
+        match &record.step {
+            Some(step) => step.items_on(asset),
+            None => {
+                let (candidates, _) = self.candidates(asset, &mut Vec::new());
+                candidates.into_iter().map(|candidate| candidate.item).collect()
+            }
+        }
+    }
+
+    /// Binds a plan by what is decided of these items, now that it is known what would be done; for a step of a case
+    /// also by what holds on its target.
+    fn bind(
+        &self,
+        bound: &mut Bound,
+        decider: &Decider,
+        asked: &[ItemId],
+        steps: &[PlannedStep],
+        target: Option<&Asset>,
+    ) {
+        for row in asked.iter().filter_map(|item| self.row(item)) {
+            bound.by(&match target {
+                Some(target) => decider.decide_step(&self.context, row, steps, target),
+                None => decider.decide(&self.context, row, Some(steps)),
+            });
+        }
+    }
+}
+
+/// Whether what the policies say now still allows the plan of a case's step, and binds it to the same.
+pub(super) async fn still_bound(app: &App, row: &StoredRemediation, record: &Record) -> Result<bool, PassError> {
+    let (Some(hash), Some(decided), true) = (&row.plan, &record.decided, record.step.is_some()) else {
+        return Ok(true);
+    };
+    let Some(plan) = app.store.plan(hash).await? else { return Ok(true) };
+    let about = About::load(app, row, record).await?;
+    let decider = about.decider(app, row).await?;
+    let mut bound = Bound::default();
+    for leaf in &plan.leaves {
+        let target = app.store.asset(&leaf.asset).await?.map(|stored| stored.asset);
+        about.bind(&mut bound, &decider, &about.asked(&leaf.asset, record), &leaf.steps, target.as_ref());
+    }
+    Ok(bound.mode >= decided.mode && bound.terms(true, app.config.bake) == plan.terms)
 }
 
 /// Makes the plan once every executor has answered.
@@ -156,20 +227,15 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         }
         return Ok(());
     }
-    let about = About::load(app, row).await?;
-    let mut decider = Decider::load(app).await?;
-    decider.learn(app, row.assets.iter()).await?;
+    let about = About::load(app, row, &record).await?;
+    let decider = about.decider(app, row).await?;
     let mut bound = Bound::default();
     let mut targets = Vec::new();
     for (asset, receipt) in answers {
-        let mut items = Vec::new();
-        let (candidates, _) = about.candidates(&asset, &mut items);
-        let asked: Vec<ItemId> = candidates.into_iter().map(|candidate| candidate.item).collect();
-        let (steps, compliant, refused) = planned(receipt.answer, &asked);
-        for row in about.on(&asset).iter().filter(|row| asked.contains(&row.item.id)) {
-            bound.by(&decider.decide(&about.context, row, Some(&steps)));
-        }
         let known = app.store.asset(&asset).await?.map(|stored| stored.asset);
+        let asked = about.asked(&asset, &record);
+        let (steps, compliant, refused) = planned(receipt.answer, &asked);
+        about.bind(&mut bound, &decider, &asked, &steps, known.as_ref().filter(|_| record.step.is_some()));
         let tier = known.as_ref().and_then(|known| known.tier);
         let ring = known.and_then(|mut known| known.labels.remove("ring"));
         let own = app.own().contains(&asset);
@@ -186,7 +252,10 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         });
     }
     if let Some(decided) = &mut record.decided {
-        bound.mode = bound.mode.min(decided.mode);
+        // What a step of a case may do is decided here for the first time: before, only the problem was known.
+        if record.step.is_none() {
+            bound.mode = bound.mode.min(decided.mode);
+        }
         decided.mode = bound.mode;
         decided.bundle = Some(decider.in_force.bundle.digest());
         if decided.mode == Mode::Alert {
@@ -299,10 +368,7 @@ async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan
         let known = app.store.asset(&leaf.asset).await?;
         places.extend(known.and_then(|known| Some((leaf.asset.clone(), known.asset.environment?))));
     }
-    let attempts = match &record.decided {
-        Some(decided) => super::propose::attempts(app, decided).await?,
-        None => BTreeMap::new(),
-    };
+    let attempts = super::propose::attempts(app, &record).await?;
     let rollout = Rollout::new(&row.id, &plan, attempts)?.standing_in(&places);
     let mut entry = NewEntry::new(now, "server", "remediation_planned")
         .about(&row.id)

@@ -32,13 +32,13 @@ const MAX_ITEMS: usize = 2_000;
 const HISTORY: u32 = 20;
 
 /// An item that policies want something prepared or done about.
-struct Wanted {
-    item: ItemId,
-    asset: AssetId,
-    name: String,
+pub(super) struct Wanted {
+    pub(super) item: ItemId,
+    pub(super) asset: AssetId,
+    pub(super) name: String,
     /// The version that closes it.
-    version: String,
-    decision: Decision,
+    pub(super) version: String,
+    pub(super) decision: Decision,
 }
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
@@ -57,11 +57,17 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         for row in rows {
             let Some(decision) = row.decision.as_ref().filter(|decision| wants(decision)) else { continue };
             let offered = context.propose(&row).is_some_and(|proposal| proposal.candidate().is_some());
-            if !offered || context.busy(&row.item.id).is_some() || context.suppression(&row).is_some() {
+            let taken = context.busy(&row.item.id).is_some() || context.case(&row.item.id).is_some();
+            // Steps of a playbook may do something where the catalogue has nothing to offer.
+            if (!offered && decision.playbook.is_none()) || taken || context.suppression(&row).is_some() {
                 continue;
             }
             let limits = &decision.terms.limits;
-            if bar(&history(app, &row.item.id).await?, &row.item.id, &row.fixed_version, limits, now).is_some() {
+            let barred = match decision.playbook {
+                Some(_) => super::case::bar(app, &row.item.id, &row.fixed_version, limits).await?,
+                None => bar(&history(app, &row.item.id).await?, &row.item.id, &row.fixed_version, limits, now),
+            };
+            if barred.is_some() {
                 continue;
             }
             groups.entry(key(decision)?).or_default().push(Wanted {
@@ -79,7 +85,10 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
             continue;
         }
         for chunk in members.chunks(MAX_ITEMS) {
-            begin(app, key, chunk).await?;
+            match chunk.first().and_then(|first| first.decision.playbook.as_deref()) {
+                Some(policy) => super::case::open(app, key, policy, chunk).await?,
+                None => begin(app, key, chunk).await?,
+            }
         }
     }
     Ok(())
@@ -87,16 +96,17 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 
 /// Whether anything is to be prepared at all.
 fn wants(decision: &Decision) -> bool {
-    decision.mode > Mode::Alert && decision.accepted.is_none() && decision.action.is_some()
+    let something = decision.action.is_some() || decision.playbook.is_some();
+    decision.mode > Mode::Alert && decision.accepted.is_none() && something
 }
 
-/// What remediations are gathered by: rules, action, mode and terms.
+/// What remediations and cases are gathered by: rules, action or playbook, mode and terms.
 ///
 /// # Errors
 /// Never: all of it has a canonical form.
 pub(crate) fn key(decision: &Decision) -> Result<Digest, CanonicalError> {
     let rules: Vec<_> = decision.fired.iter().map(|word| (&word.rule, word.effect, word.mode)).collect();
-    digest("stanch/decision-key/v1", &(rules, &decision.action, decision.mode, &decision.terms))
+    digest("stanch/decision-key/v2", &(rules, &decision.action, &decision.playbook, decision.mode, &decision.terms))
 }
 
 /// Earlier remediations of an item that policies asked for, the newest first.
@@ -117,7 +127,12 @@ fn bar(
     now: Timestamp,
 ) -> Option<String> {
     let same = |record: &Record| {
-        record.decided.as_ref().and_then(|decided| decided.versions.get(item)).is_some_and(|known| known == version)
+        record.step.is_none()
+            && record
+                .decided
+                .as_ref()
+                .and_then(|decided| decided.versions.get(item))
+                .is_some_and(|known| known == version)
     };
     let mut mine = history.iter().filter(|(_, record)| same(record)).peekable();
     let (row, _) = mine.peek()?;
@@ -145,15 +160,17 @@ fn attempts_in<'a>(records: impl Iterator<Item = &'a Record>, item: &ItemId) -> 
     counted.max_by_key(|attempts| attempts.count).unwrap_or_default()
 }
 
-/// The attempts that policies made at the items of a remediation before, at the versions it is about.
-pub(super) async fn attempts(app: &App, decided: &Decided) -> Result<BTreeMap<ItemId, Attempts>, PassError> {
+/// The attempts that policies made at the items of a remediation before, at the versions it is about and by the same
+/// step where it is one of a case.
+pub(super) async fn attempts(app: &App, record: &Record) -> Result<BTreeMap<ItemId, Attempts>, PassError> {
     let mut all = BTreeMap::new();
-    for (item, version) in &decided.versions {
+    let rung = |record: &Record| record.step.as_ref().map(|step| step.rung.clone());
+    for (item, version) in record.decided.iter().flat_map(|decided| &decided.versions) {
         let history = history(app, item).await?;
-        let same = history
-            .iter()
-            .map(|(_, record)| record)
-            .filter(|record| record.decided.as_ref().and_then(|decided| decided.versions.get(item)) == Some(version));
+        let same =
+            history.iter().map(|(_, record)| record).filter(|other| rung(other) == rung(record)).filter(|record| {
+                record.decided.as_ref().and_then(|decided| decided.versions.get(item)) == Some(version)
+            });
         let made = attempts_in(same, item);
         if made.count > 0 {
             all.insert(item.clone(), made);
@@ -213,10 +230,17 @@ async fn withdraw(app: &App) -> Result<(), PassError> {
     let states = vec!["planned", "awaiting_approval", "approved", "scheduled"];
     let filter = RemediationFilter { states, ..RemediationFilter::default() };
     for row in app.store.remediations(&filter, None, crate::view::PAGE).await? {
-        let Some(decided) = Record::read(&row.body).decided else { continue };
+        let record = Record::read(&row.body);
+        let Some(decided) = &record.decided else { continue };
         let mut stands = false;
+        if record.step.is_some() {
+            // It goes on also when an earlier step has ended the problem: what counts is what it was decided on.
+            if super::plan::still_bound(app, &row, &record).await? {
+                continue;
+            }
+        }
         let open = Rows { open: Some(true), ids: Some(row.items.clone()), ..Rows::default() };
-        for item in all_rows(app, open).await? {
+        for item in all_rows(app, open).await?.into_iter().filter(|_| record.step.is_none()) {
             // One that is being decided anew is left alone until it is.
             let Some(decision) = &item.decision else { continue };
             stands = wants(decision) && key(decision)? == decided.key;

@@ -594,7 +594,7 @@ impl Change<'_> {
                 self.order(&task, "order", order, Verb::Reconcile { task: task.clone(), key }, transition).await;
             }
             Effect::RequestFacts { asset } => {
-                if let Some((executor, _)) = orders::executor_of(self.app, &asset).await {
+                if let Some((executor, _)) = orders::host_executor_of(self.app, &asset).await {
                     let verb = Verb::Observe { refresh: false };
                     let (_, write) = orders::order(self.app, &executor, verb, self.now)?;
                     transition.writes.push(write);
@@ -610,6 +610,8 @@ impl Change<'_> {
                 let verb = Verb::Verify { task: task.clone(), leaf };
                 self.order(&task, &super::verify::kind(round), number, verb, transition).await;
             }
+            // What only stood in for something is nobody's no.
+            Effect::Suppress { .. } if self.record.undo.as_ref().is_some_and(|undo| undo.lifted) => {}
             Effect::Suppress { asset, items, by } => {
                 for item in items {
                     transition.writes.push(self.suppress(&asset, item, by.is_some()).await?);

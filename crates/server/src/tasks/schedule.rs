@@ -42,7 +42,7 @@ pub(crate) async fn request(app: &App, asset: &AssetId, refresh: bool) -> Result
 
 async fn ask(app: &App, asset: &AssetId, refresh: bool, enough: Enough) -> Result<bool, PassError> {
     let now = app.now();
-    let Some((executor, caller)) = orders::executor_of(app, asset).await else { return Ok(false) };
+    let Some((executor, caller)) = orders::host_executor_of(app, asset).await else { return Ok(false) };
     if let Some(why) = &caller.frozen {
         app.waits(&format!("facts of {}", caller.asset.name), format!("its executor is frozen: {why}"));
         return Ok(false);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use stanch_engine::rollout::{Event, Rollout, Task};
-use stanch_engine::{JudgeInput, judge};
+use stanch_action::catalogue;
+use stanch_engine::rollout::{Event, Task};
+use stanch_engine::{JudgeInput, Judgement, judge, judge_held_off};
 use stanch_feeds::detect;
 use stanch_model::finding::Finding;
 use stanch_model::id::{RemediationId, TaskId};
@@ -27,7 +28,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         for task in &rollout.tasks {
             let asked = task.round > 0 && task.judged_round != task.round;
             if asked && matches!(task.state, TaskState::Succeeded | TaskState::Verified) {
-                one(app, &row.id, &record, rollout, task).await?;
+                one(app, &row.id, &record, task).await?;
             }
         }
     }
@@ -49,22 +50,20 @@ pub(super) async fn asked(app: &App, task: &TaskId, round: u32) -> Result<Vec<St
     Ok(checks.into_iter().filter(|order| ids.contains(&order.id)).collect())
 }
 
-async fn one(
-    app: &App,
-    remediation: &RemediationId,
-    record: &Record,
-    rollout: &Rollout,
-    task: &Task,
-) -> Result<(), PassError> {
+async fn one(app: &App, remediation: &RemediationId, record: &Record, task: &Task) -> Result<(), PassError> {
     let mut checks = None;
     let mut since = None;
     for order in asked(app, &task.id, task.round).await? {
         since = since.or(Some(order.created_at));
         if let Some(receipt) = app.store.receipt(&order.id).await? {
-            checks = Some(checks_of(&receipt.receipt.body.answer));
+            checks = Some((checks_of(&receipt.receipt.body.answer), receipt.receipt.body.at));
         }
     }
-    let (Some(checks), Some(since)) = (checks, since) else { return Ok(()) };
+    let (Some((checks, checked_at)), Some(since)) = (checks, since) else { return Ok(()) };
+    if holds_off(task) {
+        let judgement = judge_held_off(&task.items, &checks, checked_at, task.acted_at);
+        return tell(app, remediation, task, judgement).await;
+    }
     let Some(facts) = app.store.facts(&task.asset).await? else { return Ok(()) };
     let read_at = facts.facts.collected_at;
     // Facts read before the checks were asked for belong to an earlier round, or to the time before the act.
@@ -90,14 +89,25 @@ async fn one(
         acted_at: task.acted_at,
         feeds_fresh,
     });
+    tell(app, remediation, task, judgement).await
+}
+
+/// Whether nothing that a task does ends the problem: then no detector can say whether it did it.
+fn holds_off(task: &Task) -> bool {
+    let declared = || task.actions.iter().map(|action| catalogue::find(action));
+    !task.actions.is_empty() && declared().all(|known| known.is_some_and(|known| !known.fixes))
+}
+
+/// Tells the rollout, and keeps what was judged.
+async fn tell(app: &App, remediation: &RemediationId, task: &Task, judgement: Judgement) -> Result<(), PassError> {
     let kept = Write::PutVerification(Verification {
         task: task.id.clone(),
-        at: now,
+        at: app.now(),
         outcome: judgement.outcome,
         facts_at: Some(judgement.facts_at),
         checks: judgement.checks.clone(),
     });
-    tracing::debug!(plan = %rollout.plan, task = %task.id, outcome = ?judgement.outcome, "judged");
+    tracing::debug!(task = %task.id, outcome = ?judgement.outcome, "judged");
     let event = Event::Judged { task: task.id.clone(), round: task.round, judgement: Box::new(judgement) };
     match take(app, remediation, "server", event, vec![kept]).await {
         // Where the lane is taken, the same is judged again in the next pass.

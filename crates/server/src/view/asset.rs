@@ -1,5 +1,7 @@
 //! Assets and a summary of their facts.
 
+use std::collections::{BTreeSet, HashMap};
+
 use stanch_model::facts::{HostFacts, Known};
 use stanch_model::id::AssetId;
 use stanch_store::asset::StoredAsset;
@@ -8,7 +10,7 @@ use stanch_store::item::ItemFilter;
 
 use super::{PAGE, coverage, name};
 use crate::api::Problem;
-use crate::api::types::{Asset, Coverage, Facts, HealthProbe, UnknownFact};
+use crate::api::types::{Asset, AssetLink, Coverage, Facts, HealthProbe, UnknownFact};
 use crate::app::App;
 use crate::auth::Sight;
 use crate::record::Detected;
@@ -61,7 +63,23 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
         items: items.len() as u64,
         findings: app.store.count_findings(&open).await?,
         coverage: detected.as_ref().map_or_else(Coverage::default, |said| coverage(&said.coverage)),
+        links: links(app, &asset.id).await?,
     })
+}
+
+/// How an asset hangs together with others.
+async fn links(app: &App, asset: &AssetId) -> Result<Vec<AssetLink>, Problem> {
+    let edges = app.store.edges_at(&BTreeSet::from([asset.clone()])).await?;
+    let ends: BTreeSet<AssetId> = edges.iter().flat_map(|edge| [edge.from.clone(), edge.to.clone()]).collect();
+    let known = app.store.assets_named(&ends).await?.into_iter();
+    let names: HashMap<AssetId, String> = known.map(|row| (row.asset.id, row.asset.name)).collect();
+    let named = |id: &AssetId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
+    let links = edges.iter().map(|edge| AssetLink {
+        from: named(&edge.from),
+        kind: edge.kind.name().to_owned(),
+        to: named(&edge.to),
+    });
+    Ok(links.collect())
 }
 
 /// A summary of the newest facts of one asset.

@@ -8,7 +8,7 @@ use stanch_model::assessment::DeployerPriority;
 use stanch_model::asset::Asset;
 use stanch_model::decision::Mode;
 use stanch_model::finding::{Finding as ModelFinding, Verdict};
-use stanch_model::id::{AssetId, FindingId, ItemId, RemediationId};
+use stanch_model::id::{AssetId, CaseId, FindingId, ItemId, RemediationId};
 use stanch_model::item::WorkItem;
 use stanch_store::asset::StoredAsset;
 use stanch_store::finding::{FindingFilter as Findings, StoredFinding};
@@ -189,16 +189,27 @@ pub(crate) struct Context {
     findings: HashMap<FindingId, ModelFinding>,
     suppressed: HashMap<ItemId, Vec<Suppression>>,
     busy: HashMap<ItemId, RemediationId>,
+    cases: HashMap<ItemId, CaseId>,
 }
 
 impl Context {
     /// What surrounds these items. It costs as much as they and their findings are, whatever else there is.
     pub(crate) async fn of(app: &App, rows: &[StoredItem]) -> Result<Self, stanch_store::ReadError> {
+        Self::read(app, rows, Some(true)).await
+    }
+
+    /// The same with findings that are over, as they were last seen: what a step of a case is decided on is the problem
+    /// that the case was opened for, also once an earlier step has ended it.
+    pub(crate) async fn with_closed(app: &App, rows: &[StoredItem]) -> Result<Self, stanch_store::ReadError> {
+        Self::read(app, rows, None).await
+    }
+
+    async fn read(app: &App, rows: &[StoredItem], open: Option<bool>) -> Result<Self, stanch_store::ReadError> {
         let items: Vec<ItemId> = rows.iter().map(|row| row.item.id.clone()).collect();
         let assets: BTreeSet<AssetId> = rows.iter().map(|row| row.item.asset.clone()).collect();
         let mut findings = HashMap::new();
         for some in items.chunks(100) {
-            let filter = Findings { open: Some(true), items: Some(some.to_vec()), ..Findings::default() };
+            let filter = Findings { open, items: Some(some.to_vec()), ..Findings::default() };
             let mut last: Option<FindingId> = None;
             loop {
                 let page: Vec<StoredFinding> = app.store.findings(&filter, last.as_ref(), 10 * PAGE).await?;
@@ -221,6 +232,7 @@ impl Context {
             findings,
             suppressed,
             busy: app.store.busy_items(&items).await?,
+            cases: app.store.cases_of(&items.into_iter().collect()).await?,
         })
     }
 
@@ -247,7 +259,12 @@ impl Context {
         self.busy.get(item)
     }
 
-    /// The open findings of an item.
+    /// The case that works on an item now.
+    pub(crate) fn case(&self, item: &ItemId) -> Option<&CaseId> {
+        self.cases.get(item)
+    }
+
+    /// The findings of an item.
     pub(crate) fn members(&self, row: &StoredItem) -> Vec<&ModelFinding> {
         row.item.findings.iter().filter_map(|id| self.findings.get(id)).collect()
     }

@@ -4,6 +4,7 @@
 mod asset;
 mod calendar;
 mod campaign;
+mod case;
 mod draft;
 mod feed;
 mod finding;
@@ -18,6 +19,7 @@ mod status;
 pub(crate) use asset::{asset, assets, facts};
 pub(crate) use calendar::calendar;
 pub(crate) use campaign::{campaign, campaign_of, campaigns};
+pub(crate) use case::{case, case_assets, cases, find_case};
 pub(crate) use draft::play;
 pub(crate) use feed::feeds;
 pub(crate) use finding::{finding, findings};

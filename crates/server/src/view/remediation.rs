@@ -60,6 +60,7 @@ pub(crate) async fn one(_app: &App, row: &StoredRemediation) -> Result<Remediati
         reason: record.reason,
         asked_by: row.requested_by.clone(),
         mode: record.decided.as_ref().map(|decided| decided.mode.name().to_owned()),
+        case: record.step.as_ref().map(|step| step.case.to_string()),
         plan: row.plan.map(|plan| plan.to_string()),
         waiting_on: row.waiting.clone(),
         created_at: row.created_at,

@@ -5,6 +5,7 @@ mod account;
 mod act;
 mod calendar;
 mod campaign;
+mod case;
 mod chart;
 mod connections;
 mod feeds;
@@ -45,6 +46,7 @@ pub(crate) fn router() -> Router<App> {
         .merge(policies::routes())
         .merge(calendar::routes())
         .merge(campaign::routes())
+        .merge(case::routes())
         .merge(feeds::routes())
         .merge(people::routes())
         .merge(connections::routes())
@@ -114,9 +116,9 @@ impl Shell {
     /// The pages that this visitor may open.
     fn pages(&self) -> Vec<Link> {
         let link = |name, path, key| Link { name, path, key };
-        let mut pages =
-            vec![link("Overview", "/", "o"), link("Items", "/items", "i"), link("Remediations", "/remediations", "r")];
+        let mut pages = vec![link("Overview", "/", "o"), link("Items", "/items", "i"), link("Cases", "/cases", "s")];
         pages.extend([
+            link("Remediations", "/remediations", "r"),
             link("Policies", "/policies", "y"),
             link("Calendar", "/calendar", "d"),
             link("Report", "/report", "t"),

@@ -57,6 +57,9 @@ pub(super) fn mark(name: &str) -> Mark {
         | "held"
         | "halted"
         | "partially_remediated"
+        | "partly"
+        | "blocked"
+        | "kept"
         | "disabled"
         | "one_way"
         | "unknown"
@@ -66,7 +69,7 @@ pub(super) fn mark(name: &str) -> Mark {
         | "unchanged" | "undone" | "restorable" | "transient" => ("good", "✓"),
         "decided" | "planned" | "approved" | "scheduled" | "rolling" | "verifying" | "baking" | "rolling_back"
         | "pending" | "waiting" | "reserved" | "granted" | "dispatched" | "accepted" | "running" | "reconciling"
-        | "undoing" | "succeeded" => ("busy", "◐"),
+        | "undoing" | "succeeded" | "open" | "going_back" | "closing" => ("busy", "◐"),
         "affected_fixable" => ("", "●"),
         "affected_unfixed" | "unsupported" => ("warn", "○"),
         _ => ("", "○"),

@@ -35,6 +35,9 @@ pub(crate) enum Mood {
 /// The host behind the executor.
 pub(crate) struct Host {
     pub(crate) name: String,
+    pub(crate) kind: AssetKind,
+    /// Switches that actions of these names turn on, such as `account.disable`; they are off at first.
+    pub(crate) switches: BTreeMap<String, bool>,
     /// What tells this machine from others.
     pub(crate) machine: String,
     /// Its health probe fails.
@@ -63,6 +66,8 @@ impl Host {
     pub(crate) fn new(name: &str, packages: &[(&str, &str, &str)]) -> Self {
         Self {
             name: name.to_owned(),
+            kind: AssetKind::Host,
+            switches: BTreeMap::new(),
             machine: "machine-id-of-the-double".to_owned(),
             ill: false,
             installed: packages.iter().map(|(name, now, _)| ((*name).to_owned(), (*now).to_owned())).collect(),
@@ -81,8 +86,14 @@ impl Host {
         }
     }
 
+    /// Something that has no packages, only switches.
+    pub(crate) fn of_kind(kind: AssetKind, name: &str, actions: &[&str]) -> Self {
+        let switches = actions.iter().map(|action| ((*action).to_owned(), false)).collect();
+        Self { kind, switches, ..Self::new(name, &[]) }
+    }
+
     pub(crate) fn asset(&self) -> Asset {
-        Asset::unlabelled(AssetKind::Host, &self.machine, &self.name)
+        Asset::unlabelled(self.kind, &self.machine, &self.name)
     }
 
     pub(crate) fn item(&self, source: &str) -> ItemId {
@@ -170,6 +181,9 @@ impl Host {
 
     fn answer(&mut self, order: &Order, clock: &dyn Clock) -> Option<Answer> {
         Some(match &order.verb {
+            Verb::Observe { .. } if self.kind != AssetKind::Host => {
+                Answer::Refused { message: "it has no facts".to_owned(), hint: None }
+            }
             Verb::Observe { refresh } => {
                 self.fetched += u32::from(*refresh);
                 Answer::Facts { facts: Box::new(self.facts(clock)) }
@@ -183,14 +197,16 @@ impl Host {
                 self.done.insert(grant.task.clone(), steps.clone());
                 Answer::Applied { steps }
             }
+            Verb::Undo { grant, .. } if self.switches.contains_key(&grant.leaf.steps[0].action) => {
+                let action = grant.leaf.steps[0].action.clone();
+                self.switches.insert(action.clone(), false);
+                let step = StepReport { action, ..report(order, StepOutcome::Done, Vec::new(), clock) };
+                Answer::Undone { steps: vec![step] }
+            }
             Verb::Undo { task, items, .. } => self.undo(task, items, order, clock),
-            Verb::Verify { .. } => Answer::Verified {
-                checks: vec![Check {
-                    name: "dpkg-version".to_owned(),
-                    outcome: CheckOutcome::Successful,
-                    detail: "as planned".to_owned(),
-                }],
-            },
+            Verb::Verify { leaf, .. } => {
+                Answer::Verified { checks: leaf.steps.iter().map(|step| self.check(&step.action)).collect() }
+            }
             Verb::Reconcile { task, .. } => Answer::Reconciled {
                 known: match self.done.get(task) {
                     Some(steps) => Reconciled::Over { steps: steps.clone() },
@@ -208,8 +224,44 @@ impl Host {
         })
     }
 
+    /// Whether what an action did is still so.
+    fn check(&self, action: &str) -> Check {
+        match self.switches.get(action) {
+            Some(on) => Check {
+                name: format!("{action} holds"),
+                outcome: if *on { CheckOutcome::Successful } else { CheckOutcome::Failed },
+                detail: if *on { "it is on" } else { "it is off" }.to_owned(),
+            },
+            None => Check {
+                name: "dpkg-version".to_owned(),
+                outcome: CheckOutcome::Successful,
+                detail: "as planned".to_owned(),
+            },
+        }
+    }
+
     fn plan(&self, requests: &[stanch_model::order::StepRequest]) -> Answer {
         let mut steps = Vec::new();
+        for request in requests {
+            let Some(on) = self.switches.get(&request.action) else { continue };
+            if *on {
+                continue;
+            }
+            steps.push(PlannedStep {
+                action: request.action.clone(),
+                params: request.want.clone(),
+                before: Digest::of_bytes(format!("{:?}", self.switches).as_bytes()),
+                changes: vec![Change {
+                    subject: self.name.clone(),
+                    before: Some("off".to_owned()),
+                    after: Some("on".to_owned()),
+                    note: None,
+                }],
+                reversibility: Reversibility::Restorable,
+                undo: "turns it off again".to_owned(),
+                disruption: Disruption::None,
+            });
+        }
         for request in requests.iter().filter(|request| request.action == "package.upgrade") {
             let mut changes = Vec::new();
             let mut versions = BTreeMap::new();
@@ -241,6 +293,10 @@ impl Host {
         self.before.insert(task.clone(), self.installed.clone());
         if self.mood != Mood::Lies {
             for step in steps {
+                if let Some(on) = self.switches.get_mut(&step.action) {
+                    *on = true;
+                    continue;
+                }
                 for (name, version) in step.params["versions"].as_object().unwrap() {
                     self.installed.insert(name.clone(), version.as_str().unwrap().to_owned());
                 }
@@ -251,7 +307,9 @@ impl Host {
         } else {
             StepOutcome::Done
         };
-        vec![report(order, outcome, steps.iter().flat_map(|step| step.changes.clone()).collect(), clock)]
+        let action = steps.first().map_or("package.upgrade", |step| step.action.as_str()).to_owned();
+        let changes = steps.iter().flat_map(|step| step.changes.clone()).collect();
+        vec![StepReport { action, ..report(order, outcome, changes, clock) }]
     }
 
     fn undo(&mut self, task: &TaskId, items: &[ItemId], order: &Order, clock: &dyn Clock) -> Answer {
@@ -344,7 +402,12 @@ impl Double {
             key: self.key().verifying_key(),
             asset: host.asset(),
             position: host.position,
-            actions: vec!["package.upgrade".to_owned()],
+            actions: match host.kind {
+                AssetKind::Host => {
+                    ["package.upgrade".to_owned()].into_iter().chain(host.switches.keys().cloned()).collect()
+                }
+                _ => host.switches.keys().cloned().collect(),
+            },
             boot_id: "boot".to_owned(),
             counter: host.counter,
             journal_head: Digest::of_bytes(b"head"),

@@ -141,18 +141,6 @@ async fn a_bundle_that_nobody_signed_lets_nothing_run_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn steps_that_nobody_carries_out_lead_to_nothing_by_itself() {
-    let steps = "actions:\n  - first_of:\n      - package.upgrade: {to: fixed}\n      - host.isolate: {lease: 4h}\n";
-    let (world, _folder) = signed(host(), &policy("auto", steps)).await;
-    let waits = in_state(&world, "awaiting_approval").await;
-    assert_eq!(waits["mode"], "suggest");
-    a_while(&world).await;
-    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
-    let items = world.items(1).await;
-    assert!(items[0]["decision"].as_str().unwrap().contains("not carried out yet"), "{items:#?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_others_can_write_to_is_not_believed_unsigned() {
     let folder = folder(&policy("approve", ""));
     std::fs::set_permissions(folder.path().join("all.yaml"), std::fs::Permissions::from_mode(0o666)).unwrap();

@@ -4,6 +4,7 @@
 
 mod breaker;
 mod budget;
+mod case;
 mod crash;
 mod finding;
 mod interleaving;

@@ -39,6 +39,19 @@ pub struct LabelAsset {
     pub labels: std::collections::BTreeMap<String, String>,
 }
 
+/// Say how an asset hangs on another, or that it does not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkAsset {
+    /// The other asset, by id.
+    pub to: String,
+    /// `depends_on`, `runs_on`, `member_of` or `used_on`.
+    pub kind: String,
+    /// Take it away.
+    #[serde(default)]
+    pub remove: bool,
+}
+
 /// What was made of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedRemediation {

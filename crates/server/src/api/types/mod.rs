@@ -3,6 +3,7 @@
 
 mod act;
 mod campaign;
+mod case;
 mod connection;
 mod item;
 mod ledger;
@@ -15,6 +16,7 @@ mod report;
 
 pub use act::*;
 pub use campaign::*;
+pub use case::*;
 pub use connection::*;
 pub use item::*;
 pub use ledger::*;

@@ -156,6 +156,19 @@ pub struct Asset {
     pub findings: u64,
     /// How much of its inventory the data covers.
     pub coverage: Coverage,
+    /// How it hangs together with others, as people said.
+    pub links: Vec<AssetLink>,
+}
+
+/// How two assets hang together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AssetLink {
+    /// The one that hangs on the other, by name.
+    pub from: String,
+    /// `depends_on`, `runs_on`, `member_of` or `used_on`.
+    pub kind: String,
+    /// The other, by name.
+    pub to: String,
 }
 
 /// A summary of the facts of one host.

@@ -29,6 +29,8 @@ pub struct Remediation {
     pub asked_by: String,
     /// How far it may go by itself; absent when a person asked.
     pub mode: Option<String>,
+    /// The case that it is a step of.
+    pub case: Option<String>,
     /// The hash of its plan, once there is one.
     pub plan: Option<String>,
     /// On what it waits now.
