@@ -79,6 +79,9 @@ pub(crate) enum Command {
     Answer(Answer),
     /// Take back what a fix did: all of it, or some of its items
     Undo(Undo),
+    /// Look at cases: one problem with everything that is done about it, step by step
+    #[command(subcommand)]
+    Case(Cases),
     /// List what was done
     History(History),
     /// Show how long problems were open, and what they waited for
@@ -400,6 +403,19 @@ pub(crate) enum Assets {
         #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
         labels: Vec<(String, String)>,
     },
+    /// Say how an asset hangs on another: playbooks act on what is linked, urgency counts what depends on it
+    Link {
+        /// Its id or name
+        asset: String,
+        /// How it hangs on the other
+        #[arg(value_parser = ["depends_on", "runs_on", "member_of", "used_on"])]
+        kind: String,
+        /// The other's id or name
+        other: String,
+        /// Take it away
+        #[arg(long)]
+        remove: bool,
+    },
 }
 
 /// A public key as `stanch policy sign` prints it.
@@ -411,6 +427,74 @@ fn public_key(text: &str) -> Result<VerifyingKey, String> {
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| "expected NAME=VALUE".to_owned())?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cases {
+    /// List them
+    List {
+        /// Only those in which something is left to do
+        #[arg(long)]
+        open: bool,
+    },
+    /// Show one: its steps, what happened, the tasks that wait for a person
+    Show {
+        /// Its id, or an unambiguous beginning of it
+        case: String,
+    },
+    /// Open one by hand, with a playbook of the policies in force; every step waits for approval
+    Open {
+        /// The items it is about, by id or name
+        #[arg(required = true, value_name = "ITEM")]
+        items: Vec<String>,
+        /// The playbook
+        #[arg(long, value_name = "NAME")]
+        playbook: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Say that a person's task is done
+    Done {
+        /// The case
+        case: String,
+        /// Which task, where several wait
+        #[arg(long, value_name = "NUMBER")]
+        task: Option<u64>,
+        /// What others should know of it
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// Say that a person's task will not be done
+    Decline {
+        /// The case
+        case: String,
+        /// Which task, where several wait
+        #[arg(long, value_name = "NUMBER")]
+        task: Option<u64>,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// End one: nothing more begins, and what was done stays
+    Close {
+        /// The case
+        case: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Take back everything that was done in one, the last first
+    Undo {
+        /// The case
+        case: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -620,6 +704,20 @@ pub(crate) enum Policy {
         /// The table of facts that conditions may ask for instead
         #[arg(long)]
         facts: bool,
+    },
+    /// Print a playbook as CACAO 2.0, and say what others cannot know of it
+    Export {
+        /// The bundle's folder, or one file
+        #[arg(default_value = "policies", value_name = "PATH")]
+        path: PathBuf,
+        /// The playbook
+        #[arg(long, value_name = "NAME")]
+        playbook: String,
+    },
+    /// Read a CACAO 2.0 playbook: prints it as a policy file, and says what does not map
+    Import {
+        /// The document
+        file: PathBuf,
     },
     /// Show what the running server decides by, and what actions have earned
     Status,

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
-use args::{Arguments, Audit, Command, Feeds};
+use args::{Arguments, Audit, Cases, Command, Feeds};
 use failure::{Exit, Failure};
 use local::{Need, Session};
 use output::{Output, Tone};
@@ -98,7 +98,8 @@ impl Command {
     const fn need(&self) -> Need {
         match self {
             Self::Findings(_) | Self::Explain(_) | Self::Plan(_) | Self::Fix(_) => Need::Facts,
-            Self::Undo(_) | Self::Approve(_) | Self::Answer(_) => Need::Executor,
+            Self::Undo(_) | Self::Approve(_) | Self::Answer(_) | Self::Case(Cases::Undo { .. }) => Need::Executor,
+            Self::Case(Cases::Open { .. }) => Need::Facts,
             _ => Need::Memory,
         }
     }
@@ -115,6 +116,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Approve(wanted) => commands::approve::approve(api, output, &wanted).await,
         Command::Answer(wanted) => commands::approve::answer(api, output, &wanted).await,
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
+        Command::Case(wanted) => commands::case::run(api, output, wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
         Command::Report(wanted) => commands::report::run(api, output, &wanted).await,
         Command::Policy(wanted) => commands::policy::online(api, output, &wanted).await,

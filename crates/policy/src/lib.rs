@@ -4,6 +4,7 @@
 //! a test, a replay and the server cannot disagree.
 
 mod bundle;
+pub mod cacao;
 pub mod calendar;
 mod check;
 mod decide;

@@ -10,6 +10,7 @@ use stanch_model::When;
 use stanch_model::decision::Effect;
 use stanch_model::id::ItemId;
 use stanch_model::sign::{SigningKey, VerifyingKey};
+use stanch_policy::cacao;
 use stanch_policy::{
     Bundle, Explanation, Facts, Grade, Loaded, MAX_BYTES, MAX_FILE, MAX_FILES, Problem, SIGNATURE_FILE, Source, is_part,
 };
@@ -35,6 +36,8 @@ pub(crate) fn run(output: &Output, command: Policy, now: Timestamp) -> Result<Ex
         }
         Policy::Sign { path, key } => sign(output, &path, &key, now),
         Policy::WorstCase { path, .. } => worst_case(output, &path),
+        Policy::Export { path, playbook } => export(output, &path, &playbook, now),
+        Policy::Import { file } => import(output, &file),
         // They ask the server and are run there.
         Policy::Status | Policy::Replay { .. } => Ok(Exit::Done),
     }
@@ -221,6 +224,39 @@ async fn status(api: &Api, output: &Output) -> Result<Exit, Failure> {
         output.line(&table.to_string())?;
     }
     Ok(if told.refused.is_some() { Exit::Failed } else { Exit::Done })
+}
+
+/// A playbook as CACAO 2.0.
+fn export(output: &Output, path: &Path, name: &str, now: Timestamp) -> Result<Exit, Failure> {
+    let (_, loaded) = load(output, path)?;
+    let Some(bundle) = loaded.bundle else { return Ok(Exit::Failed) };
+    let Some(playbook) = bundle.playbooks().find(|playbook| playbook.name == name) else {
+        let known: Vec<String> = bundle.playbooks().map(|playbook| playbook.name).collect();
+        let hint = if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
+        return Err(Failure::usage(format!("the bundle has no playbook `{}`", plain(name))).hint(hint));
+    };
+    let (document, notes) = cacao::export(&playbook, now);
+    let text = serde_json::to_string_pretty(&document)
+        .map_err(|error| Failure::new("the playbook could not be written").because(error))?;
+    output.line(&text)?;
+    for note in notes {
+        output.say(&plain(&format!("note: {note}")));
+    }
+    Ok(Exit::Done)
+}
+
+/// A playbook from CACAO 2.0, as a document of our language.
+fn import(output: &Output, file: &Path) -> Result<Exit, Failure> {
+    let text = stanch_connect::folder::text(file, cacao::MAX_CACAO)
+        .map_err(|error| Failure::new(format!("{} cannot be read", file.display())).because(error))?;
+    let imported = cacao::import(&text)
+        .map_err(|error| Failure::new(format!("{} is not taken", file.display())).because(error))?;
+    output.bytes(plain(&cacao::written(&imported.playbook)).as_bytes())?;
+    for note in &imported.notes {
+        output.say(&output.paint(Tone::Warn, &plain(&format!("note: {note}"))));
+    }
+    output.say("Read it before you use it; `stanch policy test` names the steps that no test shows yet.");
+    Ok(Exit::Done)
 }
 
 /// The policy files of a folder, or one file; names are relative to the folder.

@@ -5,6 +5,7 @@
 mod bundles;
 mod calendars;
 mod deciding;
+mod exchange;
 mod fence;
 mod gathering;
 mod icalendar;
