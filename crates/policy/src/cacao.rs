@@ -70,9 +70,8 @@ pub fn export(playbook: &Playbook, now: Timestamp) -> (Value, Vec<String>) {
     let id = |kind: &str, name: &str| identifier(kind, &[&playbook.name, name]);
     let (start, end) = (id("start", "start"), id("end", "end"));
     let step_id = |rung: &Rung| id("action", &rung.id);
-    let first_of = |at: usize| {
-        playbook.steps.get(at).and_then(|step| step.rungs.first()).map_or_else(|| end.clone(), &step_id)
-    };
+    let first_of =
+        |at: usize| playbook.steps.get(at).and_then(|step| step.rungs.first()).map_or_else(|| end.clone(), &step_id);
     let mut notes = Vec::new();
     let mut agents = Map::new();
     let mut workflow = Map::new();
@@ -178,7 +177,8 @@ pub fn import(text: &str) -> Result<Imported, CacaoError> {
     let workflow = document.get("workflow").and_then(Value::as_object);
     let workflow = workflow.ok_or_else(|| CacaoError::Form("it has no `workflow`".to_owned()))?;
     let start = says("workflow_start").ok_or_else(|| CacaoError::Form("it has no `workflow_start`".to_owned()))?;
-    let mut reading = Reading { workflow, document: &document, seen: BTreeSet::new(), names: BTreeSet::new(), notes: Vec::new() };
+    let mut reading =
+        Reading { workflow, document: &document, seen: BTreeSet::new(), names: BTreeSet::new(), notes: Vec::new() };
     for (key, what) in [
         ("signatures", "its signatures are not checked"),
         ("playbook_variables", "its variables are left out: write what is meant into the steps"),
@@ -259,7 +259,9 @@ impl Reading<'_> {
                 kind => {
                     let kind = short(kind.unwrap_or("nothing"), 40);
                     let named = name(step, &id);
-                    self.notes.push(format!("`{named}` is of the kind `{kind}`: a person decides, and its branches are left out"));
+                    self.notes.push(format!(
+                        "`{named}` is of the kind `{kind}`: a person decides, and its branches are left out"
+                    ));
                     let condition = step.get("condition").or_else(|| step.get("switch")).and_then(Value::as_str);
                     let about = format!("Decide what follows ({kind}): {}", condition.unwrap_or("see the playbook"));
                     self.seen.insert(id);
@@ -301,7 +303,8 @@ impl Reading<'_> {
 
     fn rung(&mut self, id: &str, step: &Value) -> Rung {
         let named = name(step, id);
-        let timeout = step.get("timeout").and_then(Value::as_u64).map(|ms| u32::try_from(ms / 1_000).unwrap_or(u32::MAX));
+        let timeout =
+            step.get("timeout").and_then(Value::as_u64).map(|ms| u32::try_from(ms / 1_000).unwrap_or(u32::MAX));
         if step.get("delay").is_some() {
             self.notes.push(format!("`{named}`: that it begins later is left out"));
         }
@@ -316,7 +319,8 @@ impl Reading<'_> {
         for command in &commands {
             let kind = command.get("type").and_then(Value::as_str).unwrap_or("nothing");
             let text = command.get("command").and_then(Value::as_str);
-            let told = text.or_else(|| command.get("description").and_then(Value::as_str)).unwrap_or("see the playbook");
+            let told =
+                text.or_else(|| command.get("description").and_then(Value::as_str)).unwrap_or("see the playbook");
             if kind == "manual" {
                 lines.push(told.to_owned());
             } else {
@@ -404,7 +408,8 @@ impl Reading<'_> {
     /// The notes, once it is known which names there are.
     fn finish(mut self, steps: &[Step]) -> Vec<String> {
         for rung in steps.iter().flat_map(|step| &step.rungs) {
-            if let Some(what) = rung.lift_when.as_ref().filter(|what| !self.names.contains(*what) || **what == rung.id) {
+            if let Some(what) = rung.lift_when.as_ref().filter(|what| !self.names.contains(*what) || **what == rung.id)
+            {
                 self.notes.push(format!("`{}` ends with `{what}`, which is not there", rung.id));
             }
         }

@@ -65,7 +65,9 @@ async fn find(api: &Api, typed: &str) -> Result<Case, Failure> {
     let matching: Vec<&CaseRow> = all.iter().filter(|one| one.id.starts_with(typed)).collect();
     match matching.as_slice() {
         [only] => api.get(&format!("/cases/{}", only.id)).await,
-        [] => Err(Failure::new(format!("there is no case `{}`", plain(typed))).hint("list them with: stanch case list")),
+        [] => {
+            Err(Failure::new(format!("there is no case `{}`", plain(typed))).hint("list them with: stanch case list"))
+        }
         many => Err(Failure::new(format!("`{}` could be any of {} cases", plain(typed), many.len()))
             .hint("type more of its id")),
     }
@@ -125,7 +127,9 @@ fn show(output: &Output, case: &Case) -> Result<Exit, Failure> {
     }
     for one in &case.not_done {
         let why = one.why.as_deref().unwrap_or_default();
-        output.line(&output.paint(Tone::Warn, &plain(&format!("Goes no further: {} on {}: {why}", one.name, one.asset))))?;
+        output.line(
+            &output.paint(Tone::Warn, &plain(&format!("Goes no further: {} on {}: {why}", one.name, one.asset))),
+        )?;
     }
     Ok(Exit::Done)
 }
@@ -133,7 +137,10 @@ fn show(output: &Output, case: &Case) -> Result<Exit, Failure> {
 async fn undo(api: &Api, output: &Output, case: &Case, reason: Option<String>, yes: bool) -> Result<Exit, Failure> {
     let id = &case.case.id;
     if !case.may_undo {
-        return Err(Failure::refused(format!("{id} has done nothing that can be taken back (it is {})", case.case.state)));
+        return Err(Failure::refused(format!(
+            "{id} has done nothing that can be taken back (it is {})",
+            case.case.state
+        )));
     }
     for run in case.runs.iter().rev().filter(|run| run.state == "done" && run.remediation.is_some()) {
         output.say(&plain(&format!("  {}: {} on {}", run.rung, run.does, run.assets.join(", "))));

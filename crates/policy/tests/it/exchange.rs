@@ -19,11 +19,12 @@ fn param() -> impl Strategy<Value = Param> {
 }
 
 fn rung(id: String) -> impl Strategy<Value = Rung> {
-    let act = (prop::collection::btree_map("[a-z]{1,5}", param(), 0..3), prop::option::of(1..90_000_u32), any::<bool>())
-        .prop_map(|(params, within_seconds, linked)| {
-            let doing = Doing::Act(Act { action: "package.upgrade".to_owned(), params });
-            (doing, within_seconds, if linked { On::Linked(AssetKind::Account) } else { On::Asset })
-        });
+    let act =
+        (prop::collection::btree_map("[a-z]{1,5}", param(), 0..3), prop::option::of(1..90_000_u32), any::<bool>())
+            .prop_map(|(params, within_seconds, linked)| {
+                let doing = Doing::Act(Act { action: "package.upgrade".to_owned(), params });
+                (doing, within_seconds, if linked { On::Linked(AssetKind::Account) } else { On::Asset })
+            });
     let human = ("[A-Za-z '\":#-]{1,20}[a-z]", "[a-z]{2,8}", 1..90_000_u32, any::<bool>()).prop_map(
         |(title, owner, due_seconds, word)| {
             let verified_by = if word { VerifiedBy::Word } else { VerifiedBy::Check };
@@ -48,18 +49,16 @@ fn playbook() -> impl Strategy<Value = Playbook> {
             rungs.prop_map(|rungs| Step { rungs })
         })
     };
-    (1..5_usize)
-        .prop_flat_map(move |count| (0..count).map(step).collect::<Vec<_>>())
-        .prop_map(|mut steps| {
-            // The first act of the last step is lifted by the first of all.
-            if steps.len() > 1
-                && let Some(last) = steps.last_mut().and_then(|step| step.rungs.first_mut())
-                && matches!(last.doing, Doing::Act(_))
-            {
-                last.lift_when = Some("s0-0".to_owned());
-            }
-            Playbook { name: "close-it".to_owned(), description: Some("What: 'it' \"does\"".to_owned()), steps }
-        })
+    (1..5_usize).prop_flat_map(move |count| (0..count).map(step).collect::<Vec<_>>()).prop_map(|mut steps| {
+        // The first act of the last step is lifted by the first of all.
+        if steps.len() > 1
+            && let Some(last) = steps.last_mut().and_then(|step| step.rungs.first_mut())
+            && matches!(last.doing, Doing::Act(_))
+        {
+            last.lift_when = Some("s0-0".to_owned());
+        }
+        Playbook { name: "close-it".to_owned(), description: Some("What: 'it' \"does\"".to_owned()), steps }
+    })
 }
 
 proptest! {
@@ -115,10 +114,19 @@ fn foreign() -> Value {
         json!({ "type": "action", "name": "Call them", "on_success": ask, "agent": team, "delay": 5,
             "commands": [{ "type": "manual", "command": "Call\nthe team." }] }),
     );
-    step(&ask, json!({ "type": "if-condition", "name": "Bad?", "condition": "a = 'b'", "on_true": left, "on_completion": fork }));
+    step(
+        &ask,
+        json!({ "type": "if-condition", "name": "Bad?", "condition": "a = 'b'", "on_true": left, "on_completion": fork }),
+    );
     step(&fork, json!({ "type": "parallel", "name": "Both", "next_steps": [right], "on_completion": end }));
-    step(&left, json!({ "type": "action", "on_completion": end, "commands": [{ "type": "manual", "command": "x" }], "agent": team }));
-    step(&right, json!({ "type": "action", "name": "Write it down", "on_completion": end, "commands": [{ "type": "manual", "command": "Write." }], "agent": team }));
+    step(
+        &left,
+        json!({ "type": "action", "on_completion": end, "commands": [{ "type": "manual", "command": "x" }], "agent": team }),
+    );
+    step(
+        &right,
+        json!({ "type": "action", "name": "Write it down", "on_completion": end, "commands": [{ "type": "manual", "command": "Write." }], "agent": team }),
+    );
     step(&end, json!({ "type": "end" }));
     json!({
         "type": "playbook", "spec_version": "cacao-2.0", "id": id("playbook", 10), "name": "Find & Block",
@@ -146,7 +154,10 @@ fn what_is_no_playbook_or_was_taken_back_is_refused() {
         import(&document.to_string()).unwrap_err()
     };
     assert_eq!(with("revoked", json!(true)), CacaoError::Revoked);
-    assert_eq!(with("spec_version", json!("cacao-1.1")).to_string(), "this is no CACAO 2.0 playbook: its version is `cacao-1.1`");
+    assert_eq!(
+        with("spec_version", json!("cacao-1.1")).to_string(),
+        "this is no CACAO 2.0 playbook: its version is `cacao-1.1`"
+    );
     assert!(with("workflow_start", json!("start--x")).to_string().contains("there is no step `start--x`"));
     assert!(matches!(import("{"), Err(CacaoError::Json(_))));
 }

@@ -49,7 +49,7 @@ struct Scene {
     world: World,
     account: Arc<Double>,
     repository: Arc<Double>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Scene {
@@ -71,7 +71,7 @@ impl Scene {
         let text = format!("{}{STEPS}", policy("auto", PLAYBOOK));
         crate::policies::write(folder.path(), &text);
         crate::policies::sign(folder.path());
-        Self { world, account, repository, _folder: folder }
+        Self { world, account, repository, folder }
     }
 
     /// The one case, once it looks like this.
@@ -99,6 +99,17 @@ impl Scene {
         assert_eq!(detail["remediation"]["mode"], "approve", "it is proven nowhere");
         self.world.approve(&id, detail["remediation"]["plan"].as_str().unwrap()).await;
         self.case(rung, |case| run(case, rung)["state"] == "done").await;
+    }
+
+    /// The server dies and comes back; the executors find it again.
+    async fn crash(&mut self) {
+        self.world.kill().await;
+        self.world.start().await;
+        for double in [&self.account, &self.repository] {
+            let gateway = self.world.running.as_ref().unwrap().gateway();
+            gateway.register(&double.hello()).await.unwrap();
+            tokio::spawn(double.clone().serve(gateway));
+        }
     }
 
     fn on(&self, double: &Arc<Double>, action: &str) -> bool {
@@ -172,4 +183,88 @@ async fn a_case_goes_over_several_assets_and_back_again() {
     assert!(items[0]["suppressed"]["reason"].as_str().unwrap().contains("it was a drill"), "{items:#?}");
     let (status, verified) = world.client.send(reqwest::Method::GET, "/api/v1/ledger/verify", None).await;
     assert!(status.is_success(), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_goes_on_after_the_server_is_killed_in_the_middle_of_a_step() {
+    let mut scene = Scene::new().await;
+    scene.case("the first plan", |case| run(case, "isolate")["remediation_state"] == "awaiting_approval").await;
+    scene.crash().await;
+    scene.agreed("isolate").await;
+    scene.crash().await;
+    scene.agreed("disable").await;
+    let applied = scene.world.host().taken.iter().filter(|verb| **verb == "apply").count();
+    assert_eq!(applied, 1, "the host was isolated once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persons_no_ends_what_a_case_does_about_the_item_and_is_not_asked_again() {
+    let scene = Scene::new().await;
+    let case = scene.case("a plan", |case| run(case, "isolate")["remediation_state"] == "awaiting_approval").await;
+    let id = run(&case, "isolate")["remediation"].as_str().unwrap();
+    scene.world.client.post(&format!("/api/v1/remediations/{id}/dismiss"), json!({})).await;
+    let case = scene.case("the end", |case| case["case"]["state"] == "partly").await;
+    assert_eq!(case["not_done"][0]["why"], "isolate: a person said no");
+    assert!(!scene.on(&scene.account, "account.disable"));
+    crate::policies::a_while(&scene.world).await;
+    let cases = scene.world.client.get("/api/v1/cases").await;
+    assert_eq!(cases.as_array().unwrap().len(), 1, "it cools down: {cases}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_opened_by_hand_asks_before_each_step_and_can_be_ended() {
+    let text = format!("{}{STEPS}", policy("alert", ""));
+    let (world, _folder) = signed(host(), &text).await;
+    world.items(1).await;
+    let client = &world.client;
+    let ask = |playbook: &str| json!({ "items": ["paperclip"], "playbook": playbook, "reason": "an advisory" });
+    assert_eq!(client.refused("/api/v1/cases", ask("contain")).await, (404, "not_found".to_owned()));
+    let case = client.post("/api/v1/cases", ask("contain-and-patch")).await;
+    let id = case["case"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(client.refused("/api/v1/cases", ask("contain-and-patch")).await, (409, "busy".to_owned()));
+    let waits = crate::policies::in_state(&world, "awaiting_approval").await;
+    assert_eq!((waits["case"].as_str(), waits["mode"].as_str()), (Some(id.as_str()), None), "a person asked");
+    // No account belongs to the host, so that step is blocked, and the item goes no further.
+    world.approve(waits["id"].as_str().unwrap(), waits["plan"].as_str().unwrap()).await;
+    let case = world
+        .until("the end", async || {
+            let case = client.get(&format!("/api/v1/cases/{id}")).await;
+            (case["not_done"][0]["why"] == "disable: no account is linked with it").then_some(case)
+        })
+        .await;
+    // What stands in for the patch stays until a person ends the case or takes it back.
+    assert_eq!(case["case"]["state"], "open");
+    assert_eq!(case["case"]["waits"][0], "what stands in stays until patch is verified");
+    client.post(&format!("/api/v1/cases/{id}/close"), json!({ "reason": "handled elsewhere" })).await;
+    world
+        .until("the end", async || {
+            let case = client.get(&format!("/api/v1/cases/{id}")).await;
+            (case["case"]["state"] == "closed").then_some(())
+        })
+        .await;
+    assert!(world.host().switches["host.isolate"], "what was done stays");
+    assert_eq!(client.refused(&format!("/api/v1/cases/{id}/close"), json!({})).await, (409, "wrong_state".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_step_would_be_done_less_may_be_allowed() {
+    let scene = Scene::new().await;
+    let account = scene.account.host.lock().unwrap().asset().id;
+    scene
+        .world
+        .client
+        .post(&format!("/api/v1/assets/{account}/labels"), json!({ "labels": { "kind": "admin" } }))
+        .await;
+    let careful = "---\napiVersion: stanch/v1\nkind: Policy\nname: careful\nmatch: {labels: {kind: admin}}\nrules:\n  \
+                   - {id: shown, at_most: alert}\ntests:\n  - {given: some, set: {asset.labels: {kind: admin}}, expect: \
+                   {mode: alert, rule: shown}}\n  - {given: some, set: {asset.labels: {kind: web}}, expect: {silent: \
+                   [shown]}}\n";
+    let text = format!("{}{STEPS}{careful}", policy("auto", PLAYBOOK));
+    crate::policies::write(scene.folder.path(), &text);
+    crate::policies::sign(scene.folder.path());
+    scene.agreed("isolate").await;
+    let case = scene.case("the account", |case| run(case, "disable")["state"] == "blocked").await;
+    assert!(!scene.on(&scene.account, "account.disable"));
+    let why = case["not_done"][0]["why"].as_str().unwrap();
+    assert!(why.contains("only shown"), "{why}");
 }

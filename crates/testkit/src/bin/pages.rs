@@ -18,7 +18,7 @@ use stanch_testkit::live::Live;
 use stanch_testkit::{Process, wait_until};
 
 /// Pages of one kind that are looked at: remediations differ by state, the rest look alike.
-const OF_A_KIND: &[(&str, usize)] = &[("remediations", 6), ("items", 3), ("findings", 2)];
+const OF_A_KIND: &[(&str, usize)] = &[("remediations", 6), ("items", 3), ("findings", 2), ("cases", 2)];
 /// Policies that decide, wait for a window and keep to a freeze.
 const BUNDLE: &str = "\
 apiVersion: stanch/v1
@@ -64,6 +64,28 @@ tz: Europe/Paris
 entries:
   - {dates: [2026-12-19/2027-01-03], name: Year end}
 ";
+/// A playbook whose first step waits for a person, and of whose second the first rung is blocked.
+const CARE: &str = "\
+apiVersion: stanch/v1
+kind: Playbook
+name: with-care
+metadata: {description: somebody is told first, then it is shielded or patched}
+steps:
+  - human: {title: Tell who is on duty, owner: owner, instructions: Call them and say what is about to restart., due: 2h, verify: word}
+    id: tell
+  - first_of:
+      - shield.apply: {until: patched}
+        id: shield
+      - package.upgrade: {to: fixed}
+        id: patch
+        within: 24h
+  - account.disable:
+    id: disable
+    on: {linked: account}
+tests:
+  - {name: it is shielded where that can be, expect: {begins: [tell, shield, disable]}}
+  - {name: else it is patched, blocked: [shield], expect: {begins: [tell, shield, patch, disable]}}
+";
 /// The slowest a page may be, in milliseconds until it has loaded.
 const SLOWEST: u128 = 1000;
 
@@ -101,6 +123,43 @@ impl Drop for Server {
     }
 }
 
+/// Cases: one that is through as far as it goes, one that waits for a person.
+fn case(live: &Live) -> Result<()> {
+    let list = live.stanch(["findings", "--json", "--quiet"])?.text();
+    let items: Vec<Value> = serde_json::Deserializer::from_str(&list).into_iter().collect::<Result<_, _>>()?;
+    let taken = ["nginx", "rsync", "haproxy", "openssl"];
+    let free = items.iter().filter(|item| item["action"].is_string()).filter_map(|item| item["name"].as_str());
+    let names: Vec<&str> = free.filter(|name| !taken.contains(name)).take(2).collect();
+    let [first, second] = names.as_slice() else { bail!("there are no two items for cases: {names:?}") };
+    let mut opened = Value::Null;
+    wait_until("a case is opened", Duration::from_secs(60), || {
+        let output = live.stanch(["case", "open", first, "--playbook", "with-care", "--json", "--quiet"])?;
+        opened = serde_json::from_str(&output.text()).unwrap_or_default();
+        Ok(output.ok())
+    })?;
+    let id = opened["case"]["id"].as_str().context("a case has an id")?.to_owned();
+    wait_until("the case waits for a person", Duration::from_secs(60), || {
+        Ok(live.stanch(["case", "done", &id, "--note", "they know", "--quiet"])?.ok())
+    })?;
+    let mut step = String::new();
+    wait_until("the patch of the case waits for approval", Duration::from_secs(120), || {
+        let list = live.stanch(["history", "--json", "--quiet"])?.text();
+        let mut rows = serde_json::Deserializer::from_str(&list).into_iter::<Value>().flatten();
+        let mine = rows.find(|row| row["case"] == id.as_str() && row["state"] == "awaiting_approval");
+        step = mine.and_then(|row| row["id"].as_str().map(str::to_owned)).unwrap_or_default();
+        Ok(!step.is_empty())
+    })?;
+    let output = live.stanch(["approve", &step, "--yes"])?;
+    eprintln!("stanch approve {step}: {}\n{}", output.status, output.all());
+    wait_until("the case ends", Duration::from_secs(300), || {
+        let told = live.stanch(["case", "show", &id, "--json", "--quiet"])?.text();
+        Ok(serde_json::from_str::<Value>(&told).unwrap_or_default()["case"]["over"] == true)
+    })?;
+    let output = live.stanch(["case", "open", second, "--playbook", "with-care"])?;
+    eprintln!("stanch case open: {}\n{}", output.status, output.all());
+    Ok(())
+}
+
 impl Site {
     /// A server on which things were planned, fixed and taken back.
     fn server(binary: &Path) -> Result<Self> {
@@ -120,6 +179,8 @@ impl Site {
         done(&["fix", "nginx", "--yes"])?;
         done(&["fix", "rsync", "--yes"])?;
         done(&["undo", "last", "--yes"])?;
+        live.world.write_mode("/etc/stanch/policies/care.yaml", CARE, 0o600)?;
+        case(&live)?;
         // From here on a window is waited for.
         live.world.write_mode("/etc/stanch/policies/nights.yaml", BUNDLE, 0o600)?;
         wait_until("policies propose a remediation", Duration::from_secs(120), || {
@@ -188,7 +249,7 @@ fn look_at(site: &Site, folder: &Path, claims: &mut Claims) -> Result<()> {
         );
     }
     let kinds: BTreeSet<&str> = pages.values().map(|path| path.split('/').nth(1).unwrap_or_default()).collect();
-    let whole = ["", "items", "remediations", "policies", "calendar", "people", "ledger", "feeds"]
+    let whole = ["", "items", "cases", "remediations", "policies", "calendar", "people", "ledger", "feeds"]
         .iter()
         .all(|kind| kinds.contains(kind));
     claims.claim("every page", whole, json!({"pages": pages.len(), "pictures": pages.len() * 3 + 1}), || {
