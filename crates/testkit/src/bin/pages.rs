@@ -69,7 +69,7 @@ const CARE: &str = "\
 apiVersion: stanch/v1
 kind: Playbook
 name: with-care
-metadata: {description: somebody is told first, then it is shielded or patched}
+metadata: {description: \"somebody is told first, then it is shielded or patched\"}
 steps:
   - human: {title: Tell who is on duty, owner: owner, instructions: Call them and say what is about to restart., due: 2h, verify: word}
     id: tell
@@ -131,12 +131,15 @@ fn case(live: &Live) -> Result<()> {
     let free = items.iter().filter(|item| item["action"].is_string()).filter_map(|item| item["name"].as_str());
     let names: Vec<&str> = free.filter(|name| !taken.contains(name)).take(2).collect();
     let [first, second] = names.as_slice() else { bail!("there are no two items for cases: {names:?}") };
-    let mut opened = Value::Null;
+    // Until the playbook is in force it is refused.
+    let (mut opened, mut said) = (Value::Null, String::new());
     wait_until("a case is opened", Duration::from_secs(60), || {
-        let output = live.stanch(["case", "open", first, "--playbook", "with-care", "--json", "--quiet"])?;
+        let output = live.stanch(["case", "open", first, "--playbook", "with-care", "--json"])?;
         opened = serde_json::from_str(&output.text()).unwrap_or_default();
+        said = output.all();
         Ok(output.ok())
-    })?;
+    })
+    .with_context(|| said.clone())?;
     let id = opened["case"]["id"].as_str().context("a case has an id")?.to_owned();
     wait_until("the case waits for a person", Duration::from_secs(60), || {
         Ok(live.stanch(["case", "done", &id, "--note", "they know", "--quiet"])?.ok())
