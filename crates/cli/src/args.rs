@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Look at cases: one problem with everything that is done about it, step by step
     #[command(subcommand)]
     Case(Cases),
+    /// List change requests at other systems, and answer one in their place
+    #[command(subcommand)]
+    Change(Changes),
     /// List what was done
     History(History),
     /// Show how long problems were open, and what they waited for
@@ -494,6 +497,43 @@ pub(crate) enum Cases {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Changes {
+    /// List them, the newest first
+    List {
+        /// Only those that are not closed
+        #[arg(long)]
+        open: bool,
+    },
+    /// Agree to one in the place of the other system
+    Approve {
+        /// Its id
+        change: String,
+        /// The whole hash of the plan that was read
+        #[arg(long, value_name = "HASH")]
+        plan: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Refuse one in the place of the other system
+    Reject {
+        /// Its id
+        change: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Close one once what it is about was done and looked at
+    Close {
+        /// Its id
+        change: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
 }
 

@@ -116,6 +116,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Approve(wanted) => commands::approve::approve(api, output, &wanted).await,
         Command::Answer(wanted) => commands::approve::answer(api, output, &wanted).await,
         Command::Undo(wanted) => commands::undo::run(api, output, &wanted).await,
+        Command::Change(wanted) => commands::change::run(api, output, wanted).await,
         Command::Case(wanted) => commands::case::run(api, output, wanted).await,
         Command::History(wanted) => commands::history::run(api, output, &wanted).await,
         Command::Report(wanted) => commands::report::run(api, output, &wanted).await,

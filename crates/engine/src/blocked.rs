@@ -112,6 +112,13 @@ pub enum Blocked {
         /// When it has held there for long enough; absent while it does not hold there at all.
         until: Option<Timestamp>,
     },
+    /// A change request waits at another system, or was refused there.
+    Change {
+        /// The connection that leads there.
+        connection: String,
+        /// It was refused.
+        rejected: bool,
+    },
     /// Too many assets of its environment fail their health probes.
     Unhealthy {
         /// Which; empty for assets that stand in none.
@@ -236,6 +243,10 @@ impl Blocked {
             Self::Elsewhere { environment, until: None } => {
                 format!("run the same change in {environment} first, or change `promote_from` in the policy")
             }
+            Self::Change { rejected: false, .. } => {
+                "agree to the change request there, or here with: stanch change".to_owned()
+            }
+            Self::Change { .. } => "dismiss it, or have the change request agreed to after all".to_owned(),
             Self::Unhealthy { .. } => "look after the assets that are ill first".to_owned(),
             Self::Group { spare: 0, .. } => {
                 "repair the broken members, or approve a plan that states the outage".to_owned()
@@ -276,6 +287,8 @@ impl fmt::Display for Blocked {
                 write!(f, "has to hold in {environment} until {} first", When(*until))
             }
             Self::Elsewhere { environment, until: None } => write!(f, "has to hold in {environment} first"),
+            Self::Change { connection, rejected: false } => write!(f, "its change request waits at {connection}"),
+            Self::Change { connection, .. } => write!(f, "its change request was refused at {connection}"),
             Self::Unhealthy { environment, failing } if environment.is_empty() => {
                 write!(f, "change stops: {failing} other assets fail their health probes")
             }

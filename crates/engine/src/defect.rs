@@ -45,6 +45,8 @@ pub enum Defect {
     IgnoreWindow,
     /// Another environment comes first.
     IgnorePromotion,
+    /// Another system agrees first where a change request asks for it.
+    IgnoreChange,
     /// Groups keep their healthy members, and change stops when too many are ill.
     IgnoreHealth,
     /// One failure budget over the whole rollout.

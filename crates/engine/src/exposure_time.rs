@@ -41,7 +41,14 @@ impl Gate {
         use RemediationState as S;
         let waits_for = |wanted: fn(&Blocked) -> bool| waits.iter().any(wanted);
         let person = |on: &Blocked| {
-            matches!(on, Blocked::Approval | Blocked::Hold { .. } | Blocked::Person { .. } | Blocked::Away { .. })
+            matches!(
+                on,
+                Blocked::Approval
+                    | Blocked::Change { .. }
+                    | Blocked::Hold { .. }
+                    | Blocked::Person { .. }
+                    | Blocked::Away { .. }
+            )
         };
         match state {
             S::Decided | S::Planned => Self::Decide,

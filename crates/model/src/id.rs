@@ -144,6 +144,10 @@ id!(
     CaseId, "case", "a case id"
 );
 id!(
+    /// One change request: a remediation as another system knows it.
+    ChangeId, "chg", "a change request id"
+);
+id!(
     /// One campaign: what a policy did, taken back together.
     CampaignId, "camp", "a campaign id"
 );

@@ -145,6 +145,38 @@ pub struct PromoteFrom {
     pub verified_seconds: u32,
 }
 
+/// What kind of change a change request is about: how much has to be said before it starts. Ordered by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeClass {
+    /// It starts at once and is looked at afterwards.
+    Emergency,
+    /// Its kind is agreed once for all: it is told, and starts.
+    Standard,
+    /// Somebody at the other system has to agree first.
+    Normal,
+}
+
+impl ChangeClass {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::Standard => "standard",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+/// A change request at another system.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChangeTerm {
+    /// The connection that leads to it.
+    pub connection: String,
+    /// The kind.
+    pub class: ChangeClass,
+}
+
 /// What happens when the owner does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,6 +217,9 @@ pub struct Terms {
     pub halt_if: HaltIf,
     /// Where it must have held first.
     pub promote_from: BTreeSet<PromoteFrom>,
+    /// Change requests that it needs, one a connection.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub changes: BTreeSet<ChangeTerm>,
     /// Who is asked afterwards.
     pub confirm: BTreeSet<Confirm>,
 }
@@ -194,6 +229,11 @@ impl Terms {
     pub fn approved_until(&self, at: Timestamp) -> Option<Timestamp> {
         let seconds = self.approvals.iter().map(|quorum| quorum.expires_seconds).min()?;
         Some(at.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Adds a change request.
+    pub fn need(&mut self, term: ChangeTerm) {
+        self.changes = changes(std::mem::take(&mut self.changes), BTreeSet::from([term]));
     }
 
     /// Both at once: in every field at least as strict as either. Of two sequences of rings the one whose first ring
@@ -214,9 +254,20 @@ impl Terms {
             self.rings = other.rings;
         }
         self.promote_from.extend(other.promote_from);
+        self.changes = changes(self.changes, other.changes);
         self.confirm.extend(other.confirm);
         self
     }
+}
+
+/// Of two words on one connection the one that asks for more holds.
+fn changes(mine: BTreeSet<ChangeTerm>, theirs: BTreeSet<ChangeTerm>) -> BTreeSet<ChangeTerm> {
+    let mut all: std::collections::BTreeMap<String, ChangeClass> = std::collections::BTreeMap::new();
+    for ChangeTerm { connection, class } in mine.into_iter().chain(theirs) {
+        let known = all.entry(connection).or_insert(class);
+        *known = class.max(*known);
+    }
+    all.into_iter().map(|(connection, class)| ChangeTerm { connection, class }).collect()
 }
 
 /// Of two words on one calendar only what both let through is let through.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use stanch_model::decision::Mode;
-use stanch_model::terms::{Allowance, Role, Unanswered};
+use stanch_model::terms::{Allowance, ChangeClass, Role, Unanswered};
 
 use crate::facts::{ASSET_KINDS, CLASSES, SEVERITIES};
 use crate::node::{Kind, Node};
@@ -258,6 +258,21 @@ record! {
 }
 
 record! {
+    /// A change request at another system.
+    struct ChangeDoc as "change" {
+        /// How much is said before it starts.
+        class as "class": ChangeClass,
+        /// The connection that leads to the other system.
+        connection as "connection": Name,
+    }
+}
+
+words!(
+    ChangeClass,
+    [("emergency", ChangeClass::Emergency), ("standard", ChangeClass::Standard), ("normal", ChangeClass::Normal)]
+);
+
+record! {
     /// Who is asked after an automatic act.
     struct ConfirmDoc as "confirm" {
         /// People of this role; an owner only for their own assets.
@@ -363,6 +378,8 @@ record! {
         rollout as "rollout": Option<Located<RolloutDoc>>,
         /// The same plan must have held elsewhere first.
         promote_from as "promote_from": Option<PromoteFromDoc>,
+        /// Another system is told of it, or agrees first.
+        change as "change": Option<ChangeDoc>,
         /// Who is asked afterwards.
         confirm as "confirm": Option<ConfirmDoc>,
         /// Its tests; they see this policy alone.

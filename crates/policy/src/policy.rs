@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use stanch_model::decision::Mode;
 use stanch_model::plan::Limits;
-use stanch_model::terms::{Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm};
+use stanch_model::terms::{
+    ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
+};
 
 use crate::document::{ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
 use crate::expr::{Condition, names};
@@ -189,6 +191,11 @@ impl Policy {
                     environment: from.environment.clone(),
                     verified_seconds: from.verified_for.0,
                 })
+                .collect(),
+            changes: doc
+                .change
+                .iter()
+                .map(|change| ChangeTerm { connection: change.connection.0.clone(), class: change.class })
                 .collect(),
             confirm: doc
                 .confirm

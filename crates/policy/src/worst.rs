@@ -197,6 +197,7 @@ fn looser(mut one: Terms, other: Terms) -> Terms {
     one.windows.retain(|window| other.windows.contains(window));
     one.freezes.retain(|freeze| other.freezes.contains(freeze));
     one.promote_from.retain(|from| other.promote_from.contains(from));
+    one.changes.retain(|change| other.changes.contains(change));
     one
 }
 

@@ -3,6 +3,7 @@
 mod approve;
 mod campaign;
 mod case;
+mod change;
 pub(crate) mod connection;
 mod draft;
 pub(crate) mod people;
@@ -11,6 +12,7 @@ pub(crate) mod token;
 pub(crate) use approve::{answer, approvals, approve};
 pub(crate) use campaign::undo_campaign;
 pub(crate) use case::{close_case, decline_task, do_task, open_case, undo_case};
+pub(crate) use change::{change_word, heard};
 pub(crate) use draft::draft;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +49,7 @@ use crate::app::{App, Undecided};
 use crate::auth::Visitor;
 use crate::bus::{Live, Stage};
 use crate::clock::ten;
-use crate::record::{self, Record};
+use crate::record::{self, ChangeAsked, Record};
 use crate::tasks::orders;
 use crate::tasks::rollout::{TakeError, actor, superseding, take};
 use crate::{tasks, view};
@@ -89,6 +91,7 @@ pub(crate) async fn create(
     access: &Access,
     wanted: CreateRemediation,
     key: Option<&str>,
+    change: Option<ChangeAsked>,
 ) -> Result<(bool, CreatedRemediation), Problem> {
     if wanted.items.is_empty() && !wanted.all {
         return Err(Problem::bad_request("no item is named: nothing is fixed").hint("name items, or say `all`"));
@@ -108,7 +111,7 @@ pub(crate) async fn create(
             return Ok((false, CreatedRemediation { remediation: None, left_out: choice.left_out }));
         }
         let left_out = choice.left_out.clone();
-        match begin(app, who, &wanted, request.as_ref(), choice).await? {
+        match begin(app, who, &wanted, request.as_ref(), choice, change.clone()).await? {
             Ok(id) => break (id, left_out),
             // Somebody approved or dismissed meanwhile what was to give way: choose anew.
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => {}
@@ -280,6 +283,7 @@ async fn begin(
     wanted: &CreateRemediation,
     request: Option<&Request>,
     choice: Choice,
+    change: Option<ChangeAsked>,
 ) -> Result<Result<RemediationId, CommitError>, Problem> {
     let now = app.now();
     let Choice { taken, lifted, ending, .. } = choice;
@@ -290,6 +294,7 @@ async fn begin(
     let record = Record {
         reason: reason(wanted.reason.as_deref(), &format!("asked for by {who}")),
         names: taken.iter().map(|row| row.item.subject.name().to_owned()).collect(),
+        change,
         ..Record::default()
     };
     let instead_of: Vec<RemediationId> = ending.keys().cloned().collect();

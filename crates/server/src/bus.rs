@@ -28,6 +28,8 @@ pub(crate) enum Stage {
     Campaign,
     /// Cases to their steps.
     Case,
+    /// Remediations to change requests.
+    Change,
     /// Moves remediations and tasks.
     Rollout,
     /// Grants to orders.
@@ -43,7 +45,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Schedule,
         Self::Ingest,
         Self::Assess,
@@ -53,6 +55,7 @@ impl Stage {
         Self::Plan,
         Self::Campaign,
         Self::Case,
+        Self::Change,
         Self::Rollout,
         Self::Dispatch,
         Self::Verify,
@@ -72,6 +75,7 @@ impl Stage {
             Self::Plan => "plan",
             Self::Campaign => "campaign",
             Self::Case => "case",
+            Self::Change => "change",
             Self::Rollout => "rollout",
             Self::Dispatch => "dispatch",
             Self::Verify => "verify",

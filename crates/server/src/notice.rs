@@ -15,7 +15,7 @@ use stanch_connect::webhook;
 use stanch_ledger::Entry;
 use stanch_model::When;
 use stanch_model::canonical::digest_encoded;
-use stanch_model::id::{AssetId, CaseId, RemediationId};
+use stanch_model::id::{AssetId, CaseId, ChangeId, RemediationId};
 use stanch_model::playbook::Doing;
 use stanch_store::connection::Connection;
 
@@ -57,10 +57,14 @@ pub(crate) enum Event {
     StepLate,
     /// A case ended, and not everything is done.
     CasePartly,
+    /// A change request is opened; the connection that it is for is told, and no other.
+    ChangeOpened,
+    /// What a change request is about has ended; told to the same.
+    ChangeEnded,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::ApprovalNeeded,
         Self::ConfirmationDue,
         Self::ConfirmationReminder,
@@ -74,6 +78,8 @@ impl Event {
         Self::TaskAsked,
         Self::StepLate,
         Self::CasePartly,
+        Self::ChangeOpened,
+        Self::ChangeEnded,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -91,7 +97,14 @@ impl Event {
             Self::TaskAsked => "task_asked",
             Self::StepLate => "step_late",
             Self::CasePartly => "case_partly",
+            Self::ChangeOpened => "change_opened",
+            Self::ChangeEnded => "change_ended",
         }
+    }
+
+    /// Whether it is for the connection that it names, whatever others ask for.
+    pub(crate) const fn is_for_one(self) -> bool {
+        matches!(self, Self::ChangeOpened | Self::ChangeEnded)
     }
 
     /// What it is, for people.
@@ -110,6 +123,8 @@ impl Event {
             Self::TaskAsked => "A task waits for a person",
             Self::StepLate => "A step takes longer than it may",
             Self::CasePartly => "A case ended, and not everything is done",
+            Self::ChangeOpened => "A change request",
+            Self::ChangeEnded => "A change request has ended",
         }
     }
 }
@@ -124,6 +139,8 @@ pub(crate) fn tells(event: &str, payload: &Value) -> Option<Event> {
         "case_task_asked" => return Some(Event::TaskAsked),
         "case_step_late" => return Some(Event::StepLate),
         "case_partly" => return Some(Event::CasePartly),
+        "change_opened" => return Some(Event::ChangeOpened),
+        "change_ended" => return Some(Event::ChangeEnded),
         "confirmation_due" => return Some(Event::ConfirmationDue),
         "confirmation_reminder" => return Some(Event::ConfirmationReminder),
         "confirmation_escalated" => return Some(Event::ConfirmationEscalated),
@@ -168,6 +185,9 @@ pub(crate) struct Message {
     pub(crate) link: String,
     /// The remediation, where there is one.
     pub(crate) remediation: Option<String>,
+    /// The change request, where it is about one: what the other system needs to answer.
+    #[serde(default)]
+    pub(crate) change: Option<Value>,
     /// The assets it is about.
     pub(crate) assets: Vec<String>,
     /// When it happened.
@@ -184,6 +204,7 @@ impl Message {
             lines: vec![format!("{who} asked for it. Nothing has happened.")],
             link: app.public_url(),
             remediation: None,
+            change: None,
             assets: Vec::new(),
             at: app.now(),
         }
@@ -215,6 +236,7 @@ impl Message {
                 "lines": self.lines,
                 "link": self.link,
                 "remediation": self.remediation,
+                "change": self.change,
                 "assets": self.assets,
             },
         })
@@ -236,6 +258,7 @@ pub(crate) async fn message(
         lines: vec![format!("By {}.", one_line(&entry.entry.actor, 100))],
         link: app.public_url(),
         remediation: None,
+        change: None,
         assets: Vec::new(),
         at: entry.entry.at,
     };
@@ -247,6 +270,14 @@ pub(crate) async fn message(
     if let (Some(case), None) = (case, &remediation) {
         return about_case(app, message, &case, &entry.entry.payload).await;
     }
+    let change = entry.entry.subjects.iter().find_map(|subject| subject.parse::<ChangeId>().ok());
+    message.change = change.map(|id| {
+        let mut told = entry.entry.payload.clone();
+        if let Some(told) = told.as_object_mut() {
+            told.insert("id".to_owned(), json!(id));
+        }
+        told
+    });
     if event == Event::FeedWaits {
         message.link = format!("{}/feeds", app.public_url());
     }

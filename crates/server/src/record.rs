@@ -17,6 +17,7 @@ use stanch_model::finding::{Coverage, FeedRef};
 use stanch_model::id::{AssetId, CaseId, ItemId, OrderId};
 use stanch_model::item::WorkItem;
 use stanch_model::order::StepRequest;
+use stanch_model::terms::{ChangeClass, ChangeTerm};
 
 /// What is kept with a remediation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub(crate) struct Record {
     pub(crate) decided: Option<Decided>,
     /// The step of a case that it is; none where it stands alone.
     pub(crate) step: Option<CaseStep>,
+    /// The change request at another system that it was opened with.
+    pub(crate) change: Option<ChangeAsked>,
     /// The orders that ask executors for a plan, one an asset.
     pub(crate) plan_orders: Vec<OrderId>,
     /// When they were made.
@@ -61,6 +64,74 @@ pub(crate) struct Decided {
     pub(crate) rules: Vec<String>,
     /// The version that would close each item: a person's no is about that one.
     pub(crate) versions: BTreeMap<ItemId, String>,
+}
+
+/// A change request that another system opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChangeAsked {
+    /// What it is bound by.
+    pub(crate) term: ChangeTerm,
+    /// What the other system calls it.
+    pub(crate) reference: Option<String>,
+}
+
+/// Where a change request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ChangeState {
+    /// The other system is told.
+    Open,
+    /// It may be done.
+    Approved,
+    /// It may not be done.
+    Rejected,
+    /// It was done, and waits to be closed.
+    Done,
+    /// It is closed.
+    Closed,
+    /// Nothing was begun, and nothing will be.
+    Withdrawn,
+}
+
+impl ChangeState {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Done => "done",
+            Self::Closed => "closed",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// A remediation as another system knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// The kind.
+    pub(crate) class: ChangeClass,
+    /// The plan that is agreed to, and no other.
+    pub(crate) plan: Digest,
+    /// Where it stands.
+    pub(crate) state: ChangeState,
+    /// What the other system calls it.
+    pub(crate) reference: Option<String>,
+    /// Who had the last word on it.
+    pub(crate) by: Option<String>,
+    /// Why, or how it ended.
+    pub(crate) why: Option<String>,
+}
+
+impl Change {
+    /// As stored; one that does not read is none.
+    pub(crate) fn read(body: &Value) -> Option<Self> {
+        serde_json::from_value(body.clone()).ok()
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
 }
 
 /// What a remediation does in a case.

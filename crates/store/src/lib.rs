@@ -13,6 +13,7 @@ pub mod breaker;
 pub mod budget;
 pub mod campaign;
 pub mod case;
+pub mod change;
 mod column;
 pub mod connection;
 pub mod decision;

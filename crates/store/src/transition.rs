@@ -14,6 +14,7 @@ use crate::breaker::PutBreaker;
 use crate::budget::{Reserve, Settle};
 use crate::campaign::PutCampaign;
 use crate::case::PutCase;
+use crate::change::PutChange;
 use crate::connection::{Connection, DropConnection};
 use crate::edge::SetEdge;
 use crate::entry::PutCheckpoint;
@@ -81,6 +82,8 @@ pub enum Write {
     PutCampaign(PutCampaign),
     /// A case begins, goes on or ends.
     PutCase(PutCase),
+    /// A change request is opened, or something is said of it.
+    PutChange(PutChange),
     /// One asset hangs on another, or does not any more.
     SetEdge(SetEdge),
     /// An order lies ready for its executor.

@@ -12,9 +12,9 @@ use crate::error::CommitError;
 use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
-    approval, assessment, asset, breaker, budget, campaign, case, connection, decision, edge, entry, facts, feed,
-    finding, grant, hold, item, lease, notice, order, outbox, outcome, person, plan, receipt, remediation, session,
-    setting, sqlite, suppression, task, team, verification,
+    approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, edge, entry, facts,
+    feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person, plan, receipt, remediation,
+    session, setting, sqlite, suppression, task, team, verification,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -273,6 +273,7 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::PutBreaker(put) => breaker::put(conn, put).await,
         Write::PutCampaign(put) => campaign::put(conn, put).await,
         Write::PutCase(put) => case::put(conn, put).await,
+        Write::PutChange(put) => change::put(conn, put).await,
         Write::SetEdge(set) => edge::set(conn, set).await,
         Write::PutOutcome(one) => outcome::put(conn, one).await,
         Write::NewOrder(new) => order::new(conn, new).await,

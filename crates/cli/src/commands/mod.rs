@@ -4,6 +4,7 @@ pub(crate) mod approve;
 pub(crate) mod assets;
 pub(crate) mod audit;
 pub(crate) mod case;
+pub(crate) mod change;
 pub(crate) mod executors;
 pub(crate) mod explain;
 pub(crate) mod feeds;

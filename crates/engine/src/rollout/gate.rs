@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use stanch_model::calendar::Closed;
 use stanch_model::remediation::TaskState as T;
+use stanch_model::terms::{ChangeClass, ChangeTerm};
 
-use super::{Machine, Rollout, Task, hour};
+use super::{ChangeWord, Machine, Rollout, Task, hour};
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
 use crate::defect::{Defect, planted};
@@ -36,13 +37,27 @@ impl Machine {
             let why = why.unwrap_or_else(|| self.shut(starts_at));
             return Some(Blocked::Calendar { why, starts_at });
         }
-        terms.promote_from.iter().find_map(|from| {
+        let elsewhere = terms.promote_from.iter().find_map(|from| {
             let since = around.held_elsewhere.get(&from.environment);
             let length = jiff::SignedDuration::from_secs(i64::from(from.verified_seconds));
             let until = since.and_then(|since| since.checked_add(length).ok());
             let held = until.is_some_and(|until| until <= self.now) || planted(Defect::IgnorePromotion);
             (!held).then(|| Blocked::Elsewhere { environment: from.environment.clone(), until })
-        })
+        });
+        elsewhere.or_else(|| self.unagreed())
+    }
+
+    /// The change request that another system has not agreed to.
+    fn unagreed(&self) -> Option<Blocked> {
+        let (terms, around) = (&self.rollout.terms, &self.rollout.surroundings);
+        let waits = |term: &&ChangeTerm| match (term.class, around.changes.get(&term.connection)) {
+            (_, Some(ChangeWord::Rejected) | None) => true,
+            (ChangeClass::Normal, Some(word)) => *word != ChangeWord::Approved,
+            (ChangeClass::Standard | ChangeClass::Emergency, Some(_)) => false,
+        };
+        let term = terms.changes.iter().find(waits).filter(|_| !planted(Defect::IgnoreChange))?;
+        let rejected = around.changes.get(&term.connection) == Some(&ChangeWord::Rejected);
+        Some(Blocked::Change { connection: term.connection.clone(), rejected })
     }
 
     /// What is said of its calendars while nobody has worked them out anew.

@@ -42,7 +42,7 @@ pub use event::Event;
 pub use halt::Halt;
 pub use pin::Pin;
 pub use share::{ALWAYS, Settled, Share, hour};
-pub use surroundings::{Environment, FAILING_OTHERS, FAILING_PERCENT, Group, Openings, Surroundings};
+pub use surroundings::{ChangeWord, Environment, FAILING_OTHERS, FAILING_PERCENT, Group, Openings, Surroundings};
 pub use word::Word;
 
 use crate::blocked::Blocked;

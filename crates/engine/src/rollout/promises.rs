@@ -15,9 +15,11 @@ use stanch_model::item::{Subject, item_id};
 use stanch_model::order::CheckOutcome;
 use stanch_model::plan::{Disruption, Leaf, Limits, Plan, PlannedStep, Reversibility, RuleRef, Wave};
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
-use stanch_model::terms::{HaltIf, PromoteFrom, Terms, WindowTerm};
+use stanch_model::terms::{ChangeClass, ChangeTerm, HaltIf, PromoteFrom, Terms, WindowTerm};
 
-use super::{Effect, Environment, Event, Group, Openings, Rollout, Settled, Share, Surroundings, Word, hour, step};
+use super::{
+    ChangeWord, Effect, Environment, Event, Group, Openings, Rollout, Settled, Share, Surroundings, Word, hour, step,
+};
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
 use crate::defect::{Defect, with};
@@ -127,6 +129,10 @@ impl World {
         if dice.percent(30) {
             terms.promote_from.insert(PromoteFrom { environment: "staging".to_owned(), verified_seconds: 300 });
         }
+        if dice.percent(30) {
+            let class = if dice.percent(50) { ChangeClass::Normal } else { ChangeClass::Standard };
+            terms.changes.insert(ChangeTerm { connection: "desk".to_owned(), class });
+        }
         let rules = BTreeSet::from([RuleRef { rule: "night/auto".to_owned(), digest: Digest::from_bytes([5; 32]) }]);
         let plan = Plan { waves: waves.collect(), leaves, terms, rules, valid_until: later(start(), 8 * 3600) };
         let fates = plan.leaves.iter().map(|leaf| {
@@ -234,6 +240,16 @@ impl World {
             let since = around.held_elsewhere.get(&from.environment);
             if since.is_none_or(|since| later(*since, i64::from(from.verified_seconds)) > self.now) {
                 return Err("2: it starts before it held elsewhere".to_owned());
+            }
+        }
+        for term in &terms.changes {
+            let word = around.changes.get(&term.connection);
+            let fits = match term.class {
+                ChangeClass::Normal => word == Some(&ChangeWord::Approved),
+                _ => matches!(word, Some(ChangeWord::Open | ChangeWord::Approved)),
+            };
+            if !fits {
+                return Err("6: it starts without its change request".to_owned());
             }
         }
         let place = &around.environments[""];
@@ -381,6 +397,14 @@ impl World {
         if calm || self.dice.percent(60) {
             around.held_elsewhere.insert("staging".to_owned(), start());
         }
+        let word = match self.dice.below(8) {
+            _ if calm => Some(ChangeWord::Approved),
+            0 => Some(ChangeWord::Rejected),
+            1 | 2 => Some(ChangeWord::Open),
+            3 => None,
+            _ => Some(ChangeWord::Approved),
+        };
+        around.changes.extend(word.map(|word| ("desk".to_owned(), word)));
         if !calm && self.dice.percent(4) {
             let leaf = &self.plan.leaves[self.dice.below(self.plan.leaves.len())];
             around.taken_back.insert(leaf.asset.clone(), leaf.items.iter().cloned().collect());
@@ -504,6 +528,7 @@ fn caught(defect: Defect, promise: &str) {
 fn a_planted_defect_is_caught_by_the_promise_it_breaks() {
     caught(Defect::IgnoreSuppression, "12: it starts what was taken back since");
     caught(Defect::IgnoreWindow, "2: it starts outside its window");
+    caught(Defect::IgnoreChange, "6: it starts without its change request");
     caught(Defect::IgnorePromotion, "2: it starts before it held elsewhere");
     caught(Defect::IgnoreHealth, "11: it starts while too many are ill");
     caught(Defect::IgnoreHealth, "11: the group");

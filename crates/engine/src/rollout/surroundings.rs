@@ -29,6 +29,9 @@ pub struct Surroundings {
     pub breakers: BTreeMap<String, Admission>,
     /// Where the same change is verified, by environment: since when.
     pub held_elsewhere: BTreeMap<String, Timestamp>,
+    /// What other systems say of its change requests, by connection. One that is absent is not told of yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub changes: BTreeMap<String, ChangeWord>,
     /// When something may start, as windows and freezes have it. While absent, terms with any of them let nothing start.
     pub openings: Option<Openings>,
     /// Actions whose undo reopens no exposure.
@@ -36,6 +39,18 @@ pub struct Surroundings {
     /// Items of its targets that were taken back since it was asked for, by asset.
     #[serde(default)]
     pub taken_back: BTreeMap<AssetId, BTreeSet<ItemId>>,
+}
+
+/// What another system says of a change request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeWord {
+    /// It knows of it and has not said anything yet.
+    Open,
+    /// It may be done.
+    Approved,
+    /// It may not be done.
+    Rejected,
 }
 
 /// One environment.

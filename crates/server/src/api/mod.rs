@@ -4,6 +4,7 @@
 mod asset;
 mod campaign;
 mod case;
+mod change;
 mod connection;
 mod event;
 mod executor;
@@ -65,6 +66,7 @@ fn operations() -> OpenApiRouter<App> {
         .merge(remediation::routes())
         .merge(campaign::routes())
         .merge(case::routes())
+        .merge(change::routes())
         .merge(report::routes())
         .merge(policy::routes())
         .merge(hold::routes())

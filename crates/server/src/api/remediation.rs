@@ -65,7 +65,7 @@ async fn create(
     Body(wanted): Body<CreateRemediation>,
 ) -> Result<(StatusCode, Json<CreatedRemediation>), Problem> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    let (fresh, created) = ask::create(&app, &visitor.name, &visitor.access, wanted, key).await?;
+    let (fresh, created) = ask::create(&app, &visitor.name, &visitor.access, wanted, key, None).await?;
     Ok((if fresh { StatusCode::CREATED } else { StatusCode::OK }, Json(created)))
 }
 

@@ -6,7 +6,7 @@
 
 use axum::http::Method;
 use stanch_model::asset::Asset;
-use stanch_model::id::{AssetId, FindingId, RemediationId};
+use stanch_model::id::{AssetId, ChangeId, FindingId, RemediationId};
 use stanch_model::person::Power;
 
 use super::Visitor;
@@ -45,14 +45,16 @@ pub(crate) enum Noun {
     Remediation,
     Plan,
     Case,
+    Change,
 }
 
 use Need::{Nothing, SignedIn};
-use Noun::{Case, Finding, Item, Plan, Remediation};
+use Noun::{Case, Change, Finding, Item, Plan, Remediation};
 use Over::{Everything, Named, Something};
 
 const READ: &[Power] = &[Power::Read];
 const OPERATE: &[Power] = &[Power::Operate];
+const APPROVE: &[Power] = &[Power::Approve];
 const ADMIN: &[Power] = &[Power::Admin];
 /// A word on a plan or on what was done is for whoever may say yes, and for whoever may ask; which of them counts for
 /// what is decided where the word is taken.
@@ -94,6 +96,12 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/cases/{id}/tasks/{run}/decline", Need::Power(SPEAK, Named(Case))),
     ("POST", "/api/v1/cases/{id}/close", Need::Power(OPERATE, Named(Case))),
     ("POST", "/api/v1/cases/{id}/undo", Need::Power(OPERATE, Named(Case))),
+    ("GET", "/api/v1/changes", Need::Power(READ, Something)),
+    ("GET", "/api/v1/changes/{id}", Need::Power(READ, Named(Change))),
+    ("POST", "/api/v1/changes/{id}/approve", Need::Power(APPROVE, Named(Change))),
+    ("POST", "/api/v1/changes/{id}/reject", Need::Power(APPROVE, Named(Change))),
+    ("POST", "/api/v1/changes/{id}/close", Need::Power(APPROVE, Named(Change))),
+    ("POST", "/api/v1/hooks/{name}", Nothing),
     ("GET", "/api/v1/report", Need::Power(READ, Something)),
     ("GET", "/api/v1/policies", Need::Power(READ, Something)),
     ("POST", "/api/v1/policies/draft", Need::Power(ADMIN, Everything)),
@@ -255,6 +263,7 @@ impl Noun {
             Self::Remediation => "remediation",
             Self::Plan => "plan",
             Self::Case => "case",
+            Self::Change => "change request",
         }
     }
 
@@ -274,6 +283,16 @@ impl Noun {
             },
             Self::Case => match view::find_case(app, id).await {
                 Ok((_, record)) => view::case_assets(app, &record).await?.into_iter().collect(),
+                Err(_) => Vec::new(),
+            },
+            Self::Change => match id.parse::<ChangeId>() {
+                Ok(id) => match app.store.change(&id).await? {
+                    Some(change) => {
+                        let row = app.store.remediation(&change.remediation).await?;
+                        row.into_iter().flat_map(|row| row.assets).collect()
+                    }
+                    None => Vec::new(),
+                },
                 Err(_) => Vec::new(),
             },
             Self::Plan => match id.parse() {
@@ -351,9 +370,11 @@ mod tests {
         for (method, path, need) in TABLE {
             let looking =
                 *need == Nothing || *need == SignedIn || matches!(need, Need::Power(powers, _) if *powers == READ);
+            let looking = looking && !path.starts_with("/api/v1/hooks/");
             assert!(*method == "GET" || !looking || own.iter().any(|part| path.contains(part)), "{method} {path}");
             let strangers = *need == Nothing;
-            let door = ["/sign-in", "/invitation", "/static/", "/api/v1/openapi.json"];
+            // A hook is opened by a signature over what it carries.
+            let door = ["/sign-in", "/invitation", "/static/", "/api/v1/openapi.json", "/api/v1/hooks/"];
             assert!(!strangers || door.iter().any(|part| path.starts_with(part)), "{method} {path} is for strangers");
         }
     }

@@ -49,6 +49,9 @@ pub(crate) struct Hook {
     pub(crate) target: webhook::Settings,
     /// What is told.
     pub(crate) events: BTreeSet<Event>,
+    /// It may ask for something to be done, which then waits for its approvals.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) opens: bool,
 }
 
 impl Channel {

@@ -5,6 +5,7 @@
 mod assess;
 mod campaign;
 mod case;
+mod change;
 mod decide;
 mod dispatch;
 mod feeds;
@@ -53,6 +54,7 @@ pub(crate) enum PassError {
 }
 
 pub(crate) use case::{begin as begin_case, commit_new as commit_case, put as put_case};
+pub(crate) use change::put as put_change;
 pub(crate) use decide::{Decider, records};
 pub(crate) use dispatch::patience;
 pub(crate) use feeds::judge as judge_feed;
@@ -96,6 +98,7 @@ async fn run(app: &App, stage: Stage) {
             Stage::Plan => plan::pass(app).await,
             Stage::Campaign => campaign::pass(app).await,
             Stage::Case => case::pass(app).await,
+            Stage::Change => change::pass(app).await,
             Stage::Rollout => rollout::pass(app).await,
             Stage::Dispatch => dispatch::pass(app).await,
             Stage::Verify => verify::pass(app).await,

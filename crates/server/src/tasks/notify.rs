@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use stanch_store::connection::Connection;
 use stanch_store::notice::{MoveNotice, Notice, NoticeState, SweepNotices};
 use stanch_store::setting::Setting;
@@ -48,7 +48,8 @@ async fn gather(app: &App, connection: &Connection) -> Result<(), PassError> {
     let mut transition = Transition::silent(Write::PutSetting(Setting { key, value, at: now }));
     for entry in &entries {
         let Some(event) = tells(&entry.entry.event, &entry.entry.payload) else { continue };
-        if !channel.events().contains(&event) {
+        let named = || entry.entry.payload.get("connection").and_then(Value::as_str) == Some(&connection.name);
+        if !if event.is_for_one() { named() } else { channel.events().contains(&event) } {
             continue;
         }
         let message = message(app, event, entry, id(&connection.name, entry.index)).await?;

@@ -264,7 +264,10 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         }
     }
     let by_policy = record.decided.is_some();
-    let terms = bound.terms(by_policy, app.config.bake);
+    let mut terms = bound.terms(by_policy, app.config.bake);
+    if let Some(asked) = &record.change {
+        terms.need(asked.term.clone());
+    }
     let valid_for = valid_for(&terms);
     let rules = if by_policy { bound.rules(decider.in_force.bundle.digest()) } else { BTreeSet::new() };
     let input = PlanInput { targets, terms, rules, now, valid_for };
@@ -343,7 +346,8 @@ impl Bound {
 /// How long a plan may be started: long enough for all its rings, and for its calendars to come round.
 fn valid_for(terms: &Terms) -> SignedDuration {
     let bakes: i64 = terms.rings.iter().map(|ring| i64::from(ring.bake_seconds)).sum();
-    let waits = !terms.windows.is_empty() || !terms.freezes.is_empty() || !terms.promote_from.is_empty();
+    let elsewhere = !terms.promote_from.is_empty() || !terms.changes.is_empty();
+    let waits = elsewhere || !terms.windows.is_empty() || !terms.freezes.is_empty();
     let calendars = if waits { CALENDARS } else { SignedDuration::ZERO };
     VALID.saturating_add(SignedDuration::from_secs(bakes.saturating_mul(2))).saturating_add(calendars)
 }

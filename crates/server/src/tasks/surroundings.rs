@@ -120,6 +120,7 @@ pub(super) async fn of(
         breakers,
         openings: openings(app, rollout),
         held_elsewhere: held_elsewhere(app, rollout).await?,
+        changes: super::change::words(app, rollout).await?,
         harmless: harmless(),
         taken_back: taken_back(app, row, rollout).await?,
     })

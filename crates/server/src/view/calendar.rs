@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use stanch_engine::forecast::{Basis, Durations, ForecastInput, WaveSize, forecast};
+use stanch_engine::forecast::{Basis, Durations, Forecast, ForecastInput, WaveSize, forecast};
 use stanch_engine::rollout::Rollout;
 use stanch_engine::schedule::Schedule;
 use stanch_model::remediation::RemediationState;
@@ -83,13 +83,16 @@ fn one(app: &App, row: &StoredRemediation, now: Timestamp) -> Upcoming {
         state: row.state.name().to_owned(),
         targets: rollout.map_or(row.assets.len(), |rollout| rollout.tasks.len()) as u64,
         starts_at,
-        forecast: rollout.filter(|_| !begun).and_then(|rollout| foretold(app, row, rollout, now)),
+        forecast: rollout
+            .filter(|_| !begun)
+            .and_then(|rollout| foreseen(app, row, rollout, now))
+            .map(|told| told.to_string()),
         waiting_on: row.waiting.clone(),
     }
 }
 
 /// When a rollout that has not begun can be over, were it started now.
-fn foretold(app: &App, row: &StoredRemediation, rollout: &Rollout, now: Timestamp) -> Option<String> {
+pub(super) fn foreseen(app: &App, row: &StoredRemediation, rollout: &Rollout, now: Timestamp) -> Option<Forecast> {
     use RemediationState as S;
     if !matches!(row.state, S::Planned | S::AwaitingApproval | S::Approved | S::Scheduled | S::Paused) {
         return None;
@@ -117,5 +120,5 @@ fn foretold(app: &App, row: &StoredRemediation, rollout: &Rollout, now: Timestam
         valid_until: Some(rollout.valid_until),
         deadline,
     };
-    forecast(&input).ok().map(|told| told.to_string())
+    forecast(&input).ok()
 }

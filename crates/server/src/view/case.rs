@@ -244,7 +244,7 @@ impl Told<'_> {
             state: state(run).to_owned(),
             remediation: row.as_ref().map(|row| row.id.to_string()),
             remediation_state: row.as_ref().map(|row| row.state.name().to_owned()),
-            waiting_on: row.as_ref().filter(|row| !row.state.is_over()).and_then(|row| row.waiting.clone()),
+            waiting_on: row.as_ref().filter(|_| is_running(run)).and_then(|row| row.waiting.clone()),
             assets: names,
             task,
             late: run.late,

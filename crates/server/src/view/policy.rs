@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stanch_engine::trust::{Thresholds, ready_for_auto};
 use stanch_model::decision::Decision;
-use stanch_model::terms::{Allowance, RingSize, RingTerm, Terms, Unanswered};
+use stanch_model::terms::{Allowance, ChangeClass, RingSize, RingTerm, Terms, Unanswered};
 use stanch_policy::{Grant, Rule};
 use stanch_store::item::ItemFilter as Rows;
 
@@ -178,6 +178,13 @@ pub(super) fn terms(terms: &Terms) -> Vec<String> {
     }
     for from in &terms.promote_from {
         lines.push(format!("has to hold in {} for {} first", from.environment, span(from.verified_seconds)));
+    }
+    for change in &terms.changes {
+        lines.push(match change.class {
+            ChangeClass::Normal => format!("{} has to agree to its change request first", change.connection),
+            ChangeClass::Standard => format!("{} is told before it starts", change.connection),
+            ChangeClass::Emergency => format!("{} is told, and looks at it afterwards", change.connection),
+        });
     }
     let limits = &terms.limits;
     lines.push(format!(

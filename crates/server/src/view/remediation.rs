@@ -94,6 +94,10 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
     let timeline = app.store.timeline(row.id.as_str(), 0, TIMELINE).await?;
     let undo =
         plan.as_ref().zip(record.rollout.as_ref()).and_then(|(plan, rollout)| undo(plan, rollout, &record, row.state));
+    let (conflicts, more_conflicts) = match &record.rollout {
+        Some(rollout) => super::change::conflicts_of(app, &row, rollout).await?,
+        None => (Vec::new(), false),
+    };
     let (approvals, spoken) = crate::ask::approvals(app, &row, &record).await?.wire();
     let question = |one: &stanch_engine::rollout::Question| Question {
         role: one.asked.name().to_owned(),
@@ -101,6 +105,9 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
         late: one.late,
     };
     Ok(RemediationDetail {
+        changes: super::change::changes_of(app, &row.id).await?,
+        conflicts,
+        more_conflicts,
         rules: rules(&record, plan.as_ref()),
         questions: record.rollout.iter().flat_map(|rollout| &rollout.questions).map(question).collect(),
         approvals,

@@ -52,7 +52,7 @@ async fn fix(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Do
         include_suppressed: field(&form, "include_suppressed") == "true",
         reason: reason(&form),
     };
-    let (_, created) = ask::create(&app, &visitor.name, &visitor.access, wanted, None).await?;
+    let (_, created) = ask::create(&app, &visitor.name, &visitor.access, wanted, None, None).await?;
     match created.remediation {
         Some(remediation) => to(&format!("/remediations/{}", remediation.id)),
         None => {

@@ -71,7 +71,7 @@ fn shown(row: Connection) -> Shown {
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
     page(&Connections {
         // Not live: half a form would be lost.
-        shell: Shell::new(&app, &visitor, "Connections", "Connections and notices").await?,
+        shell: Shell::new(&app, &visitor, "People", "Connections and notices").await?,
         connections: view::connections(&app).await?.into_iter().map(shown).collect(),
         notices: view::notices(&app).await?,
         events: Event::ALL.into_iter().map(|event| (event.name(), event.words())).collect(),
@@ -142,7 +142,7 @@ async fn put(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Pa
     let saved = ask::connection::put(&app, &visitor.name, &wanted).await?;
     let Some(secret) = saved.secret else { return Ok(Redirect::to("/connections").into_response()) };
     page(&Once {
-        shell: Shell::new(&app, &visitor, "Connections", format!("The secret of {}", saved.name)).await?,
+        shell: Shell::new(&app, &visitor, "People", format!("The secret of {}", saved.name)).await?,
         text: "The receiver checks with it that a message is ours and fresh.".to_owned(),
         value: secret,
         back: "/connections".to_owned(),
@@ -165,7 +165,7 @@ struct Said {
 async fn test(State(app): State<App>, visitor: Visitor, Path(name): Path<String>) -> Page {
     let said = ask::connection::test(&app, &visitor.name, &name).await?;
     page(&Said {
-        shell: Shell::new(&app, &visitor, "Connections", format!("Test of {name}")).await?,
+        shell: Shell::new(&app, &visitor, "People", format!("Test of {name}")).await?,
         text: said.message,
         back: "/connections".to_owned(),
     })

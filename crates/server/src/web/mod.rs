@@ -128,7 +128,7 @@ impl Shell {
         }
         pages.push(link("Feeds", "/feeds", "f"));
         if self.may_admin {
-            pages.extend([link("People", "/people", "p"), link("Connections", "/connections", "c")]);
+            pages.push(link("People", "/people", "p"));
         }
         pages
     }

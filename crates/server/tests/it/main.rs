@@ -5,6 +5,7 @@
 
 mod access;
 mod cases;
+mod changes;
 mod double;
 mod estate;
 mod feeds;

@@ -11,14 +11,14 @@ use crate::world::World;
 
 /// A receiver that answers with this status, and keeps what it heard.
 #[derive(Clone)]
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     status: Arc<Mutex<u16>>,
     heard: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Receiver {
-    async fn open(status: u16) -> Self {
+    pub(crate) async fn open(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let receiver = Self { url, status: Arc::new(Mutex::new(status)), heard: Arc::default() };
@@ -54,7 +54,7 @@ impl Receiver {
         receiver
     }
 
-    fn heard(&self) -> Vec<(String, Value)> {
+    pub(crate) fn heard(&self) -> Vec<(String, Value)> {
         self.heard.lock().unwrap().clone()
     }
 

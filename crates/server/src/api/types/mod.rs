@@ -4,6 +4,7 @@
 mod act;
 mod campaign;
 mod case;
+mod change;
 mod connection;
 mod item;
 mod ledger;
@@ -17,6 +18,7 @@ mod report;
 pub use act::*;
 pub use campaign::*;
 pub use case::*;
+pub use change::*;
 pub use connection::*;
 pub use item::*;
 pub use ledger::*;

@@ -58,6 +58,12 @@ pub struct RemediationDetail {
     pub timeline: Vec<Event>,
     /// What undo would do now; absent when there is nothing to take back.
     pub undo: Option<UndoPreview>,
+    /// Its change requests at other systems.
+    pub changes: Vec<super::ChangeRequest>,
+    /// Other changes that may run at the same time and get in its way.
+    pub conflicts: Vec<super::ChangeConflict>,
+    /// There are more of them, or not everything that hangs together was looked at.
+    pub more_conflicts: bool,
     /// The rules that asked for it, or that bind it.
     pub rules: Vec<String>,
     /// Who must agree before it starts; each has to be met.
