@@ -128,7 +128,10 @@ fn case(live: &Live) -> Result<()> {
     let list = live.stanch(["findings", "--json", "--quiet"])?.text();
     let items: Vec<Value> = serde_json::Deserializer::from_str(&list).into_iter().collect::<Result<_, _>>()?;
     let taken = ["nginx", "rsync", "haproxy", "openssl"];
-    let free = items.iter().filter(|item| item["action"].is_string()).filter_map(|item| item["name"].as_str());
+    let free = items
+        .iter()
+        .filter(|item| item.get("action").is_some_and(Value::is_string))
+        .filter_map(|item| item.get("name").and_then(Value::as_str));
     let names: Vec<&str> = free.filter(|name| !taken.contains(name)).take(2).collect();
     let [first, second] = names.as_slice() else { bail!("there are no two items for cases: {names:?}") };
     // Until the playbook is in force it is refused.
@@ -140,7 +143,7 @@ fn case(live: &Live) -> Result<()> {
         Ok(output.ok())
     })
     .with_context(|| said.clone())?;
-    let id = opened["case"]["id"].as_str().context("a case has an id")?.to_owned();
+    let id = opened.pointer("/case/id").and_then(Value::as_str).context("a case has an id")?.to_owned();
     wait_until("the case waits for a person", Duration::from_secs(60), || {
         Ok(live.stanch(["case", "done", &id, "--note", "they know", "--quiet"])?.ok())
     })?;
@@ -148,15 +151,19 @@ fn case(live: &Live) -> Result<()> {
     wait_until("the patch of the case waits for approval", Duration::from_secs(120), || {
         let list = live.stanch(["history", "--json", "--quiet"])?.text();
         let mut rows = serde_json::Deserializer::from_str(&list).into_iter::<Value>().flatten();
-        let mine = rows.find(|row| row["case"] == id.as_str() && row["state"] == "awaiting_approval");
-        step = mine.and_then(|row| row["id"].as_str().map(str::to_owned)).unwrap_or_default();
+        let mine = rows.find(|row| {
+            let says = |key: &str| row.get(key).and_then(Value::as_str);
+            says("case") == Some(&id) && says("state") == Some("awaiting_approval")
+        });
+        step = mine.and_then(|row| row.get("id").and_then(Value::as_str).map(str::to_owned)).unwrap_or_default();
         Ok(!step.is_empty())
     })?;
     let output = live.stanch(["approve", &step, "--yes"])?;
     eprintln!("stanch approve {step}: {}\n{}", output.status, output.all());
     wait_until("the case ends", Duration::from_secs(300), || {
         let told = live.stanch(["case", "show", &id, "--json", "--quiet"])?.text();
-        Ok(serde_json::from_str::<Value>(&told).unwrap_or_default()["case"]["over"] == true)
+        let told: Value = serde_json::from_str(&told).unwrap_or_default();
+        Ok(told.pointer("/case/over") == Some(&json!(true)))
     })?;
     let output = live.stanch(["case", "open", second, "--playbook", "with-care"])?;
     eprintln!("stanch case open: {}\n{}", output.status, output.all());
