@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use stanch_engine::rollout::Openings;
 use stanch_ledger::Signer;
 use stanch_model::Digest;
-use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId, RemediationId};
+use stanch_model::id::{ActorId, AssetId, OrderId, RemediationId};
 use stanch_model::order::{Order, Progress};
 use stanch_model::sign::Signed;
 use stanch_store::Store;
@@ -22,7 +22,7 @@ use crate::bus::Bus;
 use crate::clock::NoEntropy;
 use crate::config::Config;
 use crate::error::StartError;
-use crate::gateway::Caller;
+use crate::gateway::Callers;
 use crate::knowledge::Knowledge;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
@@ -54,7 +54,7 @@ pub(crate) struct Parts {
     /// The policies in force.
     pub(crate) policies: Policies,
     /// Executors that called since this server started.
-    pub(crate) callers: AsyncMutex<HashMap<ExecutorId, Caller>>,
+    pub(crate) callers: AsyncMutex<Callers>,
     /// Assets whose executor runs in this process.
     here: Mutex<BTreeSet<AssetId>>,
     order_key: Mutex<OrderKey>,
@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     decided_at: Mutex<Option<Timestamp>>,
     /// When each remediation may start, as its calendars have it, with the bundle that was worked out for.
     openings: Mutex<HashMap<RemediationId, (Digest, Openings)>>,
+    /// When each asset was last looked at because its facts are due.
+    asked: Mutex<HashMap<AssetId, Timestamp>>,
     /// When a folder of feeds was last read.
     feeds_read: Mutex<HashMap<String, Timestamp>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
@@ -189,6 +191,7 @@ impl App {
             deciding_rests: Mutex::default(),
             decided_at: Mutex::default(),
             openings: Mutex::default(),
+            asked: Mutex::default(),
             feeds_read: Mutex::default(),
             sealer: AsyncMutex::new(None),
             making: AsyncMutex::new(()),
@@ -396,6 +399,16 @@ impl App {
     /// Whether they are; asked once.
     pub(crate) fn feeds_wanted(&self) -> bool {
         self.feeds_wanted.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether an asset was not looked at for so long; it is now.
+    pub(crate) fn may_ask(&self, asset: &AssetId, now: Timestamp, again: jiff::SignedDuration) -> bool {
+        let mut asked = lock(&self.asked);
+        let rests = asked.get(asset).is_some_and(|last| now.duration_since(*last).abs() < again);
+        if !rests {
+            asked.insert(asset.clone(), now);
+        }
+        !rests
     }
 
     /// Whether a folder of feeds is to be read again.

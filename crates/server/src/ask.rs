@@ -542,7 +542,7 @@ async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), P
 
 /// Has the facts of every asset read again.
 pub(crate) async fn scan(app: &App, who: &str, wanted: Scan) -> Result<Accepted, Problem> {
-    let assets: Vec<_> = app.callers.lock().await.values().map(|caller| caller.asset.id.clone()).collect();
+    let assets: Vec<_> = app.callers.lock().await.iter().map(|(_, caller)| caller.asset.id.clone()).collect();
     let mut asked = 0;
     for asset in &assets {
         let made = tasks::request_facts(app, asset, wanted.refresh).await;

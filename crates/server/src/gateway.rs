@@ -3,6 +3,7 @@
 //! What an executor says is believed only as far as its pinned key signed it, and only about its own asset. One that
 //! goes back in time (a copied or rewound machine) is frozen until a person looks.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +12,7 @@ use stanch_engine::hold::About;
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::Asset;
-use stanch_model::id::{ExecutorId, OrderId};
+use stanch_model::id::{AssetId, ExecutorId, OrderId};
 use stanch_model::order::{Held, Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_store::asset::{SeenAsset, SeenBy};
@@ -30,8 +31,8 @@ use crate::record::Record;
 const BATCH: u32 = 16;
 /// Between two writes of an executor's unchanged record.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
-/// The setting that holds the executors.
-const EXECUTORS: &str = "executors";
+/// The settings that hold the executors, one each.
+const EXECUTOR: &str = "executor/";
 
 /// What a poll brings.
 #[derive(Debug, Clone)]
@@ -142,29 +143,26 @@ impl Gateway {
         let now = self.app.now();
         self.app.runs_on(&hello.asset.id);
         let mut callers = self.app.callers.lock().await;
-        match callers.get_mut(&hello.executor) {
+        let caller = match callers.get(&hello.executor).cloned() {
             Some(caller) if caller.key.is_some_and(|key| key != hello.key) => {
                 let why = "it presented another key than the pinned one: its folder was lost, or it is another one";
                 let anew = caller.frozen.as_deref() != Some(why);
-                caller.frozen = Some(why.to_owned());
-                write(&self.app, &callers).await?;
+                let caller = Caller { frozen: Some(why.to_owned()), ..caller };
+                callers.put(hello.executor.clone(), caller.clone());
                 drop(callers);
+                write(&self.app, &hello.executor, &caller).await?;
                 if anew {
                     self.tell_frozen(&hello.executor, why, now).await?;
                 }
                 return Ok(());
             }
             // One that a person vouched for is pinned by its next poll, which also tells where it stands.
-            Some(caller) => {
-                caller.actions.clone_from(&hello.actions);
-                caller.asset = hello.asset.clone();
-            }
-            None => {
-                callers.insert(hello.executor.clone(), Caller::new(hello, now));
-            }
-        }
-        write(&self.app, &callers).await?;
+            Some(caller) => Caller { actions: hello.actions.clone(), asset: hello.asset.clone(), ..caller },
+            None => Caller::new(hello, now),
+        };
+        callers.put(hello.executor.clone(), caller.clone());
         drop(callers);
+        write(&self.app, &hello.executor, &caller).await?;
         // What people said of the asset stays, whatever the host says of itself.
         let seen = Write::SeeAsset(SeenAsset { asset: hello.asset.clone(), by: SeenBy::Itself, at: now });
         let entry = NewEntry::new(now, "server", "executor_registered")
@@ -275,9 +273,8 @@ impl Gateway {
             return Ok(());
         }
         let now = self.app.now();
-        let on_its_way = self.app.store.unanswered_orders(None, 1_000).await?;
-        let on_its_way =
-            on_its_way.iter().filter(|order| order.executor == hello.executor && now < order.finish_before);
+        let on_its_way = self.app.store.unanswered_orders(&hello.executor).await?;
+        let on_its_way = on_its_way.iter().filter(|order| now < order.finish_before);
         let will_be = on_its_way.filter_map(|order| match order.verb {
             Verb::Hold { stop_all, .. } => Some((order.position, Held::by(stop_all))),
             Verb::Release => Some((order.position, Held::No)),
@@ -303,7 +300,7 @@ impl Gateway {
         let mut last = self.app.store.last_position(executor).await?;
         let mut callers = self.app.callers.lock().await;
         let mut pinned = false;
-        let caller = callers.get_mut(executor).ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
+        let mut caller = callers.get(executor).cloned().ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
         if caller.key.is_none() {
             // A person vouched for it: what it is and where it stands counts from here on.
             if hello.position > last {
@@ -314,7 +311,7 @@ impl Gateway {
                 self.app.store.commit(Transition::silent(write)).await?;
                 last = hello.position;
             }
-            *caller = Caller::new(hello, now);
+            caller = Caller::new(hello, now);
             pinned = true;
         }
         if caller.key != Some(hello.key) && caller.frozen.is_none() {
@@ -338,8 +335,9 @@ impl Gateway {
         };
         if let Some(why) = suspicion {
             caller.frozen = Some(why.to_owned());
-            write(&self.app, &callers).await?;
+            callers.put(executor.clone(), caller.clone());
             drop(callers);
+            write(&self.app, executor, &caller).await?;
             self.tell_frozen(executor, why, now).await?;
             return Err(GatewayError::Frozen { executor: executor.clone(), why: why.to_owned() });
         }
@@ -350,11 +348,15 @@ impl Gateway {
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
         caller.seen_at = now;
-        if moved || now.duration_since(caller.written_at) > REMEMBER {
+        let remember = moved || now.duration_since(caller.written_at) > REMEMBER;
+        if remember {
             caller.written_at = now;
-            write(&self.app, &callers).await?;
         }
+        callers.put(executor.clone(), caller.clone());
         drop(callers);
+        if remember {
+            write(&self.app, executor, &caller).await?;
+        }
         if came_back {
             self.app.bus.tell(Live::of("executor", executor, "connected"));
         }
@@ -502,22 +504,57 @@ impl Caller {
     }
 }
 
-type Callers = std::collections::HashMap<ExecutorId, Caller>;
+/// Every executor that is known, also by the asset that it serves.
+#[derive(Debug, Default)]
+pub(crate) struct Callers {
+    all: HashMap<ExecutorId, Caller>,
+    serves: HashMap<AssetId, ExecutorId>,
+}
+
+impl Callers {
+    /// One of them.
+    pub(crate) fn get(&self, id: &ExecutorId) -> Option<&Caller> {
+        self.all.get(id)
+    }
+
+    /// The one that serves an asset.
+    pub(crate) fn of(&self, asset: &AssetId) -> Option<(&ExecutorId, &Caller)> {
+        self.serves.get(asset).and_then(|id| self.all.get_key_value(id))
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ExecutorId, &Caller)> {
+        self.all.iter()
+    }
+
+    fn put(&mut self, id: ExecutorId, caller: Caller) {
+        if let Some(before) = self.all.get(&id).filter(|before| before.asset.id != caller.asset.id) {
+            self.serves.remove(&before.asset.id);
+        }
+        self.serves.insert(caller.asset.id.clone(), id.clone());
+        self.all.insert(id, caller);
+    }
+}
 
 /// The executors that were known when the server stopped.
 pub(crate) async fn remembered(store: &stanch_store::Store) -> Result<Callers, ReadError> {
-    let Some(value) = store.setting(EXECUTORS).await? else { return Ok(Callers::new()) };
-    serde_json::from_value(value)
-        .map_err(|error| ReadError::Damaged { noun: "setting", detail: format!("the executors: {error}") })
+    let damaged = |detail: String| ReadError::Damaged { noun: "setting", detail: format!("an executor: {detail}") };
+    let mut callers = Callers::default();
+    for (id, value) in store.settings_under(EXECUTOR).await? {
+        let id: ExecutorId = id.parse().map_err(|error| damaged(format!("{id}: {error}")))?;
+        callers.put(id, serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?);
+    }
+    Ok(callers)
 }
 
-async fn write(app: &App, callers: &Callers) -> Result<(), GatewayError> {
-    let value = serde_json::to_value(callers).map_err(|error| CommitError::Encode {
+async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
+    let key = format!("{EXECUTOR}{id}");
+    let value = serde_json::to_value(caller).map_err(|error| CommitError::Encode {
         noun: "setting",
-        id: EXECUTORS.to_owned(),
+        id: key.clone(),
         detail: error.to_string(),
     })?;
-    let setting = Setting { key: EXECUTORS.to_owned(), value, at: app.now() };
+    let setting = Setting { key, value, at: app.now() };
     app.store.commit(Transition::silent(Write::PutSetting(setting))).await?;
     Ok(())
 }
@@ -525,11 +562,12 @@ async fn write(app: &App, callers: &Callers) -> Result<(), GatewayError> {
 /// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
 pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
     let mut callers = app.callers.lock().await;
-    let Some(caller) = callers.get_mut(executor) else { return Ok(false) };
+    let Some(mut caller) = callers.get(executor).cloned() else { return Ok(false) };
     caller.frozen = None;
     caller.key = None;
-    write(app, &callers).await?;
+    callers.put(executor.clone(), caller.clone());
     drop(callers);
+    write(app, executor, &caller).await?;
     let entry = NewEntry::new(app.now(), who, "executor_trusted").about(executor);
     app.store.commit(Transition::new(entry)).await?;
     Ok(true)

@@ -1,6 +1,6 @@
 //! Facts: the latest of each asset, whole, and the digests of those before, to show when something moved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use stanch_model::Digest;
@@ -44,6 +44,7 @@ const REMEMBER: &str = "INSERT INTO facts_history (asset, collected_at, digest) 
 const FORGET: &str = "DELETE FROM facts_history WHERE asset = $1 AND collected_at < (SELECT MIN(collected_at) FROM \
      (SELECT collected_at FROM facts_history WHERE asset = $1 ORDER BY collected_at DESC LIMIT $2) AS kept)";
 const ONE: &str = "SELECT body, digest, stored_at FROM facts WHERE asset = $1";
+const TIMES: &str = "SELECT asset, collected_at FROM facts INDEXED BY facts_times";
 const TIME: &str = "SELECT collected_at FROM facts WHERE asset = $1";
 const ILL: &str = "SELECT asset FROM facts WHERE ill = 1";
 const PAST: &str =
@@ -106,6 +107,19 @@ impl Store {
         let row = sqlx::query(TIME).bind(asset.as_str()).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read facts"))?;
         row.map(|row| Columns::new("facts", &row).time("collected_at")).transpose()
+    }
+
+    /// When the facts of every asset were read, for all that have any.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn facts_times(&self) -> Result<HashMap<AssetId, Timestamp>, ReadError> {
+        let rows = sqlx::query(TIMES).fetch_all(self.read()).await;
+        let times = all(&rows.map_err(ReadError::database("list facts"))?, |row| {
+            let columns = Columns::new("facts", row);
+            Ok((columns.parsed("asset")?, columns.time("collected_at")?))
+        })?;
+        Ok(times.into_iter().collect())
     }
 
     /// The assets of which some health probe failed when their facts were last read.

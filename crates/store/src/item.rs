@@ -125,9 +125,13 @@ pub struct ItemCounts {
 }
 
 const PUT: &str = "INSERT INTO item (id, asset, name, body, findings, rank, first_seen, last_seen, kind, verdict, \
-     fixed_version, action) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET \
-     name = $3, body = $4, findings = $5, last_seen = $7, closed_at = NULL, kind = $8, verdict = $9, \
-     fixed_version = $10, action = $11";
+     fixed_version, action) ";
+const AGAIN: &str = " ON CONFLICT (id) DO UPDATE SET name = excluded.name, body = excluded.body, \
+     findings = excluded.findings, last_seen = excluded.last_seen, closed_at = NULL, kind = excluded.kind, \
+     verdict = excluded.verdict, fixed_version = excluded.fixed_version, action = excluded.action";
+const ADOPT: &str = "UPDATE finding SET item = owns.item FROM \
+     (SELECT json_extract(value, '$[0]') AS finding, json_extract(value, '$[1]') AS item FROM json_each($1)) owns \
+     WHERE finding.fingerprint = owns.finding AND (finding.item IS NULL OR finding.item <> owns.item)";
 const OPEN: &str = "SELECT id FROM item WHERE asset = $1 AND closed_at IS NULL";
 const CLOSE: &str = "UPDATE item SET closed_at = $1, findings = 0 WHERE id = $2";
 const COLUMNS: &str = "SELECT item.id, item.body, item.rank, item.first_seen, item.last_seen, item.closed_at, \
@@ -149,27 +153,13 @@ const BUSY: &str = "SELECT ri.item, r.id FROM remediation_item ri JOIN remediati
      WHERE ri.item IN (SELECT value FROM json_each($1)) AND r.is_over = 0 AND r.state <> 'partially_remediated'";
 
 pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, CommitError> {
-    for new in &run.items {
-        let item = &new.item;
-        let id = item.id.as_str();
-        sqlx::query(PUT)
-            .bind(id)
-            .bind(run.asset.as_str())
-            .bind(item.subject.name())
-            .bind(json("item", id, item)?)
-            .bind(item.findings.len() as i64)
-            .bind(UNRANKED)
-            .bind(micros(run.at))
-            .bind(item.subject.kind())
-            .bind(new.verdict.name())
-            .bind(&new.fixed_version)
-            .bind(&new.action)
-            .execute(&mut *conn)
-            .await
-            .map_err(CommitError::database("store an item"))?;
-        for chunk in item.findings.chunks(CHUNK) {
-            adopt(conn, &item.id, chunk).await?;
-        }
+    for chunk in run.items.chunks(CHUNK) {
+        put(conn, run, chunk).await?;
+    }
+    let owns = run.items.iter().flat_map(|new| new.item.findings.iter().map(move |finding| (finding, &new.item.id)));
+    let owns: Vec<(&FindingId, &ItemId)> = owns.collect();
+    for chunk in owns.chunks(10 * CHUNK) {
+        adopt(conn, chunk).await?;
     }
     let open = sqlx::query(OPEN)
         .bind(run.asset.as_str())
@@ -192,16 +182,37 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, Com
     Ok(Effect::Done)
 }
 
-async fn adopt(conn: &mut Conn, item: &ItemId, findings: &[FindingId]) -> Result<(), CommitError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("UPDATE finding SET item = ");
-    query.push_bind(item.as_str()).push(" WHERE (item IS NULL OR item <> ").push_bind(item.as_str());
-    query.push(") AND fingerprint IN (");
-    let mut list = query.separated(", ");
-    for id in findings {
-        list.push_bind(id.as_str());
+async fn put(conn: &mut Conn, run: &SyncItems, items: &[NewItem]) -> Result<(), CommitError> {
+    let mut bodies = Vec::with_capacity(items.len());
+    for new in items {
+        bodies.push(json("item", new.item.id.as_str(), &new.item)?);
     }
-    query.push(")");
-    query.build().execute(conn).await.map_err(CommitError::database("give findings to an item"))?;
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(PUT);
+    query.push_values(items.iter().zip(&bodies), |mut row, (new, body)| {
+        row.push_bind(new.item.id.as_str())
+            .push_bind(run.asset.as_str())
+            .push_bind(new.item.subject.name())
+            .push_bind(body)
+            .push_bind(new.item.findings.len() as i64)
+            .push_bind(UNRANKED)
+            .push_bind(micros(run.at))
+            .push_bind(micros(run.at))
+            .push_bind(new.item.subject.kind())
+            .push_bind(new.verdict.name())
+            .push_bind(&new.fixed_version)
+            .push_bind(&new.action);
+    });
+    query.push(AGAIN);
+    query.build().execute(conn).await.map_err(CommitError::database("store items"))?;
+    Ok(())
+}
+
+/// Gives findings to the items they belong to; those that are there already are left alone.
+async fn adopt(conn: &mut Conn, owns: &[(&FindingId, &ItemId)]) -> Result<(), CommitError> {
+    // A list of texts always has a JSON form.
+    let owns = serde_json::to_string(owns).unwrap_or_else(|_| "[]".to_owned());
+    let done = sqlx::query(ADOPT).bind(owns).execute(conn).await;
+    done.map_err(CommitError::database("give findings to items"))?;
     Ok(())
 }
 

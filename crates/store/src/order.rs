@@ -107,8 +107,8 @@ const AFTER: &str = "SELECT id, executor, epoch, generation, task, state, start_
 const OF_TASK: &str = "SELECT id, executor, epoch, generation, task, state, start_within_seconds, finish_before, verb, \
      signed, created_at, delivered_at FROM orders WHERE task = $1 ORDER BY epoch, generation";
 const UNANSWERED: &str = "SELECT id, executor, epoch, generation, task, state, start_within_seconds, finish_before, \
-     verb, signed, created_at, delivered_at FROM orders WHERE state IN ('waiting', 'delivered') AND id > $1 \
-     ORDER BY id LIMIT $2";
+     verb, signed, created_at, delivered_at FROM orders INDEXED BY orders_unanswered \
+     WHERE state IN ('waiting', 'delivered') AND executor = $1 ORDER BY id";
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, CommitError> {
     let id = new.id.as_str();
@@ -247,13 +247,12 @@ impl Store {
         all(&rows.map_err(ReadError::database("list orders"))?, read)
     }
 
-    /// Orders of all executors that were not answered, in the order of their ids.
+    /// The orders of an executor that it has not answered, in the order of their ids.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
-    pub async fn unanswered_orders(&self, after: Option<&OrderId>, limit: u32) -> Result<Vec<StoredOrder>, ReadError> {
-        let rows =
-            sqlx::query(UNANSWERED).bind(after.map_or("", OrderId::as_str)).bind(limit).fetch_all(self.read()).await;
+    pub async fn unanswered_orders(&self, executor: &ExecutorId) -> Result<Vec<StoredOrder>, ReadError> {
+        let rows = sqlx::query(UNANSWERED).bind(executor.as_str()).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list orders"))?, read)
     }
 }

@@ -21,7 +21,7 @@ const CHANGES: SignedDuration = SignedDuration::from_hours(2);
 /// The executor of an asset, if one was ever known.
 pub(crate) async fn executor_of(app: &App, asset: &AssetId) -> Option<(ExecutorId, Caller)> {
     let callers = app.callers.lock().await;
-    callers.iter().find(|(_, caller)| caller.asset.id == *asset).map(|(id, caller)| (id.clone(), caller.clone()))
+    callers.of(asset).map(|(id, caller)| (id.clone(), caller.clone()))
 }
 
 /// The executor of an asset that has facts to be read: nothing but a host has.

@@ -1,6 +1,7 @@
 //! Asks for facts when they are due.
 
 use jiff::SignedDuration;
+use stanch_model::asset::AssetKind;
 use stanch_model::id::AssetId;
 use stanch_model::order::Verb;
 use stanch_store::Transition;
@@ -9,16 +10,24 @@ use stanch_store::order::{OrderState, VoidOrder};
 use super::{PassError, orders};
 use crate::app::App;
 
+/// Of an asset that was asked and whose facts are not there yet nothing is looked up again for so long: its answer may be
+/// on its way through the other stages.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// An order to read facts that nobody answered for so long is given up.
 const GIVE_UP: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let now = app.now();
     let every = SignedDuration::try_from(app.config.intervals.observe).unwrap_or(SignedDuration::MAX);
-    let assets: Vec<AssetId> = app.callers.lock().await.values().map(|caller| caller.asset.id.clone()).collect();
-    for asset in assets {
-        let facts = app.store.facts_at(&asset).await?;
-        if facts.is_none_or(|at| now.duration_since(at) >= every) {
+    let hosts: Vec<AssetId> = {
+        let callers = app.callers.lock().await;
+        let hosts = callers.iter().map(|(_, caller)| &caller.asset).filter(|asset| asset.kind == AssetKind::Host);
+        hosts.map(|asset| asset.id.clone()).collect()
+    };
+    let read = app.store.facts_times().await?;
+    for asset in hosts {
+        let is_due = read.get(&asset).is_none_or(|at| now.duration_since(*at) >= every);
+        if is_due && app.may_ask(&asset, now, LOOK_AGAIN) {
             // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
             ask(app, &asset, false, Enough::Begun).await?;
         }
@@ -47,10 +56,9 @@ async fn ask(app: &App, asset: &AssetId, refresh: bool, enough: Enough) -> Resul
         app.waits(&format!("facts of {}", caller.asset.name), format!("its executor is frozen: {why}"));
         return Ok(false);
     }
-    for order in app.store.unanswered_orders(None, 1_000).await? {
-        let same = order.executor == executor && order.task.is_none();
+    for order in app.store.unanswered_orders(&executor).await? {
         let Verb::Observe { refresh: fetches } = order.verb else { continue };
-        if !same {
+        if order.task.is_some() {
             continue;
         }
         if order.state == OrderState::Delivered && enough == Enough::Waiting {

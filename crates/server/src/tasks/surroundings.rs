@@ -89,7 +89,7 @@ impl Estate {
 async fn silent(app: &App) -> BTreeSet<AssetId> {
     let (now, patience) = (app.now(), super::patience(app));
     let callers = app.callers.lock().await;
-    let away = callers.values().filter(|caller| !caller.is_connected(now, patience));
+    let away = callers.iter().map(|(_, caller)| caller).filter(|caller| !caller.is_connected(now, patience));
     away.map(|caller| caller.asset.id.clone()).collect()
 }
 
