@@ -222,6 +222,10 @@ pub struct Terms {
     pub changes: BTreeSet<ChangeTerm>,
     /// Who is asked afterwards.
     pub confirm: BTreeSet<Confirm>,
+    /// Redundancy groups that can never spare a member, and one of whose members is away at a time all the same: an outage
+    /// that whoever approves agrees to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub outages: BTreeSet<String>,
 }
 
 impl Terms {
@@ -256,6 +260,8 @@ impl Terms {
         self.promote_from.extend(other.promote_from);
         self.changes = changes(self.changes, other.changes);
         self.confirm.extend(other.confirm);
+        // What only one of both states is an outage that the other does not let happen.
+        self.outages.retain(|group| other.outages.contains(group));
         self
     }
 }

@@ -206,6 +206,8 @@ impl Policy {
                     unanswered: confirm.unanswered,
                 })
                 .collect(),
+            // A plan states them, once it is known what it takes away.
+            outages: BTreeSet::new(),
         };
         let capping = Terms {
             limits: limits(doc.limits.as_ref(), UNLIMITED),

@@ -326,14 +326,20 @@ pub(crate) struct Detected {
     pub(crate) blind_spots: Vec<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) feeds: Vec<FeedRef>,
+    /// What of the facts could not be read, and why.
+    #[serde(default)]
+    pub(crate) unread: Vec<(String, String)>,
     /// What runs there: `debian 12`; absent for what has no system.
     #[serde(default)]
     pub(crate) system: Option<String>,
 }
 
 impl Detected {
-    pub(crate) fn key(asset: &stanch_model::id::AssetId) -> String {
-        format!("detection/{asset}")
+    /// What the names of these settings begin with.
+    pub(crate) const PREFIX: &str = "detection/";
+
+    pub(crate) fn key(asset: &AssetId) -> String {
+        format!("{}{asset}", Self::PREFIX)
     }
 }
 

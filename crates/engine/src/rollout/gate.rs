@@ -8,7 +8,7 @@ use stanch_model::calendar::Closed;
 use stanch_model::remediation::TaskState as T;
 use stanch_model::terms::{ChangeClass, ChangeTerm};
 
-use super::{ChangeWord, Machine, Rollout, Task, hour};
+use super::{ChangeWord, Group, Machine, Rollout, Task, hour};
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
 use crate::defect::{Defect, planted};
@@ -17,6 +17,14 @@ impl Rollout {
     /// The breakers that watch any of its tasks.
     pub fn watched_by(&self) -> BTreeSet<String> {
         self.tasks.iter().flat_map(|task| self.breakers(task)).collect()
+    }
+
+    /// How many members of a group may be away at once for its changes; `None` where a task takes nothing from it.
+    pub(super) fn spare(&self, name: &str, group: &Group, task: &Task) -> Option<u32> {
+        let spare = group.spare(&task.asset)?;
+        // An outage that was stated and approved: one at a time, while all others do their work.
+        let stated = self.terms.outages.contains(name) && group.can_never_spare() && group.broken.is_empty();
+        Some(if stated { spare.max(1) } else { spare })
     }
 
     /// The breakers that watch a task.
@@ -87,7 +95,7 @@ impl Machine {
             return Some(Blocked::Unhealthy { environment: task.place().to_owned(), failing });
         }
         around.groups.iter().find_map(|(name, group)| {
-            let spare = group.spare(&task.asset)?;
+            let spare = self.rollout.spare(name, group, task)?;
             let away =
                 self.rollout.tasks.iter().filter(|other| {
                     other.id != task.id && other.state.holds_lane() && group.spare(&other.asset).is_some()

@@ -130,6 +130,9 @@ impl World {
             terms.promote_from.insert(PromoteFrom { environment: "staging".to_owned(), verified_seconds: 300 });
         }
         if dice.percent(30) {
+            terms.outages.insert("pair".to_owned());
+        }
+        if dice.percent(30) {
             let class = if dice.percent(50) { ChangeClass::Normal } else { ChangeClass::Standard };
             terms.changes.insert(ChangeTerm { connection: "desk".to_owned(), class });
         }
@@ -261,7 +264,11 @@ impl World {
             let away: BTreeSet<&AssetId> =
                 self.rollout.tasks.iter().filter(|task| task.state.holds_lane()).map(|task| &task.asset).collect();
             let healthy = group.members.iter().filter(|m| !group.broken.contains(*m) && !away.contains(m)).count();
-            if !group.broken.contains(&task.asset) && (healthy as u32) < group.min_healthy {
+            // A stated outage takes one of a group that is whole.
+            let stated = !self.plan.terms.outages.is_empty() && group.broken.is_empty() && group.can_never_spare();
+            let least =
+                if stated { (group.members.len() as u32).min(group.min_healthy) - 1 } else { group.min_healthy };
+            if !group.broken.contains(&task.asset) && (healthy as u32) < least {
                 return Err("11: the group falls below its healthy members".to_owned());
             }
         }
@@ -375,7 +382,8 @@ impl World {
         let broken = if calm { 0 } else { self.dice.below(2) };
         let group = Group {
             broken: hosts.iter().take(broken).cloned().collect(),
-            min_healthy: hosts.len() as u32 - 1 - self.dice.below(2).min(hosts.len() - 1) as u32,
+            // Now and then it can spare nobody.
+            min_healthy: hosts.len() as u32 - self.dice.below(3).min(hosts.len()) as u32,
             members: hosts,
         };
         let open = calm || self.dice.percent(60);

@@ -66,7 +66,7 @@ impl Rollout {
             shares.push(Share::one(format!("environment/{}/disrupted", task.place()), limit));
         }
         for (name, group) in &around.groups {
-            if let Some(spare) = group.spare(&task.asset) {
+            if let Some(spare) = self.spare(name, group, task) {
                 shares.push(Share::one(format!("group/{name}/down"), spare));
             }
         }

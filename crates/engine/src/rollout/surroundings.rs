@@ -95,6 +95,11 @@ impl Group {
         Self { members: group.members.clone(), broken, min_healthy: group.min_healthy }
     }
 
+    /// Whether it can spare nobody, even when every member does its work.
+    pub fn can_never_spare(&self) -> bool {
+        u32::try_from(self.members.len()).unwrap_or(u32::MAX) <= self.min_healthy
+    }
+
     /// How many members may be away at once for changes. `None` for an asset whose change takes nothing from the group:
     /// no member, or one that does not work anyway.
     pub fn spare(&self, asset: &AssetId) -> Option<u32> {

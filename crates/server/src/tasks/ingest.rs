@@ -159,6 +159,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
         blind_spots: detection.blind_spots,
         notes: detection.notes,
         feeds: detection.feeds,
+        unread: crate::view::unknown_of(&read).into_iter().map(|one| (one.fact, one.why)).collect(),
         system: system(&read),
     };
     let entry = NewEntry::new(now, "server", "findings_judged")

@@ -207,7 +207,19 @@ pub(super) async fn still_bound(app: &App, row: &StoredRemediation, record: &Rec
         let target = app.store.asset(&leaf.asset).await?.map(|stored| stored.asset);
         about.bind(&mut bound, &decider, &about.asked(&leaf.asset, record), &leaf.steps, target.as_ref());
     }
-    Ok(bound.mode >= decided.mode && bound.terms(true, app.config.bake) == plan.terms)
+    let mut terms = bound.terms(true, app.config.bake);
+    state_outages(app, &mut terms, plan.leaves.iter().map(|leaf| &leaf.asset)).await?;
+    Ok(bound.mode >= decided.mode && terms == plan.terms)
+}
+
+/// States which groups have a member taken away that they can never spare: whoever lets that happen agrees to it.
+async fn state_outages(app: &App, terms: &mut Terms, assets: impl Iterator<Item = &AssetId>) -> Result<(), PassError> {
+    let estate = super::Estate::read(app).await?;
+    terms.outages = assets.flat_map(|asset| estate.never_spares(asset)).collect();
+    if !terms.outages.is_empty() && terms.approvals.is_empty() {
+        terms.approvals.insert(Quorum::default());
+    }
+    Ok(())
 }
 
 /// Makes the plan once every executor has answered.
@@ -265,6 +277,10 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
     }
     let by_policy = record.decided.is_some();
     let mut terms = bound.terms(by_policy, app.config.bake);
+    state_outages(app, &mut terms, targets.iter().map(|target| &target.asset)).await?;
+    if let Some(decided) = record.decided.as_mut().filter(|_| !terms.outages.is_empty()) {
+        decided.mode = decided.mode.min(Mode::Approve);
+    }
     if let Some(asked) = &record.change {
         terms.need(asked.term.clone());
     }

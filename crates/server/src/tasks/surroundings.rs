@@ -78,6 +78,12 @@ impl Estate {
         }
     }
 
+    /// The groups that this asset is a member of, and that can spare nobody whatever happens.
+    pub(crate) fn never_spares<'a>(&'a self, asset: &'a AssetId) -> impl Iterator<Item = String> + 'a {
+        let mine = self.groups.iter().filter(|(_, group)| group.can_never_spare() && group.members.contains(asset));
+        mine.map(|(name, _)| name.clone())
+    }
+
     /// The groups of which one of these assets is a member.
     fn groups_of(&self, assets: &BTreeSet<&AssetId>) -> BTreeMap<String, Group> {
         let of = |group: &Group| group.members.iter().any(|member| assets.contains(member));

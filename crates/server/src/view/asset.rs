@@ -40,6 +40,21 @@ pub(super) async fn detected(app: &App, asset: &AssetId) -> Result<Option<Detect
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
+/// What the detectors last said of every asset that is seen, in the order of their ids.
+pub(super) async fn all_detected(app: &App, sight: &Sight) -> Result<Vec<(AssetId, Detected)>, Problem> {
+    let said = app.store.settings_under(Detected::PREFIX).await?.into_iter();
+    let read = said.filter_map(|(id, value)| Some((id.parse().ok()?, serde_json::from_value(value).ok()?)));
+    let mut all: Vec<(AssetId, Detected)> = read.filter(|(id, _)| sight.covers(id)).collect();
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(all)
+}
+
+/// These assets by their names.
+pub(super) async fn named(app: &App, ids: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, String>, Problem> {
+    let rows = app.store.assets_named(ids).await?;
+    Ok(rows.into_iter().map(|row| (row.asset.id, row.asset.name)).collect())
+}
+
 async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
     let asset = &stored.asset;
     let facts = app.store.facts(&asset.id).await?;
@@ -119,7 +134,7 @@ fn summary(facts: &HostFacts) -> Facts {
 }
 
 /// What could not be read, and why.
-pub(super) fn unknown(facts: &HostFacts) -> Vec<UnknownFact> {
+pub(crate) fn unknown(facts: &HostFacts) -> Vec<UnknownFact> {
     fn why<T>(fact: &Known<T>) -> Option<&str> {
         match fact {
             Known::Known(_) => None,

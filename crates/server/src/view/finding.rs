@@ -38,10 +38,8 @@ pub(crate) async fn findings(app: &App, sight: &Sight, filter: &FindingFilter) -
 /// How much of all inventories the data covers.
 pub(super) async fn all_coverage(app: &App, sight: &Sight) -> Result<Coverage, Problem> {
     let mut sum = Coverage::default();
-    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
-        if let Some(said) = asset::detected(app, &stored.asset.id).await? {
-            super::add(&mut sum, &coverage(&said.coverage));
-        }
+    for (_, said) in asset::all_detected(app, sight).await? {
+        super::add(&mut sum, &coverage(&said.coverage));
     }
     Ok(sum)
 }

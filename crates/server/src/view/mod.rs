@@ -17,7 +17,7 @@ mod remediation;
 mod report;
 mod status;
 
-pub(crate) use asset::{asset, assets, facts};
+pub(crate) use asset::{asset, assets, facts, unknown as unknown_of};
 pub(crate) use calendar::calendar;
 pub(crate) use campaign::{campaign, campaign_of, campaigns};
 pub(crate) use case::{case, case_assets, cases, find_case};

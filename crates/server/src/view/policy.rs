@@ -176,6 +176,9 @@ pub(super) fn terms(terms: &Terms) -> Vec<String> {
         let but = if allow.is_empty() { String::new() } else { format!(", but for {}", allow.join(" and ")) };
         lines.push(format!("nothing starts in {}{but}", freeze.calendar));
     }
+    for group in &terms.outages {
+        lines.push(format!("an outage: the group {group} can spare nobody, and one of it is away at a time"));
+    }
     for from in &terms.promote_from {
         lines.push(format!("has to hold in {} for {} first", from.environment, span(from.verified_seconds)));
     }

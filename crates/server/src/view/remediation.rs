@@ -185,6 +185,7 @@ fn wire_plan(plan: &ModelPlan) -> Result<Plan, Problem> {
             })
             .collect(),
         concurrent: plan.terms.limits.concurrent,
+        outages: plan.terms.outages.iter().cloned().collect(),
         valid_until: plan.valid_until,
     })
 }

@@ -11,6 +11,7 @@ use crate::api::Problem;
 use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
 use crate::auth::Sight;
+use crate::record::Detected;
 use crate::record::TREND;
 
 /// How the server and what it watches are.
@@ -34,13 +35,23 @@ pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> 
 
 /// What could not be read, by asset.
 pub(crate) async fn unknown(app: &App, sight: &Sight) -> Result<Vec<UnknownFact>, Problem> {
-    let mut unknown = Vec::new();
-    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
-        if let Some(facts) = app.store.facts(&stored.asset.id).await? {
-            unknown.extend(asset::unknown(&facts.facts));
-        }
-    }
-    Ok(unknown)
+    lines(app, sight, |said| said.unread).await
+}
+
+/// Lines that the detectors noted of assets: what it is about, and why.
+async fn lines(
+    app: &App,
+    sight: &Sight,
+    of: impl Fn(Detected) -> Vec<(String, String)>,
+) -> Result<Vec<UnknownFact>, Problem> {
+    let all = asset::all_detected(app, sight).await?.into_iter().map(|(id, said)| (id, of(said)));
+    let all: Vec<_> = all.filter(|(_, lines)| !lines.is_empty()).collect();
+    let names = asset::named(app, &all.iter().map(|(id, _)| id.clone()).collect()).await?;
+    let told = all.into_iter().flat_map(|(id, lines)| {
+        let asset = names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+        lines.into_iter().map(move |(fact, why)| UnknownFact { asset: asset.clone(), fact, why })
+    });
+    Ok(told.collect())
 }
 
 /// The executors, newest word first.
@@ -168,16 +179,9 @@ async fn waiting(app: &App, sight: &Sight) -> Result<Vec<Waiting>, Problem> {
 
 /// What could not be judged, by asset: anything here forbids calling it clean.
 pub(crate) async fn blind_spots(app: &App, sight: &Sight) -> Result<Vec<UnknownFact>, Problem> {
-    let mut all = Vec::new();
-    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
-        let Some(said) = asset::detected(app, &stored.asset.id).await? else { continue };
-        for (fact, lines) in [("cannot be judged", said.blind_spots), ("worth knowing", said.notes)] {
-            all.extend(lines.into_iter().map(|why| UnknownFact {
-                asset: stored.asset.name.clone(),
-                fact: fact.to_owned(),
-                why,
-            }));
-        }
-    }
-    Ok(all)
+    lines(app, sight, |said| {
+        let judged = said.blind_spots.into_iter().map(|why| ("cannot be judged".to_owned(), why));
+        judged.chain(said.notes.into_iter().map(|why| ("worth knowing".to_owned(), why))).collect()
+    })
+    .await
 }

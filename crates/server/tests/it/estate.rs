@@ -121,6 +121,41 @@ async fn a_group_keeps_the_last_of_its_members_at_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_a_group_that_can_spare_nobody_is_stated_and_agreed_to() {
+    let group = "---\napiVersion: stanch/v1\nkind: Group\nname: web\nmin_healthy: 2\nmatch: {labels: {role: web}}\n";
+    let (world, folder) = signed(host("one"), &(policy("alert", "") + group)).await;
+    world.items(1).await;
+    label(&world, "one", json!({ "labels": { "role": "web" } })).await;
+    let two = world.join(2, host("two")).await;
+    label(&world, "two", json!({ "labels": { "role": "web" } })).await;
+    world.items(2).await;
+    write(folder.path(), &(policy("auto", "limits: {concurrent: 5}\n") + group));
+    sign(folder.path());
+    let waits = in_state(&world, "awaiting_approval").await;
+    let id = waits["id"].as_str().unwrap();
+    assert_eq!(waits["mode"], "approve", "it was granted auto, and a person says yes to an outage: {waits:#}");
+    let detail = world.client.get(&format!("/api/v1/remediations/{id}")).await;
+    assert_eq!(detail["plan"]["outages"], json!(["web"]));
+    assert!(world.client.page(&format!("/remediations/{id}")).await.contains("An outage:"));
+    // One of them is away at a time, whatever the limits let happen.
+    world.host().gate = Some("apply");
+    two.host.lock().unwrap().gate = Some("apply");
+    world.approve(id, waits["plan"].as_str().unwrap()).await;
+    let at_gate = || {
+        usize::from(world.host().at_gate.contains(&"apply"))
+            + usize::from(two.host.lock().unwrap().at_gate.contains(&"apply"))
+    };
+    world.until("the first", async || (at_gate() > 0).then_some(())).await;
+    a_while(&world).await;
+    assert_eq!(at_gate(), 1);
+    world.host().gate = None;
+    two.host.lock().unwrap().gate = None;
+    world.state(id, "closed").await;
+    assert_eq!(world.host().version("paperclip"), "3.0.17-1");
+    assert_eq!(two.host.lock().unwrap().version("paperclip"), "3.0.17-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn change_stops_while_too_many_neighbours_are_ill() {
     let (world, folder) = signed(host("one"), &policy("alert", "")).await;
     world.items(1).await;

@@ -15,6 +15,8 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     /// Targets changed at once.
     pub concurrent: u32,
+    /// Redundancy groups that can spare nobody, and of which one is away at a time all the same.
+    pub outages: Vec<String>,
     /// After this it may not start.
     #[schema(value_type = String, format = DateTime)]
     pub valid_until: Timestamp,
