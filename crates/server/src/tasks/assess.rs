@@ -12,6 +12,7 @@ use stanch_store::{CommitError, Transition, Write};
 
 use super::PassError;
 use super::ingest::open;
+use super::together::together;
 use crate::app::{App, Unassessed, Undecided};
 use crate::bus::{Live, Stage};
 use crate::record::Detected;
@@ -52,15 +53,22 @@ async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<Asset
         let more = page.len() == PAGE as usize && wanted.everything;
         let keys: Vec<String> = page.iter().map(|stored| Detected::key(&stored.asset.id)).collect();
         let mut said = app.store.settings(&keys).await?;
+        let mut jobs = Vec::new();
         for (stored, key) in page.into_iter().zip(&keys) {
             let detected = said.remove(key).and_then(|value| serde_json::from_value::<Detected>(value).ok());
             let Some(detected) = detected else { continue };
             let anew = wanted.on.get(&stored.asset.id).copied().unwrap_or_default();
             let dependents = graph.dependents(&stored.asset.id).assets.len();
-            if one(app, &stored, detected, anew, dependents).await? {
-                changed.insert(stored.asset.id);
-            }
+            jobs.push((stored, detected, anew, dependents));
         }
+        let done = together(jobs, |(stored, detected, anew, dependents)| {
+            let app = app.clone();
+            async move {
+                let anything = one(&app, &stored, detected, anew, dependents).await?;
+                Ok(anything.then_some(stored.asset.id))
+            }
+        });
+        changed.extend(done.await?.into_iter().flatten());
         if !more {
             return Ok(());
         }

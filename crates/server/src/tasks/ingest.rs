@@ -10,8 +10,8 @@ use stanch_model::asset::Asset;
 use stanch_model::ecosystem;
 use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
-use stanch_model::id::{AssetId, FindingId};
-use stanch_model::order::{Answer, Verb};
+use stanch_model::id::{AssetId, ExecutorId, FindingId};
+use stanch_model::order::{Answer, Receipt, Verb};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::facts::NewFacts;
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
@@ -21,6 +21,7 @@ use stanch_store::setting::Setting;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
+use super::together::together;
 use crate::api::types::TrendPoint;
 use crate::app::{App, Unjudged};
 use crate::bus::{Live, Stage};
@@ -31,31 +32,22 @@ use crate::view::listed;
 const PAGE: u32 = 256;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    // What one executor says is taken up in its order.
+    let mut said: BTreeMap<ExecutorId, Vec<Receipt>> = BTreeMap::new();
     for stored in app.store.unhandled_receipts(PAGE).await? {
-        let body = &stored.receipt.body;
-        let Some(order) = app.store.order(&body.order).await? else { continue };
-        if !matches!(order.verb, Verb::Observe { .. }) {
-            continue;
-        }
-        let own = app.callers.lock().await.get(&body.executor).map(|caller| caller.asset.clone());
-        let now = app.now();
-        let handled = Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: now });
-        let transition = match (&body.answer, own) {
-            // An executor may write facts about its own asset only.
-            (Answer::Facts { facts }, Some(own)) if facts.asset.id == own.id => {
-                app.goes_on(&waiting_name(&own));
-                app.judge(own.id.clone());
-                keep(app, facts, &own, &body.executor.to_string()).await?.write(handled)
-            }
-            (Answer::Refused { message, .. }, Some(own)) => {
-                app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}"));
-                Transition::silent(handled)
-            }
-            _ => Transition::silent(handled),
-        };
-        app.store.commit(transition).await?;
-        app.bus.nudge(Stage::Verify);
+        let receipt = stored.receipt.body;
+        said.entry(receipt.executor.clone()).or_default().push(receipt);
     }
+    together(said.into_values(), |receipts| {
+        let app = app.clone();
+        async move {
+            for receipt in receipts {
+                take_up(&app, receipt).await?;
+            }
+            Ok(())
+        }
+    })
+    .await?;
     let unjudged = app.take_unjudged(app.knowledge.held().stamp);
     let mut judged = 0_usize;
     let done = judge_all(app, &unjudged, &mut judged).await;
@@ -69,6 +61,33 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     done
 }
 
+/// Keeps what a receipt says of its executor's own asset.
+async fn take_up(app: &App, body: Receipt) -> Result<(), PassError> {
+    let Some(order) = app.store.order(&body.order).await? else { return Ok(()) };
+    if !matches!(order.verb, Verb::Observe { .. }) {
+        return Ok(());
+    }
+    let own = app.callers.lock().await.get(&body.executor).map(|caller| caller.asset.clone());
+    let now = app.now();
+    let handled = Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: now });
+    let transition = match (&body.answer, own) {
+        // An executor may write facts about its own asset only.
+        (Answer::Facts { facts }, Some(own)) if facts.asset.id == own.id => {
+            app.goes_on(&waiting_name(&own));
+            app.judge(own.id.clone());
+            keep(app, facts, &own, &body.executor.to_string()).await?.write(handled)
+        }
+        (Answer::Refused { message, .. }, Some(own)) => {
+            app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}"));
+            Transition::silent(handled)
+        }
+        _ => Transition::silent(handled),
+    };
+    app.store.commit(transition).await?;
+    app.bus.nudge(Stage::Verify);
+    Ok(())
+}
+
 async fn judge_all(app: &App, unjudged: &Unjudged, judged: &mut usize) -> Result<(), PassError> {
     let mut after = None;
     loop {
@@ -78,9 +97,11 @@ async fn judge_all(app: &App, unjudged: &Unjudged, judged: &mut usize) -> Result
         };
         after = page.last().map(|last| last.asset.id.clone());
         let more = page.len() == crate::view::PAGE as usize && matches!(unjudged, Unjudged::Everything);
-        for stored in page {
-            *judged += usize::from(judge(app, &stored.asset).await?);
-        }
+        let ran = together(page, |stored| {
+            let app = app.clone();
+            async move { judge(&app, &stored.asset).await }
+        });
+        *judged += ran.await?.into_iter().filter(|ran| *ran).count();
         if !more {
             return Ok(());
         }

@@ -19,6 +19,7 @@ pub(crate) mod rollout;
 mod schedule;
 mod seal;
 mod surroundings;
+mod together;
 mod verify;
 
 use std::time::Duration;
