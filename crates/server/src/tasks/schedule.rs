@@ -7,6 +7,7 @@ use stanch_model::order::Verb;
 use stanch_store::Transition;
 use stanch_store::order::{OrderState, VoidOrder};
 
+use super::together::together;
 use super::{PassError, orders};
 use crate::app::App;
 
@@ -25,14 +26,14 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         hosts.map(|asset| asset.id.clone()).collect()
     };
     let read = app.store.facts_times().await?;
-    for asset in hosts {
-        let is_due = read.get(&asset).is_none_or(|at| now.duration_since(*at) >= every);
-        if is_due && app.may_ask(&asset, now, LOOK_AGAIN) {
-            // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
-            ask(app, &asset, false, Enough::Begun).await?;
-        }
-    }
-    Ok(())
+    let is_due = |asset: &AssetId| read.get(asset).is_none_or(|at| now.duration_since(*at) >= every);
+    let due = hosts.into_iter().filter(|asset| is_due(asset) && app.may_ask(asset, now, LOOK_AGAIN));
+    // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
+    let asked = together(due, |asset| {
+        let app = app.clone();
+        async move { ask(&app, &asset, false, Enough::Begun).await }
+    });
+    asked.await.map(drop)
 }
 
 /// Which order to read facts makes another one needless.
