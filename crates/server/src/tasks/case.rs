@@ -23,7 +23,8 @@ use stanch_policy::Facts;
 use stanch_policy::facts::{DECIMAL, Value as Fact};
 use stanch_store::case::{PutCase, StoredCase};
 use stanch_store::item::{ItemFilter, StoredItem};
-use stanch_store::remediation::{NewRemediation, OnFailure, StoredRemediation};
+use stanch_store::order::VoidOrder;
+use stanch_store::remediation::{MoveRemediation, NewRemediation, OnFailure, StoredRemediation};
 use stanch_store::{Transition, Write};
 
 use super::propose::{ACTOR, Wanted};
@@ -326,7 +327,10 @@ fn fate(row: &StoredRemediation, record: &Record, item: &ItemId) -> Fate {
         S::Excepted => return Fate::Refused("the risk was accepted".to_owned()),
         S::Superseded => return Fate::Refused("policies say something else by now".to_owned()),
         S::Expired => return Fate::Blocked("nobody answered in time, or it was too late to start".to_owned()),
-        S::Observed => return Fate::Blocked(waiting()),
+        S::Observed => {
+            let why = left.filter(|why| !matches!(why, Blocked::Compliant)).map_or_else(waiting, ToString::to_string);
+            return Fate::Blocked(why);
+        }
         S::ResolvedElsewhere => return Fate::Done,
         _ => {}
     }
@@ -649,16 +653,45 @@ async fn keep(app: &App, id: &CaseId, run: usize, why: &str) -> Result<(), PassE
 async fn call_off(app: &App, record: &Case, run: usize) -> Result<(), PassError> {
     let Some(Errand::Remediation(id)) = record.case.runs.get(run).map(|run| &run.what) else { return Ok(()) };
     let Some(row) = app.store.remediation(id).await? else { return Ok(()) };
+    if row.state == S::Decided {
+        // There is no plan yet, and so no rollout that could be ended.
+        return never_mind(app, &row).await;
+    }
     let by = actor("server");
     let event = match row.state {
         S::Planned | S::AwaitingApproval => Event::Dismissed { by },
         _ => Event::Cancelled { by },
     };
     match take(app, id, "server", event, Vec::new()).await {
-        // One that has no plan yet is called off once it has one; one that cannot be is seen through.
+        // One that cannot be called off any more is seen through.
         Ok(_) | Err(TakeError::Busy { .. } | TakeError::NoPlan(_) | TakeError::Illegal(_) | TakeError::Missing(_)) => {
             Ok(())
         }
         Err(TakeError::Pass(error)) => Err(error),
     }
+}
+
+/// Ends a remediation that is still being planned.
+async fn never_mind(app: &App, row: &StoredRemediation) -> Result<(), PassError> {
+    let now = app.now();
+    let why = "it was called off before it was planned";
+    let entry = NewEntry::new(now, "server", "remediation_observed")
+        .about(&row.id)
+        .with(json!({ "from": row.state.name(), "to": S::Observed.name(), "why": why }));
+    let step = MoveRemediation {
+        id: row.id.clone(),
+        from: row.state,
+        generation: row.generation,
+        to: S::Observed,
+        plan: None,
+        waiting: Some(why.to_owned()),
+        body: None,
+        at: now,
+    };
+    let mut transition = Transition::new(entry).write(Write::MoveRemediation(step));
+    let orders = Record::read(&row.body).plan_orders;
+    transition.writes.extend(orders.into_iter().map(|id| Write::VoidOrder(VoidOrder { id })));
+    app.store.commit(transition).await?;
+    app.bus.nudge(Stage::Case);
+    Ok(())
 }

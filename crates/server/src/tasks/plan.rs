@@ -373,7 +373,19 @@ type Said = (Vec<PlannedStep>, Vec<ItemId>, Vec<PlanRefusal>);
 fn planned(answer: Answer, asked: &[ItemId]) -> Said {
     let all = |reason: String, hint| vec![PlanRefusal { items: asked.to_vec(), reason, hint }];
     match answer {
-        Answer::Planned { steps, compliant, refused } => (steps, compliant, refused),
+        Answer::Planned { steps, compliant, mut refused } => {
+            // Silence is no word that something is as wanted.
+            if steps.is_empty() {
+                let said =
+                    |item: &ItemId| compliant.contains(item) || refused.iter().any(|one| one.items.contains(item));
+                let silent: Vec<ItemId> = asked.iter().filter(|item| !said(item)).cloned().collect();
+                if !silent.is_empty() {
+                    let reason = "its executor plans nothing for it and does not say why".to_owned();
+                    refused.push(PlanRefusal { items: silent, reason, hint: None });
+                }
+            }
+            (steps, compliant, refused)
+        }
         Answer::Refused { message, hint } => (Vec::new(), Vec::new(), all(message, hint)),
         _ => (Vec::new(), Vec::new(), all("the executor answered something else".to_owned(), None)),
     }
@@ -473,8 +485,12 @@ async fn nothing(app: &App, row: &StoredRemediation, mut record: Record, report:
     needs_operator(app, row, record, &format!("nothing of it can be done: {}", why.join("; "))).await
 }
 
+/// Only a person leads on; of a step of a case the case does, which takes its next rung or says why there is none.
 async fn needs_operator(app: &App, row: &StoredRemediation, record: Record, why: &str) -> Result<(), PassError> {
-    close(app, row, record, RemediationState::NeedsOperator, why).await
+    let to = if record.step.is_some() { RemediationState::Observed } else { RemediationState::NeedsOperator };
+    close(app, row, record, to, why).await?;
+    app.bus.nudge(Stage::Case);
+    Ok(())
 }
 
 async fn close(

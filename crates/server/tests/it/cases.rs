@@ -268,3 +268,47 @@ async fn where_a_step_would_be_done_less_may_be_allowed() {
     let why = case["not_done"][0]["why"].as_str().unwrap();
     assert!(why.contains("only shown"), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_executors_refuse_leads_to_the_next_rung_and_waits_for_nobody() {
+    let steps = "---\napiVersion: stanch/v1\nkind: Playbook\nname: guard\nsteps:\n  - first_of:\n      - host.isolate: \
+                 {lease: 4h}\n        id: isolate\n      - human: {title: Unplug it, instructions: Pull the cable., due: 1h, \
+                 verify: word}\n        id: unplug\ntests:\n  - {expect: {begins: [isolate]}}\n  - {blocked: [isolate], \
+                 expect: {begins: [isolate, unplug]}}\n";
+    let (world, _folder) = signed(host(), &format!("{}{steps}", policy("alert", ""))).await;
+    world.items(1).await;
+    world.host().refuses = Some("its own rules forbid it".to_owned());
+    let asked = json!({ "items": ["paperclip"], "playbook": "guard" });
+    let case = world.client.post("/api/v1/cases", asked.clone()).await;
+    let id = case["case"]["id"].as_str().unwrap().to_owned();
+    let case = world
+        .until("the next rung", async || {
+            let case = world.client.get(&format!("/api/v1/cases/{id}")).await;
+            (run(&case, "unplug")["task"]["open"] == true).then_some(case)
+        })
+        .await;
+    assert_eq!(run(&case, "isolate")["items"][0]["why"], "refused: its own rules forbid it");
+    let number = run(&case, "unplug")["number"].clone();
+    let path = format!("/api/v1/cases/{id}/tasks/{number}");
+    world.client.post(&format!("{path}/decline"), json!({ "note": "it is in another town" })).await;
+    world
+        .until("the end", async || {
+            let case = world.client.get(&format!("/api/v1/cases/{id}")).await;
+            (case["case"]["state"] == "partly").then_some(())
+        })
+        .await;
+    assert_eq!(world.client.refused(&format!("{path}/done"), json!({})).await, (409, "wrong_state".to_owned()));
+    // Nothing is left over that keeps others from the item.
+    let open = world.client.get("/api/v1/remediations?open=true").await;
+    assert_eq!(open, json!([]));
+    let again = world.client.post("/api/v1/cases", asked).await;
+    // Ended before its plan is there: the executor is away.
+    let again = again["case"]["id"].as_str().unwrap().to_owned();
+    world.client.post(&format!("/api/v1/cases/{again}/close"), json!({ "reason": "a mistake" })).await;
+    world
+        .until("the end", async || {
+            let case = world.client.get(&format!("/api/v1/cases/{again}")).await;
+            (case["case"]["state"] == "closed").then_some(())
+        })
+        .await;
+}

@@ -11,8 +11,8 @@ use stanch_model::facts::{Candidate, Health, HostFacts, KernelFacts, Known, Orig
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Evidence, Held, Hello, Order, Position, Receipt, Reconciled, StepOutcome, StepReport,
-    Verb,
+    Answer, Check, CheckOutcome, Evidence, Held, Hello, Order, PlanRefusal, Position, Receipt, Reconciled, StepOutcome,
+    StepReport, Verb,
 };
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::{Signed, SigningKey};
@@ -56,6 +56,8 @@ pub(crate) struct Host {
     pub(crate) fetched: u32,
     /// What the archives offer cannot be read.
     pub(crate) blind: bool,
+    /// It refuses to turn switches on, for this reason.
+    pub(crate) refuses: Option<String>,
     position: Position,
     counter: u64,
     before: BTreeMap<TaskId, BTreeMap<String, String>>,
@@ -79,6 +81,7 @@ impl Host {
             held: false,
             fetched: 0,
             blind: false,
+            refuses: None,
             position: Position::default(),
             counter: 0,
             before: BTreeMap::new(),
@@ -242,9 +245,15 @@ impl Host {
 
     fn plan(&self, requests: &[stanch_model::order::StepRequest]) -> Answer {
         let mut steps = Vec::new();
+        let (mut compliant, mut refused) = (Vec::new(), Vec::new());
         for request in requests {
             let Some(on) = self.switches.get(&request.action) else { continue };
+            if let Some(reason) = self.refuses.clone() {
+                refused.push(PlanRefusal { items: request.items.clone(), reason, hint: None });
+                continue;
+            }
             if *on {
+                compliant.extend(request.items.clone());
                 continue;
             }
             steps.push(PlannedStep {
@@ -286,7 +295,7 @@ impl Host {
                 disruption: Disruption::None,
             });
         }
-        Answer::Planned { steps, compliant: Vec::new(), refused: Vec::new() }
+        Answer::Planned { steps, compliant, refused }
     }
 
     fn apply(&mut self, task: &TaskId, steps: &[PlannedStep], order: &Order, clock: &dyn Clock) -> Vec<StepReport> {
