@@ -50,4 +50,6 @@ pub struct Definition {
     pub safe_points: &'static [&'static str],
     /// Where it runs.
     pub place: Place,
+    /// It works on files alone, so that a copy of the target's files shows what it would do to the target.
+    pub rehearses: bool,
 }

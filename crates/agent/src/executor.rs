@@ -11,12 +11,13 @@ use stanch_model::canonical::{CanonicalError, digest};
 use stanch_model::facts::HostFacts;
 use stanch_model::id::ExecutorId;
 use stanch_model::order::{Hello, StepRequest};
-use stanch_model::plan::PlannedStep;
+use stanch_model::plan::{Leaf, PlannedStep};
 use stanch_model::sign::VerifyingKey;
 use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner, ServeError, Shutdown, Tools};
 
 use crate::actions::{self, Host, Invocation, Programs};
 use crate::facts::{self, FactsError, Options};
+use crate::rehearsal::Rehearsals;
 use crate::rules::{Rules, RulesError};
 
 /// Why the executor cannot start.
@@ -58,6 +59,8 @@ pub struct HostExecutor {
     rules: Rules,
     options: Options,
     folder: PathBuf,
+    rehearsals: Option<Rehearsals>,
+    asset: Asset,
 }
 
 impl HostExecutor {
@@ -72,11 +75,12 @@ impl HostExecutor {
         let asset = facts::host(&options).map_err(ExecutorError::Facts)?.asset;
         let boot_id = stanch_runner::boot_id().map_err(ExecutorError::BootId)?;
         let id = executor_id(&asset).map_err(ExecutorError::Identity)?;
-        let config = Config::new(id, asset, root, boot_id, fresh_seed);
+        let config = Config::new(id, asset.clone(), root, boot_id, fresh_seed);
         let runner = Runner::open(folder, config).map_err(ExecutorError::Open)?;
-        let catalogue =
-            if rustix::process::geteuid().is_root() { actions::catalogue(&rules) } else { Catalogue::new() };
-        Ok(Self { runner, catalogue, rules, options, folder: folder.to_owned() })
+        let acts = rustix::process::geteuid().is_root();
+        let catalogue = if acts { actions::catalogue(&rules) } else { Catalogue::new() };
+        let rehearsals = Rehearsals::new(folder.join("rehearsal")).ok().filter(|_| acts);
+        Ok(Self { runner, catalogue, rules, options, folder: folder.to_owned(), rehearsals, asset })
     }
 
     /// What it says of itself.
@@ -94,10 +98,15 @@ impl HostExecutor {
     /// When the journal fails: nothing may start any more.
     pub fn serve(&self, link: &dyn Link, shutdown: &Shutdown) -> Result<(), ServeError> {
         let host: Arc<dyn Programs> = Arc::new(Host::default());
+        let rehearse = self
+            .rehearsals
+            .as_ref()
+            .map(|rehearsals| |leaf: &Leaf, say: &dyn Fn(&str)| rehearsals.carry_out(&self.asset, leaf, say, shutdown));
         let tools = Tools {
             catalogue: &self.catalogue,
             facts: &|refresh| self.facts(host.as_ref(), refresh),
             guard: &LocalRules(&self.rules),
+            rehearse: rehearse.as_ref().map(|rehearse| rehearse as &stanch_runner::Rehearse<'_>),
             progress: &|progress| link.progress(progress),
             shutdown,
         };
@@ -158,6 +167,14 @@ impl LocalRules<'_> {
 
 impl Guard for LocalRules<'_> {
     fn may_apply(&self, step: &PlannedStep, _now: Timestamp) -> Result<(), Denied> {
+        self.permit(&step.action)
+    }
+
+    fn may_rehearse(&self, step: &PlannedStep, _now: Timestamp) -> Result<(), Denied> {
+        if !self.0.current().is_ok_and(|rules| rules.rehearsals) {
+            let message = "the executor's rules forbid rehearsals".to_owned();
+            return Err(Denied { message, hint: Some(format!("`rehearsals` in {}", crate::rules::PATH)) });
+        }
         self.permit(&step.action)
     }
 

@@ -3,5 +3,6 @@
 pub mod actions;
 pub mod executor;
 pub mod facts;
+pub mod rehearsal;
 pub mod rules;
 pub mod sbom;

@@ -35,6 +35,8 @@ pub struct Rules {
     pub reboot: bool,
     /// Whether systemd itself may be executed anew.
     pub reexec: bool,
+    /// Whether plans may be carried out in a copy of this host.
+    pub rehearsals: bool,
     /// How long to wait for another package manager, in seconds.
     pub lock_timeout_seconds: u32,
     /// Programs that tell whether what this host is for still works.
@@ -53,6 +55,7 @@ impl Default for Rules {
             hours: Vec::new(),
             reboot: false,
             reexec: false,
+            rehearsals: true,
             lock_timeout_seconds: 300,
             probes: Vec::new(),
             path: None,
@@ -138,6 +141,7 @@ struct Written {
     actions: Option<BTreeSet<String>>,
     reboot: bool,
     reexec: bool,
+    rehearsals: Option<bool>,
     lock_timeout_seconds: Option<toml::Spanned<u32>>,
     deny: Denied,
     allow: Allowed,
@@ -227,6 +231,7 @@ impl Rules {
             allowed_services: written.allow.services,
             reboot: written.reboot,
             reexec: written.reexec,
+            rehearsals: written.rehearsals.unwrap_or(true),
             ..Self::default()
         };
         if let Some(seconds) = written.lock_timeout_seconds {
@@ -266,6 +271,13 @@ impl Rules {
                 ActionError::refused(format!("{e}{cause}"))
             }),
         }
+    }
+
+    /// What of these rules holds in a copy of the host: what is forbidden stays so, but nothing there waits for an hour,
+    /// and no probe finds its service running.
+    #[must_use]
+    pub(crate) fn in_a_copy(self) -> Self {
+        Self { hours: Vec::new(), probes: Vec::new(), path: None, ..self }
     }
 
     /// Whether the action may run now. Hours bind only its first start: what has begun is finished.

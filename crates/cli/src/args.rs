@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Show exactly what a fix would change; the plan then waits to be applied by its hash
     Plan(Select),
+    /// Carry out a plan in a copy of a target, check it and take it back there; the target stays as it is
+    Rehearse(Rehearse),
     /// Plan, show, ask, apply and verify
     Fix(Fix),
     /// Say yes to a plan that policies or people prepared; it starts once everybody who must has agreed
@@ -285,6 +287,21 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     Err("only loopback addresses: the pages speak plain HTTP. From elsewhere use a tunnel: ssh -L 7070:127.0.0.1:7070 HOST".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The copy is an overlay of the target's file systems. Package scripts run in it without network, without the
+target's services and devices, and what they write goes away with it. Steps that need something that runs,
+such as a restart, cannot be shown in a copy and are listed.
+
+Exit code 0: it went well, and back. 4: it did not, or the copy showed nothing.")]
+pub(crate) struct Rehearse {
+    /// The plan's hash or its remediation, as `stanch plan` and `stanch history` show them (the beginning will do)
+    pub(crate) plan: String,
+    /// The target, by name or id; the first of the first wave if none is named
+    #[arg(long, value_name = "ASSET")]
+    pub(crate) on: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,11 @@ use local::{Need, Session};
 use output::{Output, Tone};
 
 fn main() -> ExitCode {
+    // Started by the executor itself, in namespaces of its own; nothing for people.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == stanch_agent::rehearsal::WORKER) {
+        return words.next().map_or(ExitCode::FAILURE, |folder| stanch_agent::rehearsal::work(folder.as_ref()));
+    }
     let arguments = Arguments::parse();
     let output = Output::new(&arguments.global);
     log_to_stderr(arguments.global.verbose, matches!(arguments.command, Command::Up(_)));
@@ -98,7 +103,9 @@ impl Command {
     const fn need(&self) -> Need {
         match self {
             Self::Findings(_) | Self::Explain(_) | Self::Plan(_) | Self::Fix(_) => Need::Facts,
-            Self::Undo(_) | Self::Approve(_) | Self::Answer(_) | Self::Case(Cases::Undo { .. }) => Need::Executor,
+            Self::Undo(_) | Self::Rehearse(_) | Self::Approve(_) | Self::Answer(_) | Self::Case(Cases::Undo { .. }) => {
+                Need::Executor
+            }
             Self::Case(Cases::Open { .. }) => Need::Facts,
             _ => Need::Memory,
         }
@@ -112,6 +119,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Findings(wanted) => commands::findings::run(api, output, &wanted).await,
         Command::Explain(wanted) => commands::explain::run(api, output, &wanted).await,
         Command::Plan(select) => commands::fix::plan(api, output, &select).await,
+        Command::Rehearse(wanted) => commands::rehearse::run(api, output, &wanted).await,
         Command::Fix(wanted) => commands::fix::fix(api, output, &wanted).await,
         Command::Approve(wanted) => commands::approve::approve(api, output, &wanted).await,
         Command::Answer(wanted) => commands::approve::answer(api, output, &wanted).await,

@@ -83,6 +83,17 @@ pub struct Accepted {
     pub until: Timestamp,
 }
 
+/// What would be decided if policies in shadow were in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InShadow {
+    /// The mode it would be.
+    pub mode: Mode,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What the rules of those policies say.
+    pub words: Vec<RuleWord>,
+}
+
 /// What was decided of one item and one candidate action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
@@ -118,6 +129,9 @@ pub struct Decision {
     pub terms: Terms,
     /// Why, in a sentence.
     pub reason: String,
+    /// What policies in shadow would make of it; none where they have no word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<InShadow>,
 }
 
 impl Decision {
@@ -139,6 +153,7 @@ impl Decision {
             accepted: None,
             terms: Terms::default(),
             reason: "no policy grants more; nothing is changed until a person asks".to_owned(),
+            shadow: None,
         }
     }
 

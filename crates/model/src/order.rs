@@ -49,6 +49,11 @@ pub enum Verb {
         /// Tells this undo from another of the same task.
         attempt: u32,
     },
+    /// Carry out a leaf in a copy of the target and take it back there. The target itself stays as it is.
+    Rehearse {
+        /// The leaf.
+        leaf: Leaf,
+    },
     /// Run the actions' own checks on an applied leaf.
     Verify {
         /// The task.
@@ -288,6 +293,11 @@ pub enum Answer {
         /// The checks.
         checks: Vec<Check>,
     },
+    /// A leaf was carried out in a copy of the target.
+    Rehearsed {
+        /// What came of it.
+        rehearsed: Box<Rehearsed>,
+    },
     /// The hold is in force, or over.
     Held {
         /// Whether a hold is in force now.
@@ -305,6 +315,41 @@ pub enum Answer {
         /// What a person can do.
         hint: Option<String>,
     },
+}
+
+/// What came of a leaf in a copy of its target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsed {
+    /// The steps that were carried out there, in order.
+    pub steps: Vec<StepReport>,
+    /// The actions' own checks afterwards, and whether undo brought everything back to the letter.
+    pub checks: Vec<Check>,
+    /// What was taken back there, in the order it was.
+    pub undone: Vec<StepReport>,
+    /// Steps that only the target itself can show, and why: `service.restart: nothing runs in a copy`.
+    pub left_out: Vec<String>,
+    /// Parts of the target that the copy lacks: `/mnt/backup (nfs4)`.
+    pub not_copied: Vec<String>,
+    /// Bytes that were written in the copy.
+    pub wrote_bytes: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl Rehearsed {
+    /// What it says of the leaf: that it went well and back, that it did not, or nothing, because no step of it can be
+    /// shown in a copy.
+    pub fn outcome(&self) -> CheckOutcome {
+        let went = |report: &StepReport| matches!(report.outcome, StepOutcome::Done | StepOutcome::Unchanged);
+        let failed = |check: &Check| check.outcome == CheckOutcome::Failed;
+        if !self.steps.iter().chain(&self.undone).all(went) || self.checks.iter().any(failed) {
+            CheckOutcome::Failed
+        } else if self.steps.is_empty() {
+            CheckOutcome::Inconclusive
+        } else {
+            CheckOutcome::Successful
+        }
+    }
 }
 
 /// Why an item has no place in a plan.

@@ -128,6 +128,11 @@ impl Bundle {
         &self.policies
     }
 
+    /// The policies that decide: all but those in shadow.
+    pub fn in_force(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().filter(|policy| !policy.shadow)
+    }
+
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)
@@ -199,9 +204,9 @@ impl Bundle {
         }
     }
 
-    /// The bundle with this policy alone: what its own tests see.
+    /// The bundle with this policy alone, and in force: what its own tests see.
     pub(crate) fn alone(&self, policy: &Policy) -> Self {
-        let policies = vec![policy.clone()];
+        let policies = vec![Policy { shadow: false, ..policy.clone() }];
         Self {
             digest: self.digest,
             index: Index::of(&policies),

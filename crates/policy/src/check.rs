@@ -236,11 +236,9 @@ fn rules(bundle: &Bundle, told: &mut Told<'_>) {
 /// A rule without a condition that holds wherever this one does, and allows less.
 fn overruled<'b>(bundle: &'b Bundle, policy: &Policy, rule: &Rule) -> Option<&'b Rule> {
     let Grant::Mode(mode) = rule.grant else { return None };
-    bundle.policies().iter().filter(|other| other.select.covers(&policy.select)).flat_map(|other| &other.rules).find(
-        |other| {
-            other.path != rule.path && other.when.is_none() && other.requires.is_empty() && other.grant.mode() < mode
-        },
-    )
+    bundle.in_force().filter(|other| other.select.covers(&policy.select)).flat_map(|other| &other.rules).find(|other| {
+        other.path != rule.path && other.when.is_none() && other.requires.is_empty() && other.grant.mode() < mode
+    })
 }
 
 fn actions(known: &[KnownAction], told: &mut Told<'_>) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use stanch_model::When;
-use stanch_model::decision::{Abstained, Accepted, Decision, Effect, Mode, RuleWord};
+use stanch_model::decision::{Abstained, Accepted, Decision, Effect, InShadow, Mode, RuleWord};
 use stanch_model::id::ItemId;
 use stanch_model::terms::{Quorum, Terms};
 
@@ -41,15 +41,30 @@ pub(crate) struct Findings {
 impl Bundle {
     /// Decides for one item and its candidate action.
     pub fn decide(&self, item: &ItemId, facts: &Facts, now: Timestamp) -> Decision {
-        let findings = self.weigh(facts, &self.index.candidates(facts), false);
-        self.conclude(item, facts, now, findings)
+        self.decide_among(item, facts, now, &self.index.candidates(facts))
     }
 
     /// The same decision, made by asking every policy: for measuring the index, and for holding it to its word.
     pub fn decide_without_index(&self, item: &ItemId, facts: &Facts, now: Timestamp) -> Decision {
         let all: Vec<usize> = (0..self.policies().len()).collect();
-        let findings = self.weigh(facts, &all, false);
-        self.conclude(item, facts, now, findings)
+        self.decide_among(item, facts, now, &all)
+    }
+
+    fn decide_among(&self, item: &ItemId, facts: &Facts, now: Timestamp, candidates: &[usize]) -> Decision {
+        let of_shadow = |at: &usize| self.policies().get(*at).is_some_and(|policy| policy.shadow);
+        let (shadow, in_force): (Vec<usize>, Vec<usize>) = candidates.iter().partition(|at| of_shadow(at));
+        let decision = self.conclude(item, facts, now, self.weigh(facts, &in_force, false));
+        if shadow.is_empty() {
+            return decision;
+        }
+        let with = self.conclude(item, facts, now, self.weigh(facts, candidates, false));
+        let shadow: Vec<&str> = shadow.iter().filter_map(|at| Some(self.policies().get(*at)?.name.as_str())).collect();
+        let theirs = |word: &RuleWord| word.rule.split_once('/').is_some_and(|(policy, _)| shadow.contains(&policy));
+        let words: Vec<RuleWord> = with.fired.into_iter().filter(theirs).collect();
+        if words.is_empty() {
+            return decision;
+        }
+        Decision { shadow: Some(InShadow { mode: with.mode, reason: with.reason, words }), ..decision }
     }
 
     /// The policy whose steps are taken: of those that grant what is decided, the first in the bundle that has any.
@@ -123,7 +138,7 @@ impl Bundle {
         let named = |policy: &Policy| {
             facts.text("action.kind").is_some_and(|kind| policy.select.actions.iter().flatten().any(|one| one == kind))
         };
-        if one_way && !self.policies().iter().any(named) { cap.min(Mode::Approve) } else { cap }
+        if one_way && !self.in_force().any(named) { cap.min(Mode::Approve) } else { cap }
     }
 
     pub(crate) fn conclude(&self, item: &ItemId, facts: &Facts, now: Timestamp, mut findings: Findings) -> Decision {

@@ -358,6 +358,8 @@ record! {
         name as "name": Located<Name>,
         /// What people should know of it.
         metadata as "metadata": Option<MetadataDoc>,
+        /// It decides nothing; what would be decided with it is kept beside each decision.
+        shadow as "shadow": bool = false,
         /// What it is about.
         select as "match": Located<SelectorDoc>,
         /// Its rules.

@@ -60,6 +60,10 @@ pub fn explain(bundle: &Bundle, item: &ItemId, facts: &Facts, now: Timestamp) ->
         .collect();
     let (elsewhere, here): (Vec<_>, Vec<_>) =
         silent.into_iter().partition(|one| one.reason.starts_with("the policy is about something else"));
+    for word in decision.shadow.iter().flat_map(|shadow| &shadow.words) {
+        let reason = format!("in shadow: {}", word.reason);
+        rules.push(entry(bundle, facts, &word.rule, Some(word.effect), Some(word.mode), reason));
+    }
     rules.extend(here);
     rules.extend(elsewhere);
     Explanation { decision, rules }

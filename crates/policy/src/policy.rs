@@ -101,6 +101,8 @@ pub struct Policy {
     pub owner: Option<String>,
     /// Who wrote it.
     pub author: Option<String>,
+    /// It decides nothing: what would be decided with it is kept beside what is decided.
+    pub shadow: bool,
     /// What it is about.
     pub select: Selector,
     /// Its rules, in the order of the file.
@@ -221,6 +223,7 @@ impl Policy {
             description: told(|metadata| metadata.description.clone()),
             owner: told(|metadata| metadata.owner.clone()),
             author: told(|metadata| metadata.author.clone()),
+            shadow: doc.shadow,
             select: Selector::from(&doc.select.value),
             rules,
             doing,

@@ -309,7 +309,7 @@ fn problem(policy: &Policy, at: At, grade: Grade, code: &'static str, message: S
 fn run(bundle: &Bundle, trial: &Trial, now: Timestamp, seen: &mut BTreeMap<String, BTreeSet<bool>>) -> Decision {
     let facts = trial.facts(bundle);
     let decision = bundle.decide(&nobody(), &facts, now);
-    for policy in bundle.policies() {
+    for policy in bundle.in_force() {
         for rule in &policy.rules {
             let word = decision.fired.iter().find(|word| word.rule == rule.path);
             // What cannot be decided is neither.

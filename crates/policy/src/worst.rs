@@ -155,7 +155,7 @@ fn reach(bundle: &Bundle, facts: &Facts) -> Option<Reached> {
     let mut most: Option<Mode> = None;
     let mut cap = Mode::Auto;
     let (mut rules, mut terms) = (Vec::new(), None);
-    for policy in bundle.policies() {
+    for policy in bundle.in_force() {
         for rule in &policy.rules {
             let (word, mode) = (may(policy, rule, facts, &inputs), rule.grant.mode());
             match (word, rule.grant) {

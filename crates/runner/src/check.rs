@@ -247,7 +247,7 @@ fn size(order: &Order) -> Result<(), Refused> {
                 cap("levels of nesting", depth(&request.want), MAX_DEPTH)?;
             }
         }
-        Verb::Apply(Grant { leaf, .. }) | Verb::Verify { leaf, .. } => leaf_size(leaf)?,
+        Verb::Apply(Grant { leaf, .. }) | Verb::Verify { leaf, .. } | Verb::Rehearse { leaf } => leaf_size(leaf)?,
         Verb::Undo { grant, items, .. } => {
             cap("items", items.len(), MAX_ITEMS)?;
             leaf_size(&grant.leaf)?;
@@ -308,6 +308,10 @@ fn verb(order: &Order, own: &AssetId) -> Result<(), Refused> {
             }
         }
         Verb::Verify { leaf, .. } => about(&leaf.asset, own),
+        Verb::Rehearse { leaf } => {
+            about(&leaf.asset, own)?;
+            not_empty("steps", leaf.steps.len())
+        }
         Verb::Observe { .. } | Verb::Hold { .. } | Verb::Release | Verb::Reconcile { .. } => Ok(()),
     }
 }

@@ -8,8 +8,8 @@ use stanch_model::canonical::Digest;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::{ItemId, OrderId, TaskId};
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Grant, Order, PlanRefusal, Progress, Reconciled, StepOutcome, StepReport, StepRequest,
-    Verb,
+    Answer, Check, CheckOutcome, Grant, Order, PlanRefusal, Progress, Reconciled, Rehearsed, StepOutcome, StepReport,
+    StepRequest, Verb,
 };
 use stanch_model::plan::{Leaf, PlannedStep, Reversibility, step_key};
 
@@ -22,6 +22,9 @@ use crate::serve::Shutdown;
 use crate::state::{StepEntry, undo_key};
 use crate::step::StepRun;
 
+/// Carries out a leaf in a copy of its target. It ends early when the executor is asked to end.
+pub type Rehearse<'a> = dyn Fn(&Leaf, &dyn Fn(&str)) -> Result<Rehearsed, ActionError> + Sync + 'a;
+
 /// What a runner works with.
 pub struct Tools<'a> {
     /// The actions.
@@ -30,6 +33,8 @@ pub struct Tools<'a> {
     pub facts: &'a (dyn Fn(bool) -> Result<HostFacts, ActionError> + Sync),
     /// The executor's own rules.
     pub guard: &'a dyn Guard,
+    /// Carries out a leaf in a copy of the target, and says what is going on there; not every executor can.
+    pub rehearse: Option<&'a Rehearse<'a>>,
     /// Hears what is going on.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Asked between two steps.
@@ -59,6 +64,7 @@ pub(crate) fn answer(runner: &Runner, order: &Order, tools: &Tools<'_>) -> Resul
             Err(error) => failed(&error),
         },
         Verb::Plan { requests, .. } => plan(runner, requests, tools),
+        Verb::Rehearse { leaf } => rehearse(runner, order, leaf, tools)?,
         Verb::Verify { leaf, .. } => Answer::Verified { checks: verify(runner, leaf, tools) },
         Verb::Apply(grant) if grant.rest && !knows(runner, &grant.task) => {
             Answer::Reconciled { known: Reconciled::Lost }
@@ -152,6 +158,30 @@ fn plan(runner: &Runner, requests: &[StepRequest], tools: &Tools<'_>) -> Answer 
     }
     let compliant = compliant.into_iter().filter(|(_, all)| *all).map(|(item, _)| item).collect();
     Answer::Planned { steps, compliant, refused }
+}
+
+/// What may not be done on the target is not tried in a copy of it either, nor anything while nothing may start.
+fn rehearse(runner: &Runner, order: &Order, leaf: &Leaf, tools: &Tools<'_>) -> Result<Answer, RunError> {
+    let Some(carry_out) = tools.rehearse else {
+        return Ok(refused("this executor cannot make a copy of its target".to_owned()));
+    };
+    if let Some(hold) = runner.hold() {
+        return Ok(refused(format!("nothing new may start here: {}", hold.reason)));
+    }
+    for step in &leaf.steps {
+        if let Err(denied) = tools.guard.may_rehearse(step, runner.config().clock.now()) {
+            return Ok(Answer::Refused { message: mask(&denied.message), hint: denied.hint });
+        }
+    }
+    let say = |message: &str| {
+        let at = runner.config().clock.now();
+        (tools.progress)(Progress { order: order.id.clone(), at, step: None, message: mask(message) });
+    };
+    Ok(match guarded(|| carry_out(leaf, &say)) {
+        Ok(rehearsed) => Answer::Rehearsed { rehearsed: Box::new(rehearsed) },
+        Err(_) if tools.shutdown.is_asked() => return Err(RunError::ShuttingDown { order: order.id.clone() }),
+        Err(error) => failed(&error),
+    })
 }
 
 fn verify(runner: &Runner, leaf: &Leaf, tools: &Tools<'_>) -> Vec<Check> {
@@ -505,7 +535,8 @@ fn work(
     (result, run.evidence)
 }
 
-fn outcome(result: &Result<Applied, ActionError>) -> StepOutcome {
+/// How a verb's result is told in a receipt, secrets masked.
+pub fn outcome(result: &Result<Applied, ActionError>) -> StepOutcome {
     match result {
         Ok(applied) if applied.changed => StepOutcome::Done,
         Ok(_) => StepOutcome::Unchanged,

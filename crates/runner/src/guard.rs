@@ -31,6 +31,14 @@ pub trait Guard: Send + Sync {
         Ok(())
     }
 
+    /// Whether this step may be carried out in a copy of the target: no more than what may be done to the target.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    fn may_rehearse(&self, step: &PlannedStep, now: Timestamp) -> Result<(), Denied> {
+        self.may_apply(step, now)
+    }
+
     /// Whether this may be planned at all, so that nobody approves what would be refused.
     ///
     /// # Errors

@@ -25,12 +25,12 @@ mod step;
 
 pub use check::{MAX_ORDER_BYTES, Refused, decode_order};
 pub use clock::{Clock, SystemClock, boot_id};
-pub use execute::Tools;
+pub use execute::{Rehearse, Tools, outcome};
 pub use guard::{Denied, Guard, NoRules};
 pub use journal::{Journal, JournalError, NoObserver, Observer};
 pub use keys::KeyError;
 pub use link::{Batch, Link, LinkError};
-pub use mask::{EVIDENCE_BYTES, evidence, mask};
+pub use mask::{EVIDENCE_BYTES, EVIDENCE_PIECES, evidence, mask};
 pub use record::{Hold, Record, StepKind};
 pub use runner::{Config, Lane, OpenError, RunError, Runner, Taken};
 pub use serve::{ServeError, Shutdown, serve};

@@ -9,7 +9,7 @@ use stanch_model::order::Evidence;
 /// The longest text kept of one piece of evidence, in bytes.
 pub const EVIDENCE_BYTES: usize = 64 << 10;
 /// Pieces kept of one step.
-pub(crate) const EVIDENCE_PIECES: usize = 32;
+pub const EVIDENCE_PIECES: usize = 32;
 /// What is read of one piece before masking.
 const READ_BYTES: usize = 4 << 20;
 const MASK: &str = "[masked]";

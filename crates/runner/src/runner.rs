@@ -118,7 +118,7 @@ pub enum Lane {
     Now,
     /// Reads facts; may run beside a change.
     Sense,
-    /// One after the other: plan, apply, undo, verify.
+    /// One after the other: plan, rehearse, apply, undo, verify.
     Change,
 }
 
@@ -127,7 +127,9 @@ impl Lane {
         match verb {
             Verb::Hold { .. } | Verb::Release | Verb::Reconcile { .. } => Self::Now,
             Verb::Observe { .. } => Self::Sense,
-            Verb::Plan { .. } | Verb::Apply(_) | Verb::Undo { .. } | Verb::Verify { .. } => Self::Change,
+            Verb::Plan { .. } | Verb::Rehearse { .. } | Verb::Apply(_) | Verb::Undo { .. } | Verb::Verify { .. } => {
+                Self::Change
+            }
         }
     }
 }
@@ -353,7 +355,8 @@ impl Runner {
         let signed = |source| RunError::Sign { order: id.clone(), source };
         let mut inner = self.inner();
         let receipt = self.sign(&inner, &order, answer).map_err(signed)?;
-        if matches!(order.verb, Verb::Observe { .. } | Verb::Plan { .. } | Verb::Verify { .. }) {
+        if matches!(order.verb, Verb::Observe { .. } | Verb::Plan { .. } | Verb::Rehearse { .. } | Verb::Verify { .. })
+        {
             inner.readings.insert(id.clone(), receipt.clone());
             return Ok(receipt);
         }

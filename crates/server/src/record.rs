@@ -41,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) before: Vec<WorkItem>,
     /// Items asked for that are not in the plan.
     pub(crate) left_out: Vec<LeftOut>,
+    /// What was carried out in copies of targets; the newest [`REHEARSALS`] of them.
+    pub(crate) rehearsals: Vec<Rehearsal>,
     /// What a person asked to take back.
     pub(crate) undo: Option<Undo>,
     /// Where the rollout stands beside its state.
@@ -49,6 +51,26 @@ pub(crate) struct Record {
     pub(crate) moments: Vec<Moment>,
     /// How often a person had to say something about it.
     pub(crate) touches: u32,
+}
+
+/// Rehearsals that are kept with a remediation.
+pub(crate) const REHEARSALS: usize = 8;
+
+/// A leaf that a person wanted to see carried out in a copy of its target. What came of it is the answer to the order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rehearsal {
+    /// The order.
+    pub(crate) order: OrderId,
+    /// The plan that it is a part of.
+    pub(crate) plan: Digest,
+    /// The target.
+    pub(crate) asset: AssetId,
+    /// Who asked.
+    pub(crate) by: String,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// By when it must be over.
+    pub(crate) until: Timestamp,
 }
 
 /// The decision a remediation follows from.

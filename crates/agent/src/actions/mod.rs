@@ -62,11 +62,11 @@ fn now() -> DateTime {
     jiff::ZonedDateTime::now().datetime()
 }
 
-fn check(name: &str, outcome: CheckOutcome, detail: String) -> Check {
+pub(crate) fn check(name: &str, outcome: CheckOutcome, detail: String) -> Check {
     Check { name: name.to_owned(), outcome, detail }
 }
 
-fn make_folder(folder: &Path, mode: u32) -> Result<(), ActionError> {
+pub(crate) fn make_folder(folder: &Path, mode: u32) -> Result<(), ActionError> {
     let cannot = |e| ActionError::caused(format!("cannot make {}", folder.display()), e);
     fs::create_dir_all(folder).map_err(cannot)?;
     fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(cannot)

@@ -131,6 +131,7 @@ impl HostReboot {
             closes_exposure: DECLARED.closes_exposure,
             safe_points: &[SCHEDULED],
             place: Place::Host,
+            rehearses: false,
         };
         Self { definition, host, rules, seen: this_host }
     }

@@ -10,18 +10,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stanch_action::{Action, ActionError, Applied, Checkpoint, PlanAnswer, Run, StopRequested, Verification};
 use stanch_agent::actions::catalogue;
+use stanch_agent::rehearsal::Rehearsals;
 use stanch_agent::rules::{PATH, Rules};
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
 use stanch_model::id::ItemId;
-use stanch_model::order::{Check, CheckOutcome, PlanRefusal, StepRequest};
-use stanch_model::plan::{Change, PlannedStep};
+use stanch_model::order::{Check, CheckOutcome, PlanRefusal, Rehearsed, StepRequest};
+use stanch_model::plan::{Change, Leaf, PlannedStep};
+use stanch_runner::Shutdown;
 use stanch_testkit::world::PATIENCE;
 use stanch_testkit::{Archive, Base, Builder, Process, Via, World};
 
 const BINARY: &str = "/opt/executor";
 const JOB: &str = "/var/lib/job";
 const COMMAND: [&str; 4] = [BINARY, "actions::executor_inside", "--exact", "--nocapture"];
+const WORKER: &str = "STANCH_TEST_WORKER";
 const INSIDE: (&str, &str) = ("STANCH_TEST_EXECUTOR", "1");
 
 /// The item of a source package in these tests.
@@ -38,6 +41,7 @@ enum Job {
     Undo { step: PlannedStep, items: Vec<ItemId>, applied: String, key: String, end: End },
     Verify { step: PlannedStep },
     Observe { step: PlannedStep },
+    Rehearse { leaf: Leaf },
 }
 
 /// How a life of the executor ends.
@@ -141,6 +145,15 @@ impl Run for DiskRun {
     }
 }
 
+/// Plays the worker of a rehearsal inside a world; does nothing anywhere else.
+#[test]
+fn worker_inside() {
+    if std::env::var_os(WORKER).is_some() {
+        let folder = std::env::args().next_back().unwrap();
+        stanch_agent::rehearsal::work(Path::new(&folder));
+    }
+}
+
 /// Plays the executor inside a world; does nothing anywhere else.
 #[test]
 fn executor_inside() {
@@ -187,6 +200,13 @@ fn play(job: Job) -> Result<Value, ActionError> {
         Job::Verify { step } => {
             let Verification { checks } = action(&step.action).verify(&asset, &step)?;
             json!(checks)
+        }
+        Job::Rehearse { leaf } => {
+            let worker = ["env", "STANCH_TEST_WORKER=1", BINARY, "actions::worker_inside", "--exact", "--nocapture"];
+            let rehearsals = Rehearsals::new("/var/lib/rehearsal".into()).unwrap();
+            let rehearsals = rehearsals.with_worker(worker.map(Into::into).to_vec());
+            let say = |message: &str| eprintln!("progress: {message}");
+            json!(rehearsals.carry_out(&asset, &leaf, &say, &Shutdown::new())?)
         }
         Job::Observe { step } => {
             json!(action(&step.action).observe(&asset, &step.params)?.digest().unwrap())
@@ -301,6 +321,13 @@ impl Executor<'_> {
     pub(crate) fn verify(&self, step: &PlannedStep) -> Vec<(String, CheckOutcome, String)> {
         let checks: Vec<Check> = serde_json::from_value(self.done(&Job::Verify { step: step.clone() })).unwrap();
         checks.into_iter().map(|check| (check.name, check.outcome, check.detail)).collect()
+    }
+
+    /// Carries out these steps in a copy of the world.
+    pub(crate) fn rehearse(&self, steps: &[PlannedStep], sources: &[&str]) -> Rehearsed {
+        let asset = Asset::unlabelled(AssetKind::Host, "world", "world").id;
+        let leaf = Leaf { asset, items: sources.iter().map(|source| item(source)).collect(), steps: steps.to_vec() };
+        serde_json::from_value(self.done(&Job::Rehearse { leaf })).unwrap()
     }
 
     /// The digest of what the step is about, now.

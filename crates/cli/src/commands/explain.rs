@@ -96,6 +96,9 @@ fn item(output: &Output, detail: &ItemDetail) -> Result<(), Failure> {
         detail.tier.map_or_else(|| "unknown, counted as 1".to_owned(), |tier| tier.to_string())
     ))?;
     output.line(&format!("decision  {}: {}", item.mode, plain(&item.decision)))?;
+    if let Some(shadow) = detail.decided.as_ref().and_then(|decided| decided.shadow.as_ref()) {
+        output.line(&format!("in shadow {}: {}", shadow.mode, plain(&shadow.reason)))?;
+    }
     output.line(&format!("action    {}", item.action.as_deref().unwrap_or("none: a person's work")))?;
     if let Some(suppressed) = &item.suppressed {
         output.line(&format!(

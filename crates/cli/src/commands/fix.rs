@@ -36,6 +36,7 @@ pub(crate) async fn plan(api: &Api, output: &Output, select: &Select) -> Result<
     let Some(hash) = waiting_plan(&detail) else { return Ok(Exit::Refused) };
     output.say("");
     output.say(&format!("Nothing was changed. To apply exactly this: stanch fix --plan {hash}"));
+    output.say(&format!("To see first what it does, in a copy: stanch rehearse {hash}"));
     Ok(Exit::Done)
 }
 
@@ -73,7 +74,7 @@ pub(crate) async fn fix(api: &Api, output: &Output, fix: &Fix) -> Result<Exit, F
 }
 
 /// The remediation whose plan has this hash and waits to be approved.
-async fn waiting(api: &Api, hash: &str) -> Result<RemediationDetail, Failure> {
+pub(super) async fn waiting(api: &Api, hash: &str) -> Result<RemediationDetail, Failure> {
     let waiting: Vec<Remediation> = api.get("/remediations?state=awaiting_approval").await?;
     let mut matching = waiting.into_iter().filter(|one| one.plan.as_deref().is_some_and(|plan| plan.starts_with(hash)));
     match (matching.next(), matching.next()) {

@@ -15,6 +15,7 @@ pub(crate) mod hold;
 pub(crate) mod notify;
 pub(crate) mod people;
 pub(crate) mod policy;
+pub(crate) mod rehearse;
 pub(crate) mod report;
 pub(crate) mod sign_in;
 pub(crate) mod undo;

@@ -419,6 +419,9 @@ fn told(output: &Output, explanation: &Explanation, all: bool) -> String {
     if !decision.missing.is_empty() {
         text.push_str(&format!("unknown  {}\n", decision.missing.join(", ")));
     }
+    if let Some(shadow) = &decision.shadow {
+        text.push_str(&format!("in shadow  {}: {}\n", shadow.mode.name(), shadow.reason));
+    }
     for rule in &explanation.rules {
         let word = match rule.effect {
             Some(Effect::Grants) => format!("grants {}", rule.mode.name()),

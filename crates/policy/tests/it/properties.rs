@@ -1,7 +1,7 @@
 //! What holds for every bundle and every item: more rules mean less power, less knowledge means less power.
 
 use proptest::prelude::*;
-use stanch_model::decision::{Effect, Mode};
+use stanch_model::decision::{Decision, Effect, Mode};
 use stanch_policy::facts::{DECIMAL, Value};
 use stanch_policy::{Bundle, Facts, Source, worst_case};
 
@@ -237,6 +237,25 @@ proptest! {
         let after = decide(&load(&all), &facts);
         prop_assert!(!fired || after.mode <= before.mode, "{} then {}", before.mode.name(), after.mode.name());
         prop_assert!(after.mode == Mode::Alert || after.fired.iter().any(|word| word.effect == Effect::Grants));
+    }
+
+    #[test]
+    fn a_policy_in_shadow_changes_nothing_and_says_what_it_would_change(
+        policies in prop::collection::vec(drawn(), 0..5), more in drawn(), facts in some_facts(),
+    ) {
+        let mut all: Vec<Source> =
+            policies.iter().chain([&more]).enumerate().map(|(at, one)| one.source(&format!("p{at}"))).collect();
+        let in_force = decide(&Bundle::load(&all).bundle.unwrap(), &facts);
+        let last = all.last_mut().unwrap();
+        last.text.push_str("shadow: true\n");
+        let with = decide(&Bundle::load(&all).bundle.unwrap(), &facts);
+        let without = decide(&load(&policies), &facts);
+        let shadow = with.shadow.clone();
+        prop_assert_eq!(Decision { shadow: None, bundle: without.bundle, ..with }, without.clone());
+        match shadow {
+            Some(shadow) => prop_assert_eq!((shadow.mode, shadow.reason), (in_force.mode, in_force.reason)),
+            None => prop_assert_eq!(in_force.mode, without.mode),
+        }
     }
 
     #[test]

@@ -290,3 +290,25 @@ fn a_replay_says_what_a_draft_would_have_done_and_what_of_it_went_wrong() {
     assert_eq!(told.harm_rate_e6(), Some(333_333));
     assert_eq!(told.busiest_day.map(|(_, count)| count), Some(4));
 }
+
+#[test]
+fn a_policy_in_shadow_is_tested_as_if_it_were_in_force_and_moves_nothing_else() {
+    let shadowed =
+        |tests: &str| format!("{}shadow: true\n{tests}", policy("p", "  - {id: hot, when: item.kev, mode: auto}"));
+    let own = "tests:\n  - {given: base, set: {item.kev: true}, expect: {mode: auto, rule: hot}}\n\
+               \x20 - {given: base, set: {item.kev: false}, expect: {mode: alert, silent: [hot]}}\n";
+    let base = source(
+        "facts.yaml",
+        "apiVersion: stanch/v1\nkind: Facts\nname: base\nfacts: {item.stale: false, asset.own: false, action.proven: true, action.kind: package.upgrade, action.reversibility: restorable}\n",
+    );
+    let load = |text: String| Bundle::load(&[base.clone(), source("p.yaml", &text)]).bundle.unwrap();
+    let report = test(&load(shadowed(own)), now(), no_walk);
+    assert!(report.passed(), "{report:#?}");
+    let untested = test(&load(shadowed("")), now(), no_walk);
+    assert_eq!(untested.unproven.len(), 1, "a rule in shadow needs its tests like any other");
+    let facts = facts();
+    let bundle = load(shadowed(own));
+    let decision = decide(&bundle, &facts);
+    assert_eq!(decision.mode, Mode::Alert);
+    assert!(worst_case(&bundle, &[facts]).reach.is_empty(), "what is in shadow reaches nothing");
+}

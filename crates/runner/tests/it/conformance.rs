@@ -48,8 +48,14 @@ impl ToyWorld {
         let catalogue = self.place.catalogue();
         let facts = |_: bool| -> Result<HostFacts, ActionError> { Err(ActionError::failed("no facts here")) };
         let shutdown = Shutdown::new();
-        let tools =
-            Tools { catalogue: &catalogue, facts: &facts, guard: &NoRules, progress: &|_| {}, shutdown: &shutdown };
+        let tools = Tools {
+            catalogue: &catalogue,
+            facts: &facts,
+            guard: &NoRules,
+            rehearse: None,
+            progress: &|_| {},
+            shutdown: &shutdown,
+        };
         let served = serve(&runner, session.as_ref(), &tools);
         let died = doom.dead.load(Ordering::SeqCst);
         if let (Err(error), false) = (&served, died) {

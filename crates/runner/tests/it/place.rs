@@ -223,8 +223,14 @@ impl Place {
         let catalogue = self.catalogue();
         let facts = |_: bool| -> Result<HostFacts, ActionError> { Err(ActionError::failed("no facts here")) };
         let shutdown = Shutdown::new();
-        let tools =
-            Tools { catalogue: &catalogue, facts: &facts, guard: self.guard.as_ref(), progress, shutdown: &shutdown };
+        let tools = Tools {
+            catalogue: &catalogue,
+            facts: &facts,
+            guard: self.guard.as_ref(),
+            rehearse: None,
+            progress,
+            shutdown: &shutdown,
+        };
         runner.run(order, &tools).map(|receipt| receipt.body.answer)
     }
 

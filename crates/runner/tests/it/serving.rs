@@ -28,7 +28,14 @@ fn no_facts(_: bool) -> Result<HostFacts, ActionError> {
 }
 
 fn serve_with(runner: &Runner, link: &dyn Link, catalogue: &Catalogue, shutdown: &Shutdown) -> Result<(), ServeError> {
-    let tools = Tools { catalogue, facts: &no_facts, guard: &NoRules, progress: &|p| link.progress(p), shutdown };
+    let tools = Tools {
+        catalogue,
+        facts: &no_facts,
+        guard: &NoRules,
+        rehearse: None,
+        progress: &|p| link.progress(p),
+        shutdown,
+    };
     serve(runner, link, &tools)
 }
 
@@ -90,6 +97,7 @@ impl Gate {
             closes_exposure: false,
             safe_points: &["inside"],
             place: Where::Host,
+            rehearses: false,
         };
         Self { inside: Arc::default(), open: Arc::default(), definition }
     }

@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::types::{
-    AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Remediation, RemediationDetail,
-    Undo,
+    AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Rehearse, Remediation,
+    RemediationDetail, Undo,
 };
 use super::{Body, Filter, MaybeBody, Problem, Segment};
 use crate::app::App;
@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(one))
+        .routes(routes!(rehearse))
         .routes(routes!(approve))
         .routes(routes!(answer))
         .routes(routes!(undo))
@@ -74,6 +75,21 @@ async fn create(
     params(("id" = String, Path)), responses((status = 200, body = RemediationDetail), (status = 404, body = Problem)))]
 async fn one(State(app): State<App>, Segment(id): Segment<String>) -> Result<Json<RemediationDetail>, Problem> {
     view::remediation(&app, &id).await.map(Json)
+}
+
+/// Carry out a part of the plan in a copy of its target, check it and take it back there. The target stays as it is; what
+/// came of it is then told with the remediation.
+#[utoipa::path(post, path = "/remediations/{id}/rehearse", tag = "remediations", params(("id" = String, Path)),
+    request_body = Rehearse,
+    responses((status = 200, body = Remediation), (status = 404, body = Problem),
+        (status = 409, body = Problem, description = "`wrong_state`, `busy`, or `away`: the executor is not connected")))]
+async fn rehearse(
+    State(app): State<App>,
+    visitor: Visitor,
+    Segment(id): Segment<String>,
+    MaybeBody(wanted): MaybeBody<Rehearse>,
+) -> Result<Json<Remediation>, Problem> {
+    ask::rehearse(&app, &visitor, &id, &wanted).await.map(Json)
 }
 
 /// Approve exactly the plan with this hash. It starts once everybody who must has agreed.

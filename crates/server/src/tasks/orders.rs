@@ -15,7 +15,7 @@ use crate::gateway::Caller;
 
 /// Until when an order that only reads must be over.
 const READS: SignedDuration = SignedDuration::from_mins(30);
-/// Until when an order that changes must be over.
+/// Until when an order that changes, if only a copy, must be over.
 const CHANGES: SignedDuration = SignedDuration::from_hours(2);
 
 /// The executor of an asset, if one was ever known.
@@ -75,7 +75,7 @@ pub(crate) fn for_task(
 }
 
 fn write(app: &App, id: OrderId, executor: &ExecutorId, task: Option<TaskId>, verb: Verb, now: Timestamp) -> Write {
-    let life = if matches!(verb, Verb::Apply(_) | Verb::Undo { .. }) { CHANGES } else { READS };
+    let life = if matches!(verb, Verb::Apply(_) | Verb::Undo { .. } | Verb::Rehearse { .. }) { CHANGES } else { READS };
     let start_within = u32::try_from(app.config.intervals.start_within.as_secs()).unwrap_or(60);
     Write::NewOrder(NewOrder {
         id,

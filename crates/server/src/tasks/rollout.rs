@@ -10,7 +10,7 @@ use stanch_engine::rollout::{ConfirmAnswer, Effect, Event, Hold, Illegal, Rollou
 use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
-use stanch_model::order::{Answer, Grant, Verb};
+use stanch_model::order::{Answer, CheckOutcome, Grant, Receipt, Verb};
 use stanch_model::plan::Plan;
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::{Digest, Timestamp};
@@ -199,6 +199,10 @@ async fn receipts(app: &App) -> Result<(), PassError> {
                 app.store.put(handled()).await?;
                 continue;
             }
+            Verb::Rehearse { ref leaf } => {
+                rehearsed(app, &order.task, &leaf.asset, body, handled()).await?;
+                continue;
+            }
             // A question that was refused says nothing of what it asked about: it is asked again.
             Verb::Reconcile { .. } if matches!(body.answer, Answer::Refused { .. }) => {
                 app.store.put(handled()).await?;
@@ -225,6 +229,44 @@ async fn receipts(app: &App) -> Result<(), PassError> {
             }
         }
     }
+    Ok(())
+}
+
+/// Notes with the remediation what came of carrying it out in a copy of a target.
+async fn rehearsed(
+    app: &App,
+    task: &Option<TaskId>,
+    asset: &AssetId,
+    receipt: &Receipt,
+    handled: Write,
+) -> Result<(), PassError> {
+    let task = match task {
+        Some(task) => app.store.task(task).await?,
+        None => None,
+    };
+    let Some(id) = task.map(|task| task.remediation) else {
+        app.store.put(handled).await?;
+        return Ok(());
+    };
+    let (outcome, why) = match &receipt.answer {
+        Answer::Rehearsed { rehearsed } => (rehearsed.outcome(), None),
+        Answer::Refused { message, .. } => (CheckOutcome::Inconclusive, Some(message.as_str())),
+        _ => (CheckOutcome::Inconclusive, Some("the executor answered something else")),
+    };
+    let event = match outcome {
+        CheckOutcome::Successful => "rehearsal_successful",
+        CheckOutcome::Failed => "rehearsal_failed",
+        CheckOutcome::Inconclusive => "rehearsal_inconclusive",
+    };
+    let entry = NewEntry::new(app.now(), receipt.executor.to_string(), event)
+        .about(&id)
+        .about(asset)
+        .about(&receipt.order)
+        .with(json!({ "why": why }));
+    app.store.commit(Transition::new(entry).write(handled)).await?;
+    let id = id.to_string();
+    let text = format!("rehearsal: {outcome:?}").to_lowercase();
+    app.bus.tell(Live { kind: "remediation", subject: id.clone(), remediation: Some(id), text });
     Ok(())
 }
 

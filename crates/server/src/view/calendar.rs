@@ -30,7 +30,7 @@ pub(crate) async fn calendar(app: &App, sight: &Sight) -> Result<Calendar, Probl
     let until = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     let held = app.policies.held();
     let mut used: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for policy in held.bundle.policies() {
+    for policy in held.bundle.in_force() {
         let windows = policy.windows.iter().map(|window| (window.calendar.as_str(), "window"));
         let freezes = policy.freezes.iter().map(|freeze| (freeze.term.calendar.as_str(), "freeze"));
         for (name, how) in windows.chain(freezes) {

@@ -13,6 +13,7 @@ mod item;
 mod ledger;
 mod people;
 mod policy;
+mod rehearsal;
 mod remediation;
 mod report;
 mod status;

@@ -1,6 +1,6 @@
 //! Policies in force, what they bind to, and what actions have earned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stanch_engine::trust::{Thresholds, ready_for_auto};
 use stanch_model::decision::Decision;
@@ -12,7 +12,7 @@ use super::{Pages, name};
 use crate::api::Problem;
 use crate::api::types::{
     DecisionDetail, Earned, Policies, Policy, PolicyException, PolicyGroup, PolicyProblem, PolicyRule, RefusedBundle,
-    RuleWord, SilentRule,
+    RuleWord, ShadowDecision, SilentRule,
 };
 use crate::app::App;
 use crate::tasks::Estate;
@@ -21,14 +21,23 @@ use crate::tasks::Estate;
 pub(crate) async fn policies(app: &App) -> Result<Policies, Problem> {
     let held = app.policies.held();
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut changed: BTreeMap<String, u64> = BTreeMap::new();
     let mut pages = Pages::of(Rows { open: Some(true), ..Rows::default() });
     loop {
         let rows = pages.next(app).await?;
         if rows.is_empty() {
             break;
         }
-        for word in rows.iter().flat_map(|row| &row.decision).flat_map(|decision| &decision.fired) {
-            *counted.entry(word.rule.clone()).or_default() += 1;
+        for decision in rows.iter().flat_map(|row| &row.decision) {
+            let shadow = decision.shadow.iter().flat_map(|shadow| &shadow.words);
+            for word in decision.fired.iter().chain(shadow) {
+                *counted.entry(word.rule.clone()).or_default() += 1;
+            }
+            let Some(shadow) = decision.shadow.as_ref().filter(|shadow| shadow.mode != decision.mode) else { continue };
+            let policies = shadow.words.iter().filter_map(|word| word.rule.split_once('/'));
+            for policy in policies.map(|(policy, _)| policy).collect::<BTreeSet<_>>() {
+                *changed.entry(policy.to_owned()).or_default() += 1;
+            }
         }
     }
     let rule = |rule: &Rule| PolicyRule {
@@ -43,6 +52,8 @@ pub(crate) async fn policies(app: &App) -> Result<Policies, Problem> {
         name: policy.name.clone(),
         description: policy.description.clone(),
         owner: policy.owner.clone(),
+        shadow: policy.shadow,
+        would_change: changed.get(&policy.name).copied().unwrap_or_default(),
         rules: policy.rules.iter().map(rule).collect(),
         terms: terms(policy.terms()),
         tests: u64::try_from(policy.tests()).unwrap_or(u64::MAX),
@@ -124,6 +135,15 @@ async fn earned(app: &App) -> Result<Vec<Earned>, Problem> {
     Ok(crate::tasks::records(app).await?.into_iter().map(wire).collect())
 }
 
+fn said(word: &stanch_model::decision::RuleWord) -> RuleWord {
+    RuleWord {
+        rule: word.rule.clone(),
+        effect: name(&word.effect),
+        mode: word.mode.name().to_owned(),
+        reason: word.reason.clone(),
+    }
+}
+
 /// What was decided of an item.
 pub(super) fn decision(from: &Decision) -> DecisionDetail {
     DecisionDetail {
@@ -131,16 +151,12 @@ pub(super) fn decision(from: &Decision) -> DecisionDetail {
         reason: from.reason.clone(),
         at: from.at,
         bundle: from.bundle.map(|bundle| bundle.to_string()),
-        words: from
-            .fired
-            .iter()
-            .map(|word| RuleWord {
-                rule: word.rule.clone(),
-                effect: name(&word.effect),
-                mode: word.mode.name().to_owned(),
-                reason: word.reason.clone(),
-            })
-            .collect(),
+        words: from.fired.iter().map(said).collect(),
+        shadow: from.shadow.as_ref().map(|shadow| ShadowDecision {
+            mode: shadow.mode.name().to_owned(),
+            reason: shadow.reason.clone(),
+            words: shadow.words.iter().map(said).collect(),
+        }),
         silent: from
             .abstained
             .iter()

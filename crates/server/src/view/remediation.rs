@@ -106,6 +106,7 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
     };
     Ok(RemediationDetail {
         changes: super::change::changes_of(app, &row.id).await?,
+        rehearsals: super::rehearsal::rehearsals(app, &row, &record).await?,
         conflicts,
         more_conflicts,
         rules: rules(&record, plan.as_ref()),
@@ -228,22 +229,16 @@ async fn wire_task(app: &App, task: &StoredTask, rollout: Option<&Rollout>) -> R
         progress: progress.filter(|_| task.state.holds_lane()),
         applied,
         undone,
-        checks: checks
-            .last()
-            .map(|last| {
-                let check = |check: &stanch_model::order::Check| Check {
-                    name: check.name.clone(),
-                    outcome: name(&check.outcome),
-                    detail: check.detail.clone(),
-                };
-                last.checks.iter().map(check).collect()
-            })
-            .unwrap_or_default(),
+        checks: checks.last().map(|last| last.checks.iter().map(check).collect()).unwrap_or_default(),
         updated_at: task.updated_at,
     })
 }
 
-fn report(from: &ModelReport) -> StepReport {
+pub(super) fn check(from: &stanch_model::order::Check) -> Check {
+    Check { name: from.name.clone(), outcome: name(&from.outcome), detail: from.detail.clone() }
+}
+
+pub(super) fn report(from: &ModelReport) -> StepReport {
     let (outcome, message, hint, moved) = match &from.outcome {
         StepOutcome::Done => ("done", None, None, None),
         StepOutcome::Unchanged => ("unchanged", None, None, None),
@@ -389,6 +384,10 @@ fn happened(event: &str) -> String {
         "remediation_partially_remediated" => "Over, with something left open",
         "remediation_halted" => "Stopped",
         "remediation_rolling_back" => "Being taken back",
+        "rehearsal_asked" => "To be carried out in a copy first",
+        "rehearsal_successful" => "Carried out and taken back in a copy: it went well",
+        "rehearsal_failed" => "Carried out in a copy: it did not go well",
+        "rehearsal_inconclusive" => "The copy showed nothing",
         "undo_asked" => "Undo asked for",
         "task_undone" => "Taken back, says the executor; being checked",
         "remediation_rolled_back" => "Taken back: the earlier state is there again",

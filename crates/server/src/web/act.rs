@@ -6,7 +6,9 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::post;
 
 use super::PageError;
-use crate::api::types::{AnswerConfirmation, Approve, Because, CreateRemediation, JudgeFeed, Scan, SetHold, Undo};
+use crate::api::types::{
+    AnswerConfirmation, Approve, Because, CreateRemediation, JudgeFeed, Rehearse, Scan, SetHold, Undo,
+};
 use crate::app::App;
 use crate::ask;
 use crate::auth::Visitor;
@@ -17,6 +19,7 @@ pub(super) type Done = Result<Response, PageError>;
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/items/fix", post(fix))
+        .route("/remediations/{id}/rehearse", post(rehearse))
         .route("/remediations/{id}/approve", post(approve))
         .route("/remediations/{id}/answer", post(answer))
         .route("/remediations/{id}/undo", post(undo))
@@ -60,6 +63,12 @@ async fn fix(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Do
             Err(crate::api::Problem::conflict("nothing_to_do", why).into())
         }
     }
+}
+
+async fn rehearse(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let asset = Some(field(&form, "asset")).filter(|asset| !asset.is_empty());
+    let done = ask::rehearse(&app, &visitor, &id, &Rehearse { asset }).await?;
+    to(&format!("/remediations/{}", done.id))
 }
 
 async fn approve(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {

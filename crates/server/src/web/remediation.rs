@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 
 use super::{Page, Shell, page, show};
-use crate::api::types::{RemediationDetail, StepReport, Task};
+use crate::api::types::{Rehearsal, RemediationDetail, StepReport, Task};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
@@ -147,6 +147,25 @@ impl RemediationPage {
 
     fn parts(&self, task: &Task) -> [(&'static str, Vec<StepReport>); 2] {
         [("What was done", task.applied.clone()), ("What was taken back", task.undone.clone())]
+    }
+
+    fn rehearsed<'a>(&self, one: &'a Rehearsal) -> [(&'static str, &'a [StepReport]); 2] {
+        [("Done", &one.applied), ("Taken back", &one.undone)]
+    }
+
+    fn is_rehearsing(&self) -> bool {
+        self.detail.rehearsals.iter().any(|one| one.state == "running")
+    }
+
+    fn kilobytes(&self, one: &Rehearsal) -> String {
+        match one.wrote_bytes / 1_000 {
+            small @ ..1_000 => format!("{small} kB"),
+            large => format!("{} MB", large / 1_000),
+        }
+    }
+
+    fn seconds(&self, one: &Rehearsal) -> String {
+        format!("{}.{} s", one.took_ms / 1_000, one.took_ms % 1_000 / 100)
     }
 
     /// Steps that cannot be taken back: to be known before approving.

@@ -11,10 +11,10 @@ use stanch_model::facts::{Candidate, Health, HostFacts, KernelFacts, Known, Orig
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Evidence, Held, Hello, Order, PlanRefusal, Position, Receipt, Reconciled, StepOutcome,
-    StepReport, Verb,
+    Answer, Check, CheckOutcome, Evidence, Held, Hello, Order, PlanRefusal, Position, Receipt, Reconciled, Rehearsed,
+    StepOutcome, StepReport, Verb,
 };
-use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
+use stanch_model::plan::{Change, Disruption, Leaf, PlannedStep, Reversibility};
 use stanch_model::sign::{Signed, SigningKey};
 use stanch_server::{Clock, Gateway};
 
@@ -207,6 +207,7 @@ impl Host {
                 Answer::Undone { steps: vec![step] }
             }
             Verb::Undo { task, items, .. } => self.undo(task, items, order, clock),
+            Verb::Rehearse { leaf } => self.rehearse(leaf, order, clock),
             Verb::Verify { leaf, .. } => {
                 Answer::Verified { checks: leaf.steps.iter().map(|step| self.check(&step.action)).collect() }
             }
@@ -225,6 +226,23 @@ impl Host {
                 Answer::Held { held: false }
             }
         })
+    }
+
+    /// What a copy shows of the host's mood; the host stays as it is.
+    fn rehearse(&self, leaf: &Leaf, order: &Order, clock: &dyn Clock) -> Answer {
+        if let Some(message) = self.refuses.clone() {
+            return Answer::Refused { message, hint: Some("ask its administrator".to_owned()) };
+        }
+        let fails = StepOutcome::Failed { message: "the postinst of tool failed".to_owned(), hint: None };
+        let outcome = if self.mood == Mood::Fails { fails } else { StepOutcome::Done };
+        let went = |outcome| report(order, outcome, leaf.steps[0].changes.clone(), clock);
+        let steps = vec![went(outcome)];
+        let left_out = vec!["service.restart: nothing runs in a copy".to_owned()];
+        let undone = vec![went(StepOutcome::Done)];
+        let checks = vec![self.check(&leaf.steps[0].action)];
+        let rehearsed =
+            Rehearsed { steps, checks, undone, left_out, wrote_bytes: 4096, took_ms: 1500, ..Rehearsed::default() };
+        Answer::Rehearsed { rehearsed: Box::new(rehearsed) }
     }
 
     /// Whether what an action did is still so.
@@ -358,6 +376,7 @@ pub(crate) const fn verb(verb: &Verb) -> &'static str {
         Verb::Plan { .. } => "plan",
         Verb::Apply(_) => "apply",
         Verb::Undo { .. } => "undo",
+        Verb::Rehearse { .. } => "rehearse",
         Verb::Verify { .. } => "verify",
         Verb::Hold { .. } => "hold",
         Verb::Release => "release",

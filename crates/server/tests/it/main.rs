@@ -19,4 +19,5 @@ mod people;
 mod policies;
 mod provider;
 mod recover;
+mod rehearsals;
 mod world;

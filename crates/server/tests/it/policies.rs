@@ -372,3 +372,30 @@ async fn a_bundle_that_would_have_done_by_itself_what_went_wrong_is_refused() {
     assert!(why.contains("went wrong") && why.contains("paperclip"), "{why}");
     assert_eq!(world.client.get("/api/v1/policies").await["since"], Value::Null);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_in_shadow_does_nothing_and_its_page_says_what_it_would_do() {
+    let (world, folder) = signed(host(), &policy("auto", "shadow: true")).await;
+    let items = world.items(1).await;
+    assert_eq!(items[0]["mode"], "alert");
+    let id = items[0]["id"].as_str().unwrap();
+    let look = async || {
+        let detail = world.client.get(&format!("/api/v1/items/{id}")).await;
+        (detail["decided"]["shadow"]["mode"] == "auto").then(|| detail["decided"].clone())
+    };
+    let decided = world.until("what it would be", look).await;
+    assert_eq!(decided["shadow"]["words"][0]["rule"], "all/fixable");
+    assert_eq!(decided["words"], json!([]));
+    let shown = world.client.get("/api/v1/policies").await;
+    let policy_shown = &shown["policies"][0];
+    assert_eq!((&policy_shown["shadow"], &policy_shown["would_change"]), (&json!(true), &json!(1)));
+    assert!(world.client.page("/policies").await.contains("in shadow"));
+    assert!(world.client.page(&format!("/items/{id}")).await.contains("In shadow"));
+    assert_eq!(world.client.get("/api/v1/remediations").await, json!([]), "nothing was prepared");
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
+
+    write(folder.path(), &policy("auto", "shadow: false"));
+    sign(folder.path());
+    let fixed = async || (world.host().version("paperclip") == "3.0.17-1").then_some(());
+    world.until("out of shadow it acts", fixed).await;
+}

@@ -151,8 +151,14 @@ fn main() -> Result<()> {
     };
     let shutdown = Shutdown::new();
     let progress = |word| stanch_runner::Link::progress(link.as_ref(), word);
-    let tools =
-        Tools { catalogue: &catalogue, facts: &facts, guard: &NoRules, progress: &progress, shutdown: &shutdown };
+    let tools = Tools {
+        catalogue: &catalogue,
+        facts: &facts,
+        guard: &NoRules,
+        rehearse: None,
+        progress: &progress,
+        shutdown: &shutdown,
+    };
     serve(&runner, link.as_ref(), &tools)?;
     link.say(&Outgoing::Appends(doom.appends.load(Ordering::SeqCst)));
     Ok(())

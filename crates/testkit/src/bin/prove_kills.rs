@@ -416,6 +416,7 @@ impl Double {
             closes_exposure: true,
             safe_points: &["captured", "set"],
             place: Place::Host,
+            rehearses: false,
         };
         Self { host, shop: Arc::clone(shop), definition }
     }
@@ -660,6 +661,7 @@ fn executor(host: usize, folder: &Path, root: VerifyingKey, way: &Arc<Way>, shop
             catalogue: &catalogue,
             facts: &facts,
             guard: &NoRules,
+            rehearse: None,
             progress: &|word| link.progress(word),
             shutdown: &shutdown,
         };

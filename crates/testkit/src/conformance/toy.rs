@@ -58,6 +58,7 @@ impl FileSet {
             closes_exposure: false,
             safe_points: &["captured", "set"],
             place: Place::Host,
+            rehearses: false,
         };
         Self { folder: folder.to_owned(), defect, definition }
     }

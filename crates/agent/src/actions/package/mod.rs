@@ -113,6 +113,7 @@ impl PackageUpgrade {
             closes_exposure: DECLARED.closes_exposure,
             safe_points: &point::ALL,
             place: Place::Host,
+            rehearses: true,
         };
         Self { definition, host, rules, cache: "/var/cache/apt/archives".into(), info: "/var/lib/dpkg/info".into() }
     }

@@ -116,6 +116,7 @@ impl ServiceRestart {
             closes_exposure: DECLARED.closes_exposure,
             safe_points: &SAFE_POINTS,
             place: Place::Host,
+            rehearses: false,
         };
         Self { definition, host, rules }
     }

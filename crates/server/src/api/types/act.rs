@@ -69,6 +69,14 @@ pub struct Approve {
     pub plan_hash: String,
 }
 
+/// Carry out a part of a plan in a copy of its target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rehearse {
+    /// The target, by id or name; the first of the first wave if none is named.
+    pub asset: Option<String>,
+}
+
 /// Answer whether what was done by itself may stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -55,6 +55,10 @@ pub struct Policy {
     pub description: Option<String>,
     /// Who answers for it.
     pub owner: Option<String>,
+    /// It decides nothing: what it would change is only counted.
+    pub shadow: bool,
+    /// In shadow: the open items whose mode would be another if it and the others in shadow were in force.
+    pub would_change: u64,
     /// Its rules, in the order of the file.
     pub rules: Vec<PolicyRule>,
     /// What it binds what it grants to, line by line.
@@ -336,8 +340,21 @@ pub struct DecisionDetail {
     pub silent: Vec<SilentRule>,
     /// Facts that a rule asked for and nobody knows.
     pub missing: Vec<String>,
+    /// What would be decided if the policies in shadow were in force; absent where they have no word.
+    pub shadow: Option<ShadowDecision>,
     /// What it binds a remediation to, line by line.
     pub terms: Vec<String>,
+}
+
+/// What would be decided of an item if the policies in shadow were in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShadowDecision {
+    /// The mode it would be.
+    pub mode: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What the rules in shadow say.
+    pub words: Vec<RuleWord>,
 }
 
 /// What a rule says of an item.

@@ -64,6 +64,8 @@ pub struct RemediationDetail {
     pub conflicts: Vec<super::ChangeConflict>,
     /// There are more of them, or not everything that hangs together was looked at.
     pub more_conflicts: bool,
+    /// What was carried out in copies of its targets, the newest first.
+    pub rehearsals: Vec<Rehearsal>,
     /// The rules that asked for it, or that bind it.
     pub rules: Vec<String>,
     /// Who must agree before it starts; each has to be met.
@@ -72,6 +74,43 @@ pub struct RemediationDetail {
     pub spoken: Vec<Spoken>,
     /// Who is asked whether what was done may stay.
     pub questions: Vec<Question>,
+}
+
+/// A part of a plan that was carried out, checked and taken back in a copy of its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rehearsal {
+    /// The asset's id.
+    pub asset: String,
+    /// The asset's name.
+    pub asset_name: String,
+    /// Who asked for it.
+    pub by: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// `running`; `successful`, `failed` or, when the copy could show nothing, `inconclusive`; `refused` by the
+    /// executor; `unanswered`.
+    pub state: String,
+    /// It is of a plan that another one has taken the place of.
+    pub outdated: bool,
+    /// What is going on, or why it was refused.
+    pub message: Option<String>,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+    /// What was done, step by step.
+    pub applied: Vec<StepReport>,
+    /// The checks afterwards.
+    pub checks: Vec<Check>,
+    /// What was taken back, step by step.
+    pub undone: Vec<StepReport>,
+    /// Steps that only the target itself can show, and why.
+    pub left_out: Vec<String>,
+    /// Parts of the target that the copy lacks.
+    pub not_copied: Vec<String>,
+    /// Bytes that were written in the copy.
+    pub wrote_bytes: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// So many people of these roles must agree.
