@@ -97,9 +97,9 @@ pub struct Life {
 }
 
 impl Life {
-    /// Since when it can be said to be exposed: published and installed; else since it was shown.
+    /// Since when it can be said to be exposed: published and installed, where both are known; else since it was shown.
     pub fn exposed_since(&self) -> Timestamp {
-        let both = self.published.max(self.installed).filter(|_| self.published.is_some());
+        let both = self.published.zip(self.installed).map(|(published, installed)| published.max(installed));
         both.map_or(self.shown, |at| at.min(self.shown))
     }
 

@@ -93,5 +93,6 @@ fn package(stanza: &str) -> Option<Package> {
         essential: false,
         automatic: None,
         origins: Vec::new(),
+        installed_at: None,
     })
 }

@@ -15,7 +15,7 @@ use crate::meta::FeedMeta;
 
 const MAGIC: &[u8; 8] = b"STNCHFD\n";
 /// Version of the format; other versions are made again from the feed.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 /// Bodies larger than this are refused before memory is taken.
 const MAX_BODY: usize = 128 << 20;
 /// Files larger than this are refused.

@@ -30,6 +30,8 @@ struct Record<'a> {
     #[serde(borrow, default)]
     withdrawn: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    published: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     modified: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     severity: Option<Vec<Severity<'a>>>,
@@ -269,6 +271,10 @@ fn read(ecosystem: &str, json: &[u8], builder: &mut Builder) -> Result<Option<Ti
         Some(at) => Some(at.parse().map_err(|_| Problem::value("modified", at, "a time"))?),
         None => None,
     };
+    let published: Option<Timestamp> = match record.published.as_deref() {
+        Some(at) => Some(at.parse().map_err(|_| Problem::value("published", at, "a time"))?),
+        None => None,
+    };
     if record.withdrawn.is_some() {
         return Ok(modified);
     }
@@ -316,7 +322,7 @@ fn read(ecosystem: &str, json: &[u8], builder: &mut Builder) -> Result<Option<Ti
         builder.listed(&mut entry, versions.iter().map(|version| &**version))?;
         let record = match at {
             Some(record) => record,
-            None => *at.insert(builder.record(id, &aliases, &vectors)?),
+            None => *at.insert(builder.record(id, &aliases, &vectors, published)?),
         };
         builder.entry(&normal_name(ecosystem, name), record, entry);
     }

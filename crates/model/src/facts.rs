@@ -132,6 +132,9 @@ pub struct Package {
     pub automatic: Option<bool>,
     /// Where the installed version comes from, as far as the indexes on the host tell; empty when none carries it.
     pub origins: Vec<Origin>,
+    /// When this version was unpacked, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed_at: Option<Timestamp>,
 }
 
 /// A library or program that no distribution packaged, as an inventory lists it.

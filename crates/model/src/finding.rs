@@ -159,6 +159,27 @@ pub struct Finding {
     pub doubt: Option<String>,
     /// The data it rests on; detectors that need none leave it out.
     pub feed: Option<FeedRef>,
+    /// Since when it can be said to be there.
+    #[serde(default, skip_serializing_if = "Since::is_unknown")]
+    pub since: Since,
+}
+
+/// Since when a problem can be said to be there: known to the world, and installed here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// When its advisory was published, to the day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Timestamp>,
+    /// When what has it was installed in this version; an earlier version may have had it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Timestamp>,
+}
+
+impl Since {
+    /// Nothing is known.
+    pub const fn is_unknown(&self) -> bool {
+        self.published.is_none() && self.installed.is_none()
+    }
 }
 
 /// The fingerprint of a problem.

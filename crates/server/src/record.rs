@@ -13,7 +13,6 @@ use stanch_engine::exposure_time::Moment;
 use stanch_engine::rollout::Rollout;
 use stanch_model::Digest;
 use stanch_model::decision::Mode;
-use stanch_model::finding::{Coverage, FeedRef};
 use stanch_model::id::{AssetId, CaseId, ItemId, OrderId};
 use stanch_model::item::WorkItem;
 use stanch_model::order::StepRequest;
@@ -330,38 +329,6 @@ impl Record {
 
     pub(crate) fn write(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
-    }
-}
-
-/// What the detectors said of an asset beside the findings: the setting `detection/ASSET`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Detected {
-    /// When they ran.
-    pub(crate) at: Timestamp,
-    /// Digest of the facts they ran on.
-    pub(crate) facts: Digest,
-    /// When those were read.
-    pub(crate) facts_at: Timestamp,
-    /// The edition of the feeds.
-    pub(crate) knowledge: Digest,
-    pub(crate) coverage: Coverage,
-    pub(crate) blind_spots: Vec<String>,
-    pub(crate) notes: Vec<String>,
-    pub(crate) feeds: Vec<FeedRef>,
-    /// What of the facts could not be read, and why.
-    #[serde(default)]
-    pub(crate) unread: Vec<(String, String)>,
-    /// What runs there: `debian 12`; absent for what has no system.
-    #[serde(default)]
-    pub(crate) system: Option<String>,
-}
-
-impl Detected {
-    /// What the names of these settings begin with.
-    pub(crate) const PREFIX: &str = "detection/";
-
-    pub(crate) fn key(asset: &AssetId) -> String {
-        format!("{}{asset}", Self::PREFIX)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod change;
 mod column;
 pub mod connection;
 pub mod decision;
+pub mod detection;
 pub mod edge;
 pub mod entry;
 pub mod error;

@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -32,6 +32,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "case", include_str!("../migrations/sqlite/0008_case.sql")),
     (9, "change_request", include_str!("../migrations/sqlite/0009_change_request.sql")),
     (10, "fleet", include_str!("../migrations/sqlite/0010_fleet.sql")),
+    (11, "detections", include_str!("../migrations/sqlite/0011_detections.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

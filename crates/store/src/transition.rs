@@ -3,7 +3,7 @@
 use stanch_ledger::NewEntry;
 use stanch_model::assessment::Assessment;
 use stanch_model::decision::Decision;
-use stanch_model::id::OrderId;
+use stanch_model::id::{AssetId, OrderId};
 use stanch_model::order::Position;
 use stanch_model::person::Holder;
 use stanch_model::plan::Plan;
@@ -16,6 +16,7 @@ use crate::campaign::PutCampaign;
 use crate::case::PutCase;
 use crate::change::PutChange;
 use crate::connection::{Connection, DropConnection};
+use crate::detection::Detection;
 use crate::edge::SetEdge;
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
@@ -154,6 +155,8 @@ pub enum Write {
     SweepNotices(SweepNotices),
     /// A setting.
     PutSetting(Setting),
+    /// What the detectors say of an asset beside its findings.
+    PutDetection(AssetId, Detection),
     /// A lease is taken or renewed.
     TakeLease(TakeLease),
     /// A checkpoint was signed.

@@ -12,8 +12,8 @@ use crate::error::CommitError;
 use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
-    approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, edge, entry, facts,
-    feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person, plan, receipt, remediation,
+    approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge, entry,
+    facts, feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person, plan, receipt, remediation,
     session, setting, sqlite, suppression, task, team, verification,
 };
 
@@ -309,6 +309,7 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::MoveNotice(step) => notice::step(conn, step).await,
         Write::SweepNotices(sweep) => notice::sweep(conn, sweep).await,
         Write::PutSetting(setting) => setting::put(conn, setting).await,
+        Write::PutDetection(asset, detection) => detection::put(conn, asset, detection).await,
         Write::TakeLease(ask) => lease::take(conn, ask).await,
         Write::PutCheckpoint(put) => entry::put_checkpoint(conn, put).await,
         Write::AckNudges(up_to) => outbox::ack(conn, *up_to).await,

@@ -215,6 +215,7 @@ fn entry(stanza: &Stanza<'_>) -> Result<Entry, StatusError> {
         essential: raw.essential,
         automatic: None,
         origins: Vec::new(),
+        installed_at: None,
     };
     Ok(Entry::Package { package: Box::new(package), broken: state.broken })
 }

@@ -155,6 +155,7 @@ fn facts(
     let boot_id = boot_id(options.proc.as_deref());
     let kernel = kernel::read(options.proc.as_deref(), root, &status.packages);
     let mut packages = status.packages;
+    installed_at(root, &mut packages);
     let mut cache = Cache::open(options.cache.as_deref(), &packages);
     let config = Config::read(root);
     let indexes = apt::read(root, &config, &mut packages, &mut cache);
@@ -347,6 +348,19 @@ fn gaps(status: &dpkg::Status) -> Vec<String> {
 fn release(root: &Root) -> OsRelease {
     let text = root.text("/etc/os-release", MAX_SMALL).or_else(|_| root.text("/usr/lib/os-release", MAX_SMALL));
     os::parse_os_release(&text.unwrap_or_default())
+}
+
+/// When each package was unpacked in its version: dpkg writes the list of its files anew then. Of what cannot be read
+/// nothing is said.
+fn installed_at(root: &Root, packages: &mut [Package]) {
+    let list = |package: &Package| {
+        [format!("{}.list", package.name), format!("{}:{}.list", package.name, package.architecture)]
+    };
+    let lists: Vec<[String; 2]> = packages.iter().map(list).collect();
+    let Ok(changed) = root.changed("/var/lib/dpkg/info", &lists) else { return };
+    for (package, at) in packages.iter_mut().zip(changed) {
+        package.installed_at = at.and_then(|at| Timestamp::from_second(at).ok());
+    }
 }
 
 /// dpkg's own architecture is that of the package dpkg; roots without it have that of most packages.

@@ -102,6 +102,20 @@ impl Root {
         })
     }
 
+    /// When the content of each of these files of a folder last changed, in seconds since 1970; of several names the first
+    /// that is there counts. Links are not followed.
+    pub(crate) fn changed(&self, folder: &str, files: &[[String; 2]]) -> io::Result<Vec<Option<i64>>> {
+        let folder = self.resolve(folder, OFlags::PATH | OFlags::DIRECTORY)?;
+        let at = |name: &String| {
+            if name.contains('/') {
+                return None;
+            }
+            let stat = rustix::fs::statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some(stat.st_mtime)
+        };
+        Ok(files.iter().map(|names| names.iter().find_map(at)).collect())
+    }
+
     /// Whether something is there.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.resolve(path, OFlags::PATH).is_ok()

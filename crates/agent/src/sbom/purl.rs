@@ -97,6 +97,7 @@ fn package(purl: &PackageUrl<'_>, namespace: &str, entry: &Listed) -> Option<Mea
             essential: false,
             automatic: None,
             origins: Vec::new(),
+            installed_at: None,
         }),
         distribution: namespace.to_owned(),
         release: qualifier("distro").map(str::to_owned),

@@ -188,6 +188,20 @@ fn of_another_root_nothing_that_runs_is_told() {
 }
 
 #[test]
+fn when_a_version_was_unpacked_is_told_by_the_list_of_its_files() {
+    let tree = Tree::debian(&(stanza("a", "1", "") + &stanza("b", "1", "") + &stanza("c", "1", "")));
+    tree.write("var/lib/dpkg/info/a.list", "/.\n");
+    tree.write("var/lib/dpkg/info/b:amd64.list", "/.\n");
+    for name in ["a.list", "b:amd64.list"] {
+        let file = fs::File::open(tree.at("var/lib/dpkg/info").join(name)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(86_400)).unwrap();
+    }
+    let told: Vec<Option<i64>> =
+        tree.facts().packages.iter().map(|package| package.installed_at.map(|at| at.as_second())).collect();
+    assert_eq!(told, [Some(86_400), Some(86_400), None]);
+}
+
+#[test]
 fn a_link_out_of_the_root_is_not_followed() {
     let outside = Tree::new();
     outside.write("status", stanza("outside", "1", ""));
@@ -235,7 +249,7 @@ prop_compose! {
             source_version: source_version.map_or_else(|| version.clone(), |text| text.parse().unwrap()),
             built_using: built_using.into_iter().map(|(name, version)| (name, version.parse().unwrap())).collect(),
             name, architecture: architecture.to_owned(), version, hold, essential,
-            automatic: None, origins: Vec::new(),
+            automatic: None, origins: Vec::new(), installed_at: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use stanch_model::facts::{Component, HostFacts, KernelFacts, Package};
-use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Since, Verdict};
 use stanch_model::version::DebVersion;
 
 use super::suite::{self, Suite};
@@ -236,6 +236,8 @@ impl<'a> Check<'a> {
         result.reason = reason;
         result.cvss_vectors = found.vectors.iter().map(|vector| (*vector).to_owned()).collect();
         result.doubt = doubt(found.flags);
+        let installed = if let Judged::Package(package, _) = judged { package.installed_at } else { None };
+        result.since = Since { published: found.published, installed };
         result.feed = Some(meta.reference());
         self.add(judged.binary(), result);
     }

@@ -131,6 +131,7 @@ fn finding(facts: &HostFacts, detector: Detector, id: &str, binary: &str, verdic
         cvss_vectors: Vec::new(),
         doubt: None,
         feed: None,
+        since: stanch_model::finding::Since::default(),
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
                 reason: String::new(),
                 cvss_vectors: Vec::new(),
                 doubt: None,
-                feed: None,
+                feed: None, since: stanch_model::finding::Since::default(),
             };
             let mut findings: Vec<Finding> = ids.iter().map(of).collect();
             sort(&mut findings);

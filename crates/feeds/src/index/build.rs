@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{FIXED, Flags, LAST_AFFECTED, OPEN, within};
+use jiff::Timestamp;
+
 use crate::codec::Writer;
 use crate::error::Problem;
 use crate::order::{Order, Version};
@@ -52,6 +54,8 @@ struct RecordRow {
     derived: bool,
     aliases: Vec<String>,
     vectors: Vec<String>,
+    /// Days since 1970; 0 where that is not known.
+    published: u32,
 }
 
 /// Gathers records.
@@ -86,7 +90,13 @@ impl Builder {
     }
 
     /// Adds a record and gives its number.
-    pub(crate) fn record(&mut self, id: &str, aliases: &[&str], vectors: &[&str]) -> Result<usize, Problem> {
+    pub(crate) fn record(
+        &mut self,
+        id: &str,
+        aliases: &[&str],
+        vectors: &[&str],
+        published: Option<Timestamp>,
+    ) -> Result<usize, Problem> {
         if !self.ids.insert(id.to_owned()) {
             return Err(Problem::Ambiguous("another record has the same id"));
         }
@@ -97,6 +107,7 @@ impl Builder {
             derived: has_derived,
             aliases: aliases.iter().skip(usize::from(has_derived)).map(|alias| (*alias).to_owned()).collect(),
             vectors: vectors.iter().map(|vector| (*vector).to_owned()).collect(),
+            published: published.and_then(|at| u32::try_from(at.as_second() / super::DAY).ok()).unwrap_or_default(),
         });
         Ok(self.records.len() - 1)
     }
@@ -200,9 +211,10 @@ impl Builder {
 
         let mut texts = Numbering::default();
         let (mut derived, mut alias_counts, mut vector_counts) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut alias_texts, mut vector_texts) = (Vec::new(), Vec::new());
+        let (mut alias_texts, mut vector_texts, mut published) = (Vec::new(), Vec::new(), Vec::new());
         for record in by_id.iter().filter_map(|at| self.records.get(*at)) {
             derived.push(u32::from(record.derived));
+            published.push(record.published);
             alias_counts.push(record.aliases.len() as u32);
             vector_counts.push(record.vectors.len() as u32);
             alias_texts.extend(record.aliases.iter().map(|alias| texts.number(alias)));
@@ -252,6 +264,7 @@ impl Builder {
         writer.plain(&vector_counts);
         writer.column32(&alias_texts);
         writer.column32(&vector_texts);
+        writer.plain(&published);
         Ok(writer.finish())
     }
 

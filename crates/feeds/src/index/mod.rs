@@ -10,6 +10,8 @@ use std::cmp::Ordering;
 
 pub(crate) use build::{Builder, Entry, Event};
 
+use jiff::Timestamp;
+
 use crate::codec::Pool;
 use crate::order::{Order, Version};
 
@@ -62,7 +64,11 @@ pub struct Index {
     record_vectors: Vec<u32>,
     alias_texts: Vec<u32>,
     vector_texts: Vec<u32>,
+    record_published: Vec<u32>,
 }
+
+/// Seconds of a day: when an advisory was published is kept to the day.
+const DAY: i64 = 86_400;
 
 /// How a span of versions ends.
 const OPEN: u32 = 0;
@@ -78,6 +84,8 @@ pub struct Match<'a> {
     pub aliases: Vec<&'a str>,
     /// CVSS vectors.
     pub vectors: Vec<&'a str>,
+    /// The day on which it was published, where that is known.
+    pub published: Option<Timestamp>,
     /// What else is known.
     pub flags: Flags,
     /// What its ranges say of the version.
@@ -157,11 +165,17 @@ impl Index {
                     id,
                     aliases: aliases.chain(self.texts(&self.record_aliases, &self.alias_texts, record)).collect(),
                     vectors: self.texts(&self.record_vectors, &self.vector_texts, record).collect(),
+                    published: self.published(record),
                     flags: Flags(self.entry_flags.get(entry as usize).copied().unwrap_or_default()),
                     holds,
                 })
             })
             .collect()
+    }
+
+    fn published(&self, record: u32) -> Option<Timestamp> {
+        let days = self.record_published.get(record as usize).filter(|days| **days > 0)?;
+        Timestamp::from_second(i64::from(*days) * DAY).ok()
     }
 
     fn texts<'a>(&'a self, starts: &'a [u32], texts: &'a [u32], record: u32) -> impl Iterator<Item = &'a str> {

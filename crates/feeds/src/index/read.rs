@@ -30,6 +30,7 @@ impl Index {
         let record_vectors = starts(reader.plain()?)?;
         let alias_texts = reader.column32()?;
         let vector_texts = reader.column32()?;
+        let record_published = reader.plain()?;
         reader.done()?;
 
         let entries = entry_record.len();
@@ -46,6 +47,7 @@ impl Index {
             && record_derived.len() == records
             && record_aliases.len() == records + 1
             && record_vectors.len() == records + 1
+            && record_published.len() == records
             && last(&record_aliases) == alias_texts.len()
             && last(&record_vectors) == vector_texts.len()
             && below(&entry_record, records)
@@ -78,6 +80,7 @@ impl Index {
             record_vectors,
             alias_texts,
             vector_texts,
+            record_published,
         })
     }
 }

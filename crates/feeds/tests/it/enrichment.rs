@@ -106,12 +106,13 @@ fn a_finding_is_as_grave_as_the_worst_of_its_ids() {
     let facts = crate::world::bookworm(vec![crate::world::package("x", "1.0")]);
     let zip = crate::archive::of(&[crate::archive::record("DSA-1", "x", "2.0").replace(
         "\"modified\"",
-        "\"upstream\":[\"CVE-2026-0001\",\"CVE-2026-0002\"],\"severity\":[{\"type\":\"CVSS_V3\",\"score\":\"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H\"},{\"type\":\"Ubuntu\",\"score\":\"medium\"}],\"modified\"",
+        "\"published\":\"2024-02-29T13:00:00Z\",\"upstream\":[\"CVE-2026-0001\",\"CVE-2026-0002\"],\"severity\":[{\"type\":\"CVSS_V3\",\"score\":\"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H\"},{\"type\":\"Ubuntu\",\"score\":\"medium\"}],\"modified\"",
     )]);
     let advisories = stanch_feeds::osv::compile("Debian:12", &zip, &stanch_feeds::archive::Limits::default()).unwrap();
     let knowledge = knowledge.with([advisories]);
     let found = stanch_feeds::detect(&facts, &knowledge, facts.collected_at).findings.remove(0);
     assert_eq!(found.cvss_vectors.len(), 1, "a word is no vector");
+    assert_eq!(found.since.published, Some("2024-02-29T00:00:00Z".parse().unwrap()), "the day it was published");
     let whole = knowledge.enrich_finding(&found);
     assert_eq!(whole.epss.unwrap().score_e5, 90_000);
     assert_eq!(whole.cvss.iter().map(|score| score.score_e1).max(), Some(100));

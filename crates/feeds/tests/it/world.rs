@@ -72,6 +72,7 @@ pub(crate) fn package(name: &str, version: &str) -> Package {
         essential: false,
         automatic: None,
         origins: Vec::new(),
+        installed_at: None,
     }
 }
 

@@ -47,6 +47,7 @@ fn world() -> World {
         cvss_vectors: Vec::new(),
         doubt: None,
         feed: None,
+        since: stanch_model::finding::Since::default(),
     };
     let member = MemberReason {
         finding: fingerprint,

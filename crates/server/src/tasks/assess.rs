@@ -7,6 +7,7 @@ use stanch_model::assessment::Enrichment;
 use stanch_model::edge::Graph;
 use stanch_model::id::AssetId;
 use stanch_store::asset::StoredAsset;
+use stanch_store::detection::Detection;
 use stanch_store::item::{ItemFilter, StoredItem};
 use stanch_store::{CommitError, Transition, Write};
 
@@ -15,7 +16,6 @@ use super::ingest::open;
 use super::together::together;
 use crate::app::{App, Unassessed, Undecided};
 use crate::bus::{Live, Stage};
-use crate::record::Detected;
 use crate::view::{PAGE, all_rows};
 
 /// Edges that are read at once; what hangs on more is counted as far as they go.
@@ -51,12 +51,10 @@ async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<Asset
         };
         after = page.last().map(|last| last.asset.id.clone());
         let more = page.len() == PAGE as usize && wanted.everything;
-        let keys: Vec<String> = page.iter().map(|stored| Detected::key(&stored.asset.id)).collect();
-        let mut said = app.store.settings(&keys).await?;
+        let mut said = app.store.detections(page.iter().map(|stored| &stored.asset.id)).await?;
         let mut jobs = Vec::new();
-        for (stored, key) in page.into_iter().zip(&keys) {
-            let detected = said.remove(key).and_then(|value| serde_json::from_value::<Detected>(value).ok());
-            let Some(detected) = detected else { continue };
+        for stored in page {
+            let Some(detected) = said.remove(&stored.asset.id) else { continue };
             let anew = wanted.on.get(&stored.asset.id).copied().unwrap_or_default();
             let dependents = graph.dependents(&stored.asset.id).assets.len();
             jobs.push((stored, detected, anew, dependents));
@@ -78,7 +76,7 @@ async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<Asset
 async fn one(
     app: &App,
     stored: &StoredAsset,
-    detected: Detected,
+    detected: Detection,
     anew: bool,
     dependents: usize,
 ) -> Result<bool, PassError> {

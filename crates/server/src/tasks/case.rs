@@ -34,7 +34,7 @@ use crate::app::App;
 use crate::ask;
 use crate::bus::{Live, Stage};
 use crate::clock::ten;
-use crate::record::{Case, CaseStep, Decided, Detected, Record};
+use crate::record::{Case, CaseStep, Decided, Record};
 use crate::view::{Context, all_rows};
 
 /// Earlier cases of an item that are looked at.
@@ -296,20 +296,13 @@ async fn look(app: &App, case: &case::Case) -> Result<Seen, PassError> {
     if stanch_model::playbook::rungs(&case.steps).any(asks) {
         let items: Vec<ItemId> = case.members.iter().map(|member| member.item.clone()).collect();
         let rows = all_rows(app, ItemFilter { ids: Some(items), ..ItemFilter::default() }).await?;
-        let keys: BTreeSet<String> = rows.iter().map(|row| Detected::key(&row.item.asset)).collect();
-        let mut said = app.store.settings(&keys.into_iter().collect::<Vec<_>>()).await?;
-        let read: BTreeMap<AssetId, Timestamp> = rows
-            .iter()
-            .map(|row| &row.item.asset)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .filter_map(|asset| {
-                let detected: Detected = serde_json::from_value(said.remove(&Detected::key(asset))?).ok()?;
-                Some((asset.clone(), detected.facts_at))
-            })
-            .collect();
+        let assets: BTreeSet<&AssetId> = rows.iter().map(|row| &row.item.asset).collect();
+        let read = app.store.detections(assets).await?;
         for row in rows {
-            let checked = Checked { open: row.closed_at.is_none(), facts_at: read.get(&row.item.asset).copied() };
+            let checked = Checked {
+                open: row.closed_at.is_none(),
+                facts_at: read.get(&row.item.asset).map(|said| said.facts_at),
+            };
             seen.checks.insert(row.item.id, checked);
         }
     }

@@ -16,6 +16,7 @@ use stanch_model::finding::{Detector, Finding};
 use stanch_model::id::AssetId;
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_policy::{ActionFacts, Facts, Known};
+use stanch_store::detection::Detection;
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::outcome::{BAD_UNDO, Track};
 use stanch_store::{ReadError, Transition, Write};
@@ -24,7 +25,6 @@ use super::PassError;
 use crate::app::{App, Undecided};
 use crate::bus::{Live, Stage};
 use crate::policies::InForce;
-use crate::record::Detected;
 use crate::view::{Context, Pages};
 
 /// Facts of a host older than this are stale.
@@ -89,7 +89,7 @@ async fn decide(app: &App, rows: Rows) -> Result<(), PassError> {
 pub(crate) struct Decider {
     pub(crate) in_force: Arc<InForce>,
     records: BTreeMap<Track, Record>,
-    detected: HashMap<AssetId, Detected>,
+    detected: HashMap<AssetId, Detection>,
     /// Feeds whose silence is not believed any more.
     stale: BTreeSet<String>,
     own: BTreeSet<AssetId>,
@@ -115,12 +115,7 @@ impl Decider {
     /// What the detectors last said of these assets. Until then nothing is known of them.
     pub(crate) async fn learn(&mut self, app: &App, assets: impl Iterator<Item = &AssetId>) -> Result<(), ReadError> {
         let new: BTreeSet<&AssetId> = assets.filter(|asset| !self.detected.contains_key(*asset)).collect();
-        let keys: Vec<String> = new.iter().map(|asset| Detected::key(asset)).collect();
-        let mut said = app.store.settings(&keys).await?;
-        for (asset, key) in new.into_iter().zip(&keys) {
-            let detected = said.remove(key).and_then(|value| serde_json::from_value(value).ok());
-            self.detected.extend(detected.map(|detected| (asset.clone(), detected)));
-        }
+        self.detected.extend(app.store.detections(new).await?);
         Ok(())
     }
 

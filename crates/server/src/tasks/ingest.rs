@@ -13,6 +13,7 @@ use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
 use stanch_model::order::{Answer, Receipt, Verb};
 use stanch_store::asset::{SeenAsset, SeenBy};
+use stanch_store::detection::Detection as Said;
 use stanch_store::facts::NewFacts;
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
 use stanch_store::item::{NewItem, SyncItems};
@@ -25,7 +26,7 @@ use super::together::together;
 use crate::api::types::TrendPoint;
 use crate::app::{App, Unjudged};
 use crate::bus::{Live, Stage};
-use crate::record::{Detected, TREND, TREND_POINTS};
+use crate::record::{TREND, TREND_POINTS};
 use crate::view::listed;
 
 /// Receipts taken up in one pass.
@@ -139,10 +140,9 @@ fn system(facts: &HostFacts) -> Option<String> {
 async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
     let Some(read_at) = app.store.facts_at(&asset.id).await? else { return Ok(false) };
     let held = app.knowledge.held();
-    let last = app.store.setting(&Detected::key(&asset.id)).await?;
-    let last: Option<Detected> = last.and_then(|value| serde_json::from_value(value).ok());
+    let last = app.store.detection(&asset.id).await?;
     // The store keeps microseconds, facts may be finer.
-    let same = |last: &Detected| last.facts_at.as_microsecond() == read_at.as_microsecond();
+    let same = |last: &Said| last.facts_at.as_microsecond() == read_at.as_microsecond();
     if last.is_some_and(|last| same(&last) && last.knowledge == held.stamp) {
         return Ok(false);
     }
@@ -171,7 +171,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
         .collect();
     let counts = counted(&all);
     let otherwise = ended(&before, &detection.findings, &read);
-    let detected = Detected {
+    let said = Said {
         at: now,
         facts: facts.digest,
         facts_at: read.collected_at,
@@ -188,7 +188,6 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
         .with(serde_json::json!({ "open": counts, "items": items.len(), "facts_at": read.collected_at }))
         .resting_on("facts", facts.digest)
         .resting_on("feeds", held.stamp);
-    let value = serde_json::to_value(&detected).unwrap_or_default();
     let transition = Transition::new(entry)
         .write(Write::SyncFindings(SyncFindings {
             asset: asset.id.clone(),
@@ -199,7 +198,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
             otherwise,
         }))
         .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items, at: now }))
-        .write(Write::PutSetting(Setting { key: Detected::key(&asset.id), value, at: now }));
+        .write(Write::PutDetection(asset.id.clone(), said));
     app.store.commit(transition).await?;
     app.assess(asset.id.clone(), false);
     app.bus.nudge(Stage::Assess);

@@ -28,7 +28,7 @@ use super::surroundings::Estate;
 use super::{PassError, orders};
 use crate::app::{App, Undecided};
 use crate::bus::{Live, Stage};
-use crate::record::{Detected, MOMENTS, Record};
+use crate::record::{MOMENTS, Record};
 
 /// Ticks taken in one pass, at most: a task makes one move in each.
 const TICKS: u32 = 24;
@@ -720,8 +720,7 @@ impl Change<'_> {
         let counted = !ends.is_empty();
         for (task, end) in ends {
             let Some(known) = self.app.store.asset(&task.asset).await? else { continue };
-            let detected = self.app.store.setting(&Detected::key(&task.asset)).await?;
-            let detected = detected.and_then(|value| serde_json::from_value::<Detected>(value).ok());
+            let detected = self.app.store.detection(&task.asset).await?;
             let Some(system) = detected.and_then(|detected| detected.system) else { continue };
             for action in &task.actions {
                 transition.writes.push(Write::PutOutcome(Outcome {

@@ -13,7 +13,6 @@ use crate::api::Problem;
 use crate::api::types::{Asset, AssetLink, Coverage, Facts, HealthProbe, UnknownFact};
 use crate::app::App;
 use crate::auth::Sight;
-use crate::record::Detected;
 
 /// All assets that are seen.
 pub(crate) async fn assets(app: &App, sight: &Sight) -> Result<Vec<Asset>, Problem> {
@@ -34,21 +33,6 @@ fn parse(id: &str) -> Result<AssetId, Problem> {
     id.parse().map_err(|_| Problem::not_found("asset", id))
 }
 
-/// What the detectors last said of an asset beside its findings.
-pub(super) async fn detected(app: &App, asset: &AssetId) -> Result<Option<Detected>, Problem> {
-    let value = app.store.setting(&Detected::key(asset)).await?;
-    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
-}
-
-/// What the detectors last said of every asset that is seen, in the order of their ids.
-pub(super) async fn all_detected(app: &App, sight: &Sight) -> Result<Vec<(AssetId, Detected)>, Problem> {
-    let said = app.store.settings_under(Detected::PREFIX).await?.into_iter();
-    let read = said.filter_map(|(id, value)| Some((id.parse().ok()?, serde_json::from_value(value).ok()?)));
-    let mut all: Vec<(AssetId, Detected)> = read.filter(|(id, _)| sight.covers(id)).collect();
-    all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(all)
-}
-
 /// These assets by their names.
 pub(super) async fn named(app: &App, ids: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, String>, Problem> {
     let rows = app.store.assets_named(ids).await?;
@@ -61,7 +45,7 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
     let open = FindingFilter { asset: Some(asset.id.clone()), open: Some(true), ..FindingFilter::default() };
     let items = ItemFilter { asset: Some(asset.id.clone()), open: Some(true), ..ItemFilter::default() };
     let items = app.store.items(&items, None, PAGE).await?;
-    let detected = detected(app, &asset.id).await?;
+    let detected = app.store.detection(&asset.id).await?;
     // An assessment that says nothing new is not kept again, so that its time tells nothing of this run.
     let judged = detected.as_ref().filter(|_| app.is_assessed(&asset.id));
     Ok(Asset {
@@ -151,7 +135,7 @@ pub(crate) fn unknown(facts: &HostFacts) -> Vec<UnknownFact> {
     .into_iter()
     .filter_map(|(fact, why)| {
         let why = why?.to_owned();
-        Some(UnknownFact { asset: facts.asset.name.clone(), fact: fact.to_owned(), why })
+        Some(UnknownFact { asset: facts.asset.name.clone(), assets: 1, fact: fact.to_owned(), why })
     })
     .collect()
 }

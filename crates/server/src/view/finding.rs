@@ -4,7 +4,7 @@ use stanch_model::finding::{Detector, Verdict};
 use stanch_model::id::FindingId;
 use stanch_store::finding::{FindingFilter as Rows, StoredFinding};
 
-use super::{PAGE, asset, coverage, name};
+use super::{PAGE, coverage, name};
 use crate::api::types::{Closed, Coverage, Finding, FindingPage};
 use crate::api::{FindingFilter, Problem};
 use crate::app::App;
@@ -37,11 +37,7 @@ pub(crate) async fn findings(app: &App, sight: &Sight, filter: &FindingFilter) -
 
 /// How much of all inventories the data covers.
 pub(super) async fn all_coverage(app: &App, sight: &Sight) -> Result<Coverage, Problem> {
-    let mut sum = Coverage::default();
-    for (_, said) in asset::all_detected(app, sight).await? {
-        super::add(&mut sum, &coverage(&said.coverage));
-    }
-    Ok(sum)
+    Ok(coverage(&app.store.coverage(sight.among().as_ref()).await?))
 }
 
 fn parse<T: std::str::FromStr<Err = stanch_model::id::NotAnId>>(text: &str, what: &str) -> Result<T, Problem> {

@@ -57,12 +57,6 @@ fn coverage(from: &stanch_model::finding::Coverage) -> Coverage {
     Coverage { with_data: from.with_data, without_feed: from.without_feed, packages: from.packages }
 }
 
-fn add(sum: &mut Coverage, more: &Coverage) {
-    sum.with_data += more.with_data;
-    sum.without_feed += more.without_feed;
-    sum.packages += more.packages;
-}
-
 /// The holds in force.
 pub(crate) async fn holds(app: &App) -> Result<Vec<Hold>, Problem> {
     Ok(app.store.holds().await?.iter().map(hold).collect())

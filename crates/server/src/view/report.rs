@@ -67,8 +67,8 @@ pub(crate) async fn report(app: &App, sight: &Sight, filter: &ReportFilter) -> R
                 severity: assessment.map_or_else(|| "unknown".to_owned(), |known| name(&known.deployer)),
                 tier: tiers.get(asset).copied().flatten(),
                 life: Life {
-                    published: None,
-                    installed: None,
+                    published: row.finding.since.published,
+                    installed: row.finding.since.installed,
                     shown: shown.before(app, asset, row.first_seen).await?,
                     found: row.first_seen,
                     moments,

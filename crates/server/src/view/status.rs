@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use stanch_model::remediation::RemediationState;
+use stanch_store::detection::Listed;
 use stanch_store::finding::FindingFilter;
 use stanch_store::remediation::RemediationFilter;
 
@@ -11,18 +12,25 @@ use crate::api::Problem;
 use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
 use crate::auth::Sight;
-use crate::record::Detected;
 use crate::record::TREND;
+
+/// Executors that are shown of many.
+const EXECUTORS: usize = 20;
+/// Lines of one kind that are shown of many.
+const LINES: u32 = 100;
 
 /// How the server and what it watches are.
 pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> {
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
     let unknown = unknown(app, sight).await?;
+    let executors = executors(app, sight).await;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
         default_mode: "alert".to_owned(),
-        executors: executors(app, sight).await,
+        executors_known: u64::try_from(executors.len()).unwrap_or(u64::MAX),
+        executors_connected: executors.iter().filter(|one| one.connected).count().try_into().unwrap_or(u64::MAX),
+        executors: glance(executors),
         holds: holds(app).await?,
         counts: counts(app, sight).await?,
         coverage: finding::all_coverage(app, sight).await?,
@@ -33,23 +41,20 @@ pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> 
     })
 }
 
-/// What could not be read, by asset.
+/// What could not be read: what concerns most assets first.
 pub(crate) async fn unknown(app: &App, sight: &Sight) -> Result<Vec<UnknownFact>, Problem> {
-    lines(app, sight, |said| said.unread).await
+    lines(app, sight, Listed::Unread, "").await
 }
 
-/// Lines that the detectors noted of assets: what it is about, and why.
-async fn lines(
-    app: &App,
-    sight: &Sight,
-    of: impl Fn(Detected) -> Vec<(String, String)>,
-) -> Result<Vec<UnknownFact>, Problem> {
-    let all = asset::all_detected(app, sight).await?.into_iter().map(|(id, said)| (id, of(said)));
-    let all: Vec<_> = all.filter(|(_, lines)| !lines.is_empty()).collect();
-    let names = asset::named(app, &all.iter().map(|(id, _)| id.clone()).collect()).await?;
-    let told = all.into_iter().flat_map(|(id, lines)| {
-        let asset = names.get(&id).cloned().unwrap_or_else(|| id.to_string());
-        lines.into_iter().map(move |(fact, why)| UnknownFact { asset: asset.clone(), fact, why })
+/// Lines of one kind that the detectors noted of assets, each with how many it concerns.
+async fn lines(app: &App, sight: &Sight, what: Listed, fact: &str) -> Result<Vec<UnknownFact>, Problem> {
+    let all = app.store.said(what, sight.among().as_ref(), LINES).await?;
+    let names = asset::named(app, &all.iter().map(|one| one.example.clone()).collect()).await?;
+    let told = all.into_iter().map(|one| UnknownFact {
+        asset: names.get(&one.example).cloned().unwrap_or_else(|| one.example.to_string()),
+        assets: one.assets,
+        fact: one.fact.unwrap_or_else(|| fact.to_owned()),
+        why: one.why,
     });
     Ok(told.collect())
 }
@@ -72,6 +77,13 @@ pub(crate) async fn executors(app: &App, sight: &Sight) -> Vec<Executor> {
         })
         .collect();
     all.sort_by(|a, b| b.seen_at.cmp(&a.seen_at).then_with(|| a.id.cmp(&b.id)));
+    all
+}
+
+/// Those of many that somebody should look at, and then the newest.
+fn glance(mut all: Vec<Executor>) -> Vec<Executor> {
+    all.sort_by_key(|one| (one.frozen.is_none(), one.connected));
+    all.truncate(EXECUTORS);
     all
 }
 
@@ -177,11 +189,9 @@ async fn waiting(app: &App, sight: &Sight) -> Result<Vec<Waiting>, Problem> {
     Ok(all)
 }
 
-/// What could not be judged, by asset: anything here forbids calling it clean.
+/// What could not be judged: anything here forbids calling those assets clean.
 pub(crate) async fn blind_spots(app: &App, sight: &Sight) -> Result<Vec<UnknownFact>, Problem> {
-    lines(app, sight, |said| {
-        let judged = said.blind_spots.into_iter().map(|why| ("cannot be judged".to_owned(), why));
-        judged.chain(said.notes.into_iter().map(|why| ("worth knowing".to_owned(), why))).collect()
-    })
-    .await
+    let mut all = lines(app, sight, Listed::BlindSpots, "cannot be judged").await?;
+    all.extend(lines(app, sight, Listed::Notes, "worth knowing").await?);
+    Ok(all)
 }

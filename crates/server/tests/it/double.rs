@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
@@ -56,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) fetched: u32,
     /// What the archives offer cannot be read.
     pub(crate) blind: bool,
+    /// When its packages were installed.
+    pub(crate) installed_at: Option<Timestamp>,
     /// It refuses to turn switches on, for this reason.
     pub(crate) refuses: Option<String>,
     position: Position,
@@ -81,6 +84,7 @@ impl Host {
             held: false,
             fetched: 0,
             blind: false,
+            installed_at: None,
             refuses: None,
             position: Position::default(),
             counter: 0,
@@ -138,6 +142,7 @@ impl Host {
             essential: false,
             automatic: None,
             origins: Vec::new(),
+            installed_at: self.installed_at,
         };
         let newer = self.offered.iter().filter(|(name, offer)| self.installed[*name] != **offer);
         let candidates = newer.map(|(name, offer)| {

@@ -254,3 +254,32 @@ async fn a_file_in_a_folder_is_as_old_as_its_content_and_an_older_edition_waits(
         .await;
     assert!(waits["dated"].as_str().unwrap().starts_with("2026-11-20"), "{waits:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_counts_from_the_day_on_which_a_problem_was_known_and_there() {
+    let source = tempfile::tempdir().unwrap();
+    let mut known = advisory("DEBIAN-CVE-2026-0001", "3.0.17-1");
+    let host = Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1")]);
+    let world = World::with_feeds(host, vec![source.path().display().to_string()]).await;
+    let day = jiff::SignedDuration::from_hours(24);
+    let now = stanch_server::Clock::now(world.clock.as_ref());
+    known["published"] = json!((now - day * 40).to_string());
+    world.host().installed_at = Some(now - day * 3 - day / 24);
+    publish(source.path(), &[known]);
+    world.items(1).await;
+    world.client.post("/api/v1/feeds/refresh", json!({})).await;
+    let feed_of = async || {
+        feed(&world, "osv/Debian-12").await.filter(|feed| feed["snapshot"] == false || feed["pending"].is_object())
+    };
+    let waits = world.until("the feed", feed_of).await;
+    if waits["pending"].is_object() {
+        let word = json!({ "name": "osv/Debian-12", "digest": waits["pending"]["digest"], "accept": true });
+        world.client.post("/api/v1/feeds/judge", word).await;
+    }
+    world.client.post("/api/v1/scan", json!({})).await;
+    let days = async || {
+        let report = world.client.get("/api/v1/report?days=7").await;
+        report["total"]["gates"]["before_detection"].as_i64().map(|seconds| seconds / 86_400)
+    };
+    assert_eq!(world.until("its exposure", days).await, 3, "it was published long before it was installed");
+}

@@ -1,12 +1,16 @@
 //! The nouns that need few words.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use stanch_model::Digest;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{HostFacts, Known, OsRelease};
+use stanch_model::finding::Coverage;
 use stanch_model::order::{Check, CheckOutcome};
 use stanch_store::approval::{Approval, ApprovalVerdict};
 use stanch_store::asset::{SeenAsset, SeenBy};
+use stanch_store::detection::{Detection, Listed, Said};
 use stanch_store::facts::NewFacts;
 use stanch_store::feed::{Feed, FeedStatus};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
@@ -327,4 +331,41 @@ async fn what_a_host_says_of_itself_takes_nothing_of_what_people_said() {
     see(Asset { name: "renamed".into(), ..stored }, SeenBy::Itself).await;
     let now = world.store.asset(&id).await.unwrap().unwrap().asset;
     assert_eq!(now, Asset { name: "renamed".into(), ..said });
+}
+
+#[tokio::test]
+async fn what_detectors_say_is_counted_and_listed_over_all_assets() {
+    let world = world().await;
+    let (one, two) = (world.asset("one").await, world.asset("two").await);
+    let said = |packages, unread: &[(&str, &str)]| Detection {
+        at: at(1),
+        facts: Digest::of_bytes(b"facts"),
+        facts_at: at(0),
+        knowledge: Digest::of_bytes(b"feeds"),
+        coverage: Coverage { with_data: packages - 1, without_feed: 1, packages },
+        blind_spots: vec!["no feed for Debian:10 is at hand".to_owned()],
+        notes: Vec::new(),
+        feeds: Vec::new(),
+        unread: unread.iter().map(|(fact, why)| ((*fact).to_owned(), (*why).to_owned())).collect(),
+        system: Some("debian 12".to_owned()),
+    };
+    let unread = [("sockets", "needs root"), ("kernel", "not running")];
+    for (asset, said) in [(&one, said(10, &[])), (&one, said(20, &unread)), (&two, said(5, &unread[..1]))] {
+        world.store.put(Write::PutDetection(asset.clone(), said)).await.unwrap();
+    }
+    assert_eq!(world.store.detection(&one).await.unwrap(), Some(said(20, &unread)), "the last word counts");
+    let whole = Coverage { with_data: 23, without_feed: 2, packages: 25 };
+    assert_eq!(world.store.coverage(None).await.unwrap(), whole);
+    let mine = BTreeSet::from([two.clone()]);
+    assert_eq!(world.store.coverage(Some(&mine)).await.unwrap().packages, 5);
+    assert_eq!(world.store.coverage(Some(&BTreeSet::new())).await.unwrap(), Coverage::default());
+    let told = |listed: Vec<Said>| -> Vec<(Option<String>, u64)> {
+        listed.into_iter().map(|one| (one.fact, one.assets)).collect()
+    };
+    let all = world.store.said(Listed::Unread, None, 10).await.unwrap();
+    assert_eq!(told(all), [(Some("sockets".to_owned()), 2), (Some("kernel".to_owned()), 1)]);
+    assert_eq!(told(world.store.said(Listed::Unread, Some(&mine), 10).await.unwrap()).len(), 1);
+    assert_eq!(told(world.store.said(Listed::Unread, None, 1).await.unwrap()).len(), 1, "no more than asked for");
+    assert_eq!(told(world.store.said(Listed::BlindSpots, None, 10).await.unwrap()), [(None, 2)]);
+    assert!(world.store.said(Listed::Notes, None, 10).await.unwrap().is_empty());
 }

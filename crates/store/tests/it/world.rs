@@ -158,6 +158,7 @@ pub(crate) fn finding(asset: &AssetId, detector: Detector, id: &str, binary: &st
         cvss_vectors: Vec::new(),
         doubt: None,
         feed: None,
+        since: stanch_model::finding::Since::default(),
     }
 }
 

@@ -208,6 +208,7 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
             essential: false,
             automatic: None,
             origins: Vec::new(),
+            installed_at: None,
         });
         let candidate = Candidate {
             version: "1.0-2".parse()?,

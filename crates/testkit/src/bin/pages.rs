@@ -46,6 +46,18 @@ tests:
   - {name: the rest is suggested, given: one, set: {item.name: rsync}, expect: {mode: suggest, rule: rest, silent: [front]}}
 ---
 apiVersion: stanch/v1
+kind: Policy
+name: calmer
+metadata: {description: what would only be shown if it were in force}
+shadow: true
+match: {classes: [vulnerability]}
+rules:
+  - {id: small, description: it is no library that everything uses, when: \"item.fixable && !(item.name in [\\\"openssl\\\", \\\"glibc\\\"])\", at_most: alert}
+tests:
+  - {given: one, expect: {mode: alert, rule: small}}
+  - {given: one, set: {item.name: openssl}, expect: {silent: [small]}}
+---
+apiVersion: stanch/v1
 kind: Facts
 name: one
 facts: {item.classes: [vulnerability], item.name: haproxy, item.fixable: true, item.stale: false, asset.own: false, action.proven: true, action.reversibility: restorable}
@@ -198,6 +210,18 @@ impl Site {
             Ok(list.text().contains("awaiting_approval"))
         })?;
         done(&["plan", "openssl"])?;
+        let list = live.stanch(["history", "--json", "--quiet"])?.text();
+        let mut rows = serde_json::Deserializer::from_str(&list).into_iter::<Value>().flatten();
+        let planned = rows.find(|row| {
+            let says = |key: &str| row.get(key).and_then(Value::as_str);
+            says("mode").is_none() && says("state") == Some("awaiting_approval")
+        });
+        let planned = planned.as_ref().and_then(|row| row.get("id")).and_then(Value::as_str);
+        let rehearsed = live.stanch(["rehearse", planned.context("the plan of openssl waits")?])?;
+        eprintln!("stanch rehearse: {}\n{}", rehearsed.status, rehearsed.all());
+        if !rehearsed.ok() {
+            bail!("the rehearsal did not go well");
+        }
         let link = link(&live.stanch(["sign-in", "--json", "--quiet"])?.stdout)?;
         let server = Server::World { _up: up, _live: Box::new(live) };
         Ok(Self { address: format!("http://127.0.0.1:{port}"), link, _server: server })

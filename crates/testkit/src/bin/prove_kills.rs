@@ -516,6 +516,7 @@ fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, ActionErr
         essential: false,
         automatic: None,
         origins: Vec::new(),
+        installed_at: None,
     };
     let candidate = Candidate {
         version: version(&then)?,

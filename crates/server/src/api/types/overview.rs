@@ -14,8 +14,12 @@ pub struct Status {
     pub started_at: Timestamp,
     /// The mode that holds where no policy says more.
     pub default_mode: String,
-    /// The executors, newest word first.
+    /// The executors: of many those that are frozen or silent, then the newest.
     pub executors: Vec<Executor>,
+    /// All executors that ever called.
+    pub executors_known: u64,
+    /// Those that called lately.
+    pub executors_connected: u64,
     /// The holds in force; while there is one, nothing new starts.
     pub holds: Vec<Hold>,
     /// Counts over all assets.
@@ -24,7 +28,7 @@ pub struct Status {
     pub coverage: Coverage,
     /// Everything that waits, and on what.
     pub waiting: Vec<Waiting>,
-    /// What could not be read, and why.
+    /// What could not be read, and why: what concerns most assets first.
     pub unknown: Vec<UnknownFact>,
     /// Open findings over time, oldest first.
     pub trend: Vec<TrendPoint>,
@@ -87,8 +91,10 @@ pub struct Waiting {
 /// A fact that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnknownFact {
-    /// The asset's name.
+    /// The asset's name, or that of one of them.
     pub asset: String,
+    /// So many assets.
+    pub assets: u64,
     /// What is not known.
     pub fact: String,
     /// Why, and what would help.

@@ -1,0 +1,168 @@
+//! What the detectors last said of an asset beside its findings: on what they ran, how much of it the data cover, and
+//! what they could not look at.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stanch_model::Digest;
+use stanch_model::finding::{Coverage, FeedRef};
+use stanch_model::id::AssetId;
+
+use crate::column::{Columns, Conn, all, ids, json, micros};
+use crate::error::{CommitError, ReadError};
+use crate::store::Store;
+use crate::transition::Effect;
+
+/// One run of the detectors on an asset; of several only the last is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detection {
+    /// When they ran.
+    pub at: Timestamp,
+    /// Digest of the facts they ran on.
+    pub facts: Digest,
+    /// When those were read.
+    pub facts_at: Timestamp,
+    /// The edition of the feeds.
+    pub knowledge: Digest,
+    /// How much of the inventory the data cover.
+    pub coverage: Coverage,
+    /// What could not be judged, and why.
+    pub blind_spots: Vec<String>,
+    /// What is worth knowing beside that.
+    pub notes: Vec<String>,
+    /// The feeds that were asked.
+    pub feeds: Vec<FeedRef>,
+    /// What of the facts could not be read, and why.
+    #[serde(default)]
+    pub unread: Vec<(String, String)>,
+    /// What runs there: `debian 12`; absent for what has no system.
+    #[serde(default)]
+    pub system: Option<String>,
+}
+
+/// The same thing said of some assets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What is not known, where it is a fact that could not be read.
+    pub fact: Option<String>,
+    /// In words.
+    pub why: String,
+    /// Of so many assets.
+    pub assets: u64,
+    /// One of them.
+    pub example: AssetId,
+}
+
+/// What of it is listed over all assets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// Facts that could not be read.
+    Unread,
+    /// What could not be judged.
+    BlindSpots,
+    /// What is worth knowing.
+    Notes,
+}
+
+const PUT: &str = "INSERT INTO detection (asset, with_data, without_feed, packages, body, at) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset) DO UPDATE SET with_data = $2, without_feed = $3, \
+     packages = $4, body = $5, at = $6";
+const OF: &str = "SELECT asset, body FROM detection WHERE asset IN (SELECT value FROM json_each($1))";
+const COVERAGE: &str = "SELECT coalesce(SUM(with_data), 0) AS with_data, coalesce(SUM(without_feed), 0) AS without_feed, \
+     coalesce(SUM(packages), 0) AS packages FROM detection \
+     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1))";
+const UNREAD: &str = "SELECT json_extract(one.value, '$[0]') AS fact, json_extract(one.value, '$[1]') AS why, \
+     COUNT(*) AS assets, MIN(asset) AS example FROM detection, json_each(body, '$.unread') one \
+     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $2";
+const BLIND_SPOTS: &str = "SELECT NULL AS fact, one.value AS why, COUNT(*) AS assets, MIN(asset) AS example \
+     FROM detection, json_each(body, '$.blind_spots') one \
+     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT $2";
+const NOTES: &str = "SELECT NULL AS fact, one.value AS why, COUNT(*) AS assets, MIN(asset) AS example \
+     FROM detection, json_each(body, '$.notes') one \
+     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT $2";
+
+pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection) -> Result<Effect, CommitError> {
+    let Coverage { with_data, without_feed, packages } = detection.coverage;
+    sqlx::query(PUT)
+        .bind(asset.as_str())
+        .bind(with_data)
+        .bind(without_feed)
+        .bind(packages)
+        .bind(json("detection", asset.as_str(), detection)?)
+        .bind(micros(detection.at))
+        .execute(conn)
+        .await
+        .map_err(CommitError::database("store what detectors said"))?;
+    Ok(Effect::Done)
+}
+
+impl Store {
+    /// What the detectors last said of an asset.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn detection(&self, asset: &AssetId) -> Result<Option<Detection>, ReadError> {
+        Ok(self.detections([asset]).await?.remove(asset))
+    }
+
+    /// What the detectors last said of these assets.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn detections<'a>(
+        &self,
+        assets: impl IntoIterator<Item = &'a AssetId>,
+    ) -> Result<HashMap<AssetId, Detection>, ReadError> {
+        let rows = sqlx::query(OF).bind(ids(assets)).fetch_all(self.read()).await;
+        let read = all(&rows.map_err(ReadError::database("read what detectors said"))?, |row| {
+            let columns = Columns::new("detection", row);
+            Ok((columns.parsed("asset")?, columns.json("body")?))
+        })?;
+        Ok(read.into_iter().collect())
+    }
+
+    /// How much of the inventories of these assets the data cover; of all where none is named.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn coverage(&self, among: Option<&BTreeSet<AssetId>>) -> Result<Coverage, ReadError> {
+        let row = sqlx::query(COVERAGE).bind(among.map(ids)).fetch_one(self.read()).await;
+        let row = row.map_err(ReadError::database("count what the data cover"))?;
+        let columns = Columns::new("detection", &row);
+        let number = |column| Ok(u32::try_from(columns.count(column)?).unwrap_or(u32::MAX));
+        Ok(Coverage {
+            with_data: number("with_data")?,
+            without_feed: number("without_feed")?,
+            packages: number("packages")?,
+        })
+    }
+
+    /// What the detectors said of these assets, of all where none is named: what concerns most of them first, at most so
+    /// many lines.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn said(
+        &self,
+        what: Listed,
+        among: Option<&BTreeSet<AssetId>>,
+        limit: u32,
+    ) -> Result<Vec<Said>, ReadError> {
+        let sql = match what {
+            Listed::Unread => UNREAD,
+            Listed::BlindSpots => BLIND_SPOTS,
+            Listed::Notes => NOTES,
+        };
+        let rows = sqlx::query(sql).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list what detectors said"))?, |row| {
+            let columns = Columns::new("detection", row);
+            Ok(Said {
+                fact: columns.optional_text("fact")?,
+                why: columns.text("why")?,
+                assets: columns.count("assets")?,
+                example: columns.parsed("example")?,
+            })
+        })
+    }
+}
