@@ -217,6 +217,9 @@ fn surroundings(root: &Path) -> io::Result<()> {
     mount("tmpfs", at("/sys"), "tmpfs", MountFlags::RDONLY, c"size=4k")?;
     mount("tmpfs", at("/run"), "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755,size=10%")?;
     mount("tmpfs", at("/tmp"), "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777,size=25%")?;
+    // Scripts that ask whether they run in a container leave boot loaders and devices alone.
+    fs::create_dir(at("/run/systemd"))?;
+    fs::write(at("/run/systemd/container"), "stanch\n")?;
     fs::create_dir(at("/run/lock"))?;
     fs::set_permissions(at("/run/lock"), Permissions::from_mode(0o1777))?;
     mount("tmpfs", at("/dev"), "tmpfs", MountFlags::NOSUID, c"mode=0755,size=64k")?;

@@ -22,9 +22,10 @@ use crate::rules::{self, Rules};
 /// The first argument of a program that is to be a worker; the second one is its folder.
 pub const WORKER: &str = "rehearse-in-a-copy";
 
-/// Rights that programs keep in the copy: those that package scripts need for files, users and their own processes.
-const RIGHTS: &str = "-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
-                      +sys_chroot,+audit_write,+setfcap";
+/// Rights that programs keep in the copy: those that package scripts need for files, users and their own processes. With
+/// fewer rights than this worker they cannot look into it either, where its open files lead out of the copy.
+const RIGHTS: &str =
+    "-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+setgid,+setuid,+audit_write,+setfcap";
 
 /// Where what a step keeps for its undo lies in the copy.
 const VAULTS: &str = "/var/lib/stanch-rehearsal";

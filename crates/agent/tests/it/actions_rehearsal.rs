@@ -15,6 +15,10 @@ if echo 1 2>/dev/null >/proc/sys/kernel/printk; then say "it changed the kernel"
 if echo h 2>/dev/null >/proc/sysrq-trigger; then say "it reached sysrq"; fi
 if [ "$(wc -l </proc/net/dev)" -gt 3 ]; then say "it has a network"; fi
 if [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 40 ]; then say "it sees other processes"; fi
+for open in /proc/1/fd/*; do
+  if ls "$open/" >/dev/null 2>&1; then say "it reaches into the worker"; fi
+done
+if [ -n "$(readlink /proc/1/root)" ]; then say "it looks into the worker"; fi
 if ls /sys/class >/dev/null 2>&1; then say "it sees devices"; fi
 echo touched >/etc/touched; echo touched >/var/lib/touched; echo touched >/run/touched
 say "it ran"

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::json;
 use stanch_engine::case::{Illegal, Member};
 use stanch_ledger::NewEntry;
@@ -80,21 +81,34 @@ fn pass(error: tasks::PassError) -> Problem {
     }
 }
 
-/// Commits the next state of a case.
-async fn commit(
+/// How often it is tried while the case moves.
+const ATTEMPTS: u32 = 4;
+
+/// Says something of a case, and commits what follows. Where the case moves meanwhile, that is worked out anew.
+async fn say(
     app: &App,
-    stored: &StoredCase,
-    record: &Case,
-    entry: NewEntry,
-    with: Vec<Write>,
-) -> Result<(), Problem> {
-    let put = put_case(&stored.id, stored.generation, record, app.now());
-    let mut transition = Transition::new(entry).write(Write::PutCase(put));
-    transition.writes.extend(with);
-    app.store.commit(transition).await?;
-    app.bus.nudge(Stage::Case);
-    app.bus.tell(Live::of("case", &stored.id, record.case.state.name()));
-    Ok(())
+    id: &str,
+    word: impl Fn(&StoredCase, &mut Case, Timestamp) -> Result<(NewEntry, Vec<Write>), Problem>,
+) -> Result<Case, Problem> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let (stored, mut record) = view::find_case(app, id).await?;
+        let now = app.now();
+        let (entry, with) = word(&stored, &mut record, now)?;
+        let put = put_case(&stored.id, stored.generation, &record, now);
+        let mut transition = Transition::new(entry).write(Write::PutCase(put));
+        transition.writes.extend(with);
+        match app.store.commit(transition).await {
+            Ok(_) => {
+                app.bus.nudge(Stage::Case);
+                app.bus.tell(Live::of("case", &stored.id, record.case.state.name()));
+                return Ok(record);
+            }
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Whether a task is this visitor's to answer: a team's is for whoever is in it, and for administrators.
@@ -126,15 +140,16 @@ pub(crate) async fn do_task(
     run: usize,
     word: TaskWord,
 ) -> Result<Wire, Problem> {
-    let (stored, mut record) = view::find_case(app, id).await?;
-    may_answer(app, visitor, &record, run).await?;
+    may_answer(app, visitor, &view::find_case(app, id).await?.1, run).await?;
     let note = reason(word.note.as_deref(), "");
-    let now = app.now();
-    record.case = record.case.said(run, &visitor.name, &note, now)?;
     let told = if note.is_empty() { "said to be done".to_owned() } else { format!("said to be done: {note}") };
-    record.note(now, &visitor.name, Some(run), "said", told);
-    let entry = NewEntry::new(now, &*visitor.name, "case_task_said").about(&stored.id);
-    commit(app, &stored, &record, entry.with(json!({ "run": run, "note": note })), Vec::new()).await?;
+    let record = say(app, id, |stored, record, now| {
+        record.case = record.case.said(run, &visitor.name, &note, now)?;
+        record.note(now, &visitor.name, Some(run), "said", told.clone());
+        let entry = NewEntry::new(now, &*visitor.name, "case_task_said").about(&stored.id);
+        Ok((entry.with(json!({ "run": run, "note": note })), Vec::new()))
+    });
+    let record = record.await?;
     let assets: BTreeSet<_> = record.case.members.iter().map(|member| &member.asset).collect();
     for asset in assets {
         tasks::request_facts(app, asset, false).await.map_err(pass)?;
@@ -150,50 +165,52 @@ pub(crate) async fn decline_task(
     run: usize,
     word: TaskWord,
 ) -> Result<Wire, Problem> {
-    let (stored, mut record) = view::find_case(app, id).await?;
-    may_answer(app, visitor, &record, run).await?;
+    may_answer(app, visitor, &view::find_case(app, id).await?.1, run).await?;
     let why = reason(word.note.as_deref(), "a person said no");
-    let now = app.now();
-    record.case = record.case.declined(run, &why)?;
-    record.note(now, &visitor.name, Some(run), "refused", format!("will not be done: {why}"));
-    let entry = NewEntry::new(now, &*visitor.name, "case_task_declined").about(&stored.id);
-    commit(app, &stored, &record, entry.with(json!({ "run": run, "why": why })), Vec::new()).await?;
+    say(app, id, |stored, record, now| {
+        record.case = record.case.declined(run, &why)?;
+        record.note(now, &visitor.name, Some(run), "refused", format!("will not be done: {why}"));
+        let entry = NewEntry::new(now, &*visitor.name, "case_task_declined").about(&stored.id);
+        Ok((entry.with(json!({ "run": run, "why": why })), Vec::new()))
+    })
+    .await?;
     view::case(app, id).await
 }
 
 /// Ends a case. What was done stays.
 pub(crate) async fn close_case(app: &App, visitor: &Visitor, id: &str, because: Because) -> Result<Wire, Problem> {
-    let (stored, mut record) = view::find_case(app, id).await?;
     let why = reason(because.reason.as_deref(), "no reason given");
-    let now = app.now();
-    record.case = record.case.close(&why)?;
-    record.note(now, &visitor.name, None, "closing", format!("is ended: {why}"));
-    let entry = NewEntry::new(now, &*visitor.name, "case_close_asked").about(&stored.id).with(json!({ "why": why }));
-    commit(app, &stored, &record, entry, Vec::new()).await?;
+    say(app, id, |stored, record, now| {
+        record.case = record.case.close(&why)?;
+        record.note(now, &visitor.name, None, "closing", format!("is ended: {why}"));
+        let entry = NewEntry::new(now, &*visitor.name, "case_close_asked").about(&stored.id);
+        Ok((entry.with(json!({ "why": why })), Vec::new()))
+    })
+    .await?;
     view::case(app, id).await
 }
 
 /// Takes back everything that a case did, the last first. Policies leave its items alone from then on.
 pub(crate) async fn undo_case(app: &App, visitor: &Visitor, id: &str, because: Because) -> Result<Wire, Problem> {
-    let (stored, mut record) = view::find_case(app, id).await?;
     let why = reason(because.reason.as_deref(), "no reason given");
-    let now = app.now();
-    record.case = record.case.undo(&visitor.name, &why)?;
-    record.note(now, &visitor.name, None, "undoing", format!("is taken back: {why}"));
-    let entry = NewEntry::new(now, &*visitor.name, "case_undo_asked").about(&stored.id).with(json!({ "reason": why }));
-    let versions = record.decided.as_ref().map(|decided| &decided.versions);
-    let leave = record.case.members.iter().map(|member| {
-        Write::Suppress(Suppression {
-            item: member.item.clone(),
-            asset: member.asset.clone(),
-            version: versions.and_then(|known| known.get(&member.item)).cloned().unwrap_or_default(),
-            until: None,
-            actor: visitor.name.clone(),
-            reason: format!("its case was taken back by {}: {why}", visitor.name),
-            at: now,
-        })
-    });
-    let leave = leave.collect();
-    commit(app, &stored, &record, entry, leave).await?;
+    say(app, id, |stored, record, now| {
+        record.case = record.case.undo(&visitor.name, &why)?;
+        record.note(now, &visitor.name, None, "undoing", format!("is taken back: {why}"));
+        let entry = NewEntry::new(now, &*visitor.name, "case_undo_asked").about(&stored.id);
+        let versions = record.decided.as_ref().map(|decided| &decided.versions);
+        let leave = record.case.members.iter().map(|member| {
+            Write::Suppress(Suppression {
+                item: member.item.clone(),
+                asset: member.asset.clone(),
+                version: versions.and_then(|known| known.get(&member.item)).cloned().unwrap_or_default(),
+                until: None,
+                actor: visitor.name.clone(),
+                reason: format!("its case was taken back by {}: {why}", visitor.name),
+                at: now,
+            })
+        });
+        Ok((entry.with(json!({ "reason": why })), leave.collect()))
+    })
+    .await?;
     view::case(app, id).await
 }

@@ -1,14 +1,11 @@
 //! Policies in force, what they bind to, and what actions have earned.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use stanch_engine::trust::{Thresholds, ready_for_auto};
 use stanch_model::decision::Decision;
 use stanch_model::terms::{Allowance, ChangeClass, RingSize, RingTerm, Terms, Unanswered};
 use stanch_policy::{Grant, Rule};
-use stanch_store::item::ItemFilter as Rows;
 
-use super::{Pages, name};
+use super::name;
 use crate::api::Problem;
 use crate::api::types::{
     DecisionDetail, Earned, Policies, Policy, PolicyException, PolicyGroup, PolicyProblem, PolicyRule, RefusedBundle,
@@ -20,40 +17,21 @@ use crate::tasks::Estate;
 /// The policies in force.
 pub(crate) async fn policies(app: &App) -> Result<Policies, Problem> {
     let held = app.policies.held();
-    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-    let mut changed: BTreeMap<String, u64> = BTreeMap::new();
-    let mut pages = Pages::of(Rows { open: Some(true), ..Rows::default() });
-    loop {
-        let rows = pages.next(app).await?;
-        if rows.is_empty() {
-            break;
-        }
-        for decision in rows.iter().flat_map(|row| &row.decision) {
-            let shadow = decision.shadow.iter().flat_map(|shadow| &shadow.words);
-            for word in decision.fired.iter().chain(shadow) {
-                *counted.entry(word.rule.clone()).or_default() += 1;
-            }
-            let Some(shadow) = decision.shadow.as_ref().filter(|shadow| shadow.mode != decision.mode) else { continue };
-            let policies = shadow.words.iter().filter_map(|word| word.rule.split_once('/'));
-            for policy in policies.map(|(policy, _)| policy).collect::<BTreeSet<_>>() {
-                *changed.entry(policy.to_owned()).or_default() += 1;
-            }
-        }
-    }
+    let spoken = app.store.spoken().await?;
     let rule = |rule: &Rule| PolicyRule {
         path: rule.path.clone(),
         description: rule.description.clone(),
         when: rule.when.as_ref().map(|when| when.source().to_owned()),
         effect: if matches!(rule.grant, Grant::Mode(_)) { "grants" } else { "caps" }.to_owned(),
         mode: rule.grant.mode().name().to_owned(),
-        items: counted.get(&rule.path).copied().unwrap_or_default(),
+        items: spoken.rules.get(&rule.path).copied().unwrap_or_default(),
     };
     let policies = held.bundle.policies().iter().map(|policy| Policy {
         name: policy.name.clone(),
         description: policy.description.clone(),
         owner: policy.owner.clone(),
         shadow: policy.shadow,
-        would_change: changed.get(&policy.name).copied().unwrap_or_default(),
+        would_change: spoken.would_change.get(&policy.name).copied().unwrap_or_default(),
         rules: policy.rules.iter().map(rule).collect(),
         terms: terms(policy.terms()),
         tests: u64::try_from(policy.tests()).unwrap_or(u64::MAX),
