@@ -74,8 +74,8 @@ pub(crate) struct Parts {
     decided_at: Mutex<Option<Timestamp>>,
     /// When each remediation may start, as its calendars have it, with the bundle that was worked out for.
     openings: Mutex<HashMap<RemediationId, (Digest, Openings)>>,
-    /// When each asset was last looked at because its facts are due.
-    asked: Mutex<HashMap<AssetId, Timestamp>>,
+    /// Until when nothing is to be asked of an asset.
+    resting: Mutex<HashMap<AssetId, Timestamp>>,
     /// When a folder of feeds was last read.
     feeds_read: Mutex<HashMap<String, Timestamp>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
@@ -191,7 +191,7 @@ impl App {
             deciding_rests: Mutex::default(),
             decided_at: Mutex::default(),
             openings: Mutex::default(),
-            asked: Mutex::default(),
+            resting: Mutex::default(),
             feeds_read: Mutex::default(),
             sealer: AsyncMutex::new(None),
             making: AsyncMutex::new(()),
@@ -401,14 +401,15 @@ impl App {
         self.feeds_wanted.swap(false, std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Whether an asset was not looked at for so long; it is now.
-    pub(crate) fn may_ask(&self, asset: &AssetId, now: Timestamp, again: jiff::SignedDuration) -> bool {
-        let mut asked = lock(&self.asked);
-        let rests = asked.get(asset).is_some_and(|last| now.duration_since(*last).abs() < again);
-        if !rests {
-            asked.insert(asset.clone(), now);
-        }
-        !rests
+    /// Those of these assets that do not rest.
+    pub(crate) fn awake(&self, assets: Vec<AssetId>, now: Timestamp) -> BTreeSet<AssetId> {
+        let resting = lock(&self.resting);
+        assets.into_iter().filter(|asset| resting.get(asset).is_none_or(|until| *until <= now)).collect()
+    }
+
+    /// Nothing is to be asked of an asset until then.
+    pub(crate) fn rests(&self, asset: &AssetId, until: Timestamp) {
+        lock(&self.resting).insert(asset.clone(), until);
     }
 
     /// Whether a folder of feeds is to be read again.

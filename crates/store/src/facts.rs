@@ -7,7 +7,7 @@ use stanch_model::Digest;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::column::{Columns, Conn, Row, all, ids, json, micros};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -44,7 +44,8 @@ const REMEMBER: &str = "INSERT INTO facts_history (asset, collected_at, digest) 
 const FORGET: &str = "DELETE FROM facts_history WHERE asset = $1 AND collected_at < (SELECT MIN(collected_at) FROM \
      (SELECT collected_at FROM facts_history WHERE asset = $1 ORDER BY collected_at DESC LIMIT $2) AS kept)";
 const ONE: &str = "SELECT body, digest, stored_at FROM facts WHERE asset = $1";
-const TIMES: &str = "SELECT asset, collected_at FROM facts INDEXED BY facts_times";
+const TIMES: &str = "SELECT asset, collected_at FROM facts INDEXED BY facts_times \
+     WHERE asset IN (SELECT value FROM json_each($1))";
 const TIME: &str = "SELECT collected_at FROM facts WHERE asset = $1";
 const ILL: &str = "SELECT asset FROM facts WHERE ill = 1";
 const PAST: &str =
@@ -109,12 +110,12 @@ impl Store {
         row.map(|row| Columns::new("facts", &row).time("collected_at")).transpose()
     }
 
-    /// When the facts of every asset were read, for all that have any.
+    /// When the facts of these assets were read, for all that have any.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
-    pub async fn facts_times(&self) -> Result<HashMap<AssetId, Timestamp>, ReadError> {
-        let rows = sqlx::query(TIMES).fetch_all(self.read()).await;
+    pub async fn facts_times(&self, assets: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, Timestamp>, ReadError> {
+        let rows = sqlx::query(TIMES).bind(ids(assets)).fetch_all(self.read()).await;
         let times = all(&rows.map_err(ReadError::database("list facts"))?, |row| {
             let columns = Columns::new("facts", row);
             Ok((columns.parsed("asset")?, columns.time("collected_at")?))

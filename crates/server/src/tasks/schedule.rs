@@ -1,6 +1,6 @@
 //! Asks for facts when they are due.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use stanch_model::asset::AssetKind;
 use stanch_model::id::AssetId;
 use stanch_model::order::Verb;
@@ -25,9 +25,18 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         let hosts = callers.iter().map(|(_, caller)| &caller.asset).filter(|asset| asset.kind == AssetKind::Host);
         hosts.map(|asset| asset.id.clone()).collect()
     };
-    let read = app.store.facts_times().await?;
-    let is_due = |asset: &AssetId| read.get(asset).is_none_or(|at| now.duration_since(*at) >= every);
-    let due = hosts.into_iter().filter(|asset| is_due(asset) && app.may_ask(asset, now, LOOK_AGAIN));
+    // Only what may be due is looked up: with many hosts nearly all of them rest.
+    let awake = app.awake(hosts, now);
+    let read = app.store.facts_times(&awake).await?;
+    let mut due = Vec::new();
+    for asset in awake {
+        let next =
+            read.get(&asset).map(|at| at.checked_add(every).unwrap_or(Timestamp::MAX)).filter(|next| *next > now);
+        app.rests(&asset, next.unwrap_or_else(|| now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX)));
+        if next.is_none() {
+            due.push(asset);
+        }
+    }
     // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
     let asked = together(due, |asset| {
         let app = app.clone();
