@@ -160,10 +160,12 @@ impl Running {
     #[doc(hidden)]
     pub async fn kill(mut self) {
         self.work.shutdown().await;
-        // What had been handed to the store is committed or lost by now; a crash cannot overlap with its own restart.
-        let key = "killed".to_owned();
-        let setting = stanch_store::setting::Setting { key, value: serde_json::Value::Null, at: self.app.now() };
-        drop(self.app.store.put(stanch_store::Write::PutSetting(setting)).await);
+        // Connections and gateways outlive the work, as they do not outlive a process: nothing of them may be written
+        // beside what the next server writes.
+        let shut = tokio::time::timeout(std::time::Duration::from_secs(10), self.app.store.shut()).await;
+        if shut.is_err() {
+            tracing::error!("a server that was killed still reads its store");
+        }
     }
 }
 
