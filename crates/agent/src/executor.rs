@@ -17,6 +17,7 @@ use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner
 
 use crate::actions::{self, Host, Invocation, Programs};
 use crate::facts::{self, FactsError, Options};
+use crate::in_use;
 use crate::rehearsal::Rehearsals;
 use crate::rules::{Rules, RulesError};
 
@@ -123,6 +124,7 @@ impl HostExecutor {
             facts.gaps.push(error.to_string());
         }
         facts.health = actions::health::read(host, &self.rules);
+        facts.in_use = Some(in_use::measure(host, &facts.sockets));
         Ok(facts)
     }
 }

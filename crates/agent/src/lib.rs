@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod executor;
 pub mod facts;
+mod in_use;
 pub mod rehearsal;
 pub mod rules;
 pub mod sbom;

@@ -4,6 +4,7 @@
 //! every decision can be made again from its record, and every rare order of events can be tried in a test.
 
 pub mod assess;
+pub mod blast;
 pub mod blocked;
 pub mod breaker;
 pub mod campaign;

@@ -66,6 +66,7 @@ fn host(packages: Vec<Package>) -> HostFacts {
         sockets: Known::Unknown(unknown()),
         updaters: Vec::new(),
         health: Vec::new(),
+        in_use: None,
         gaps: Vec::new(),
     }
 }

@@ -67,10 +67,31 @@ pub struct HostFacts {
     /// What the host's own health probes say, which its owner wrote down there; empty where there are none.
     #[serde(default)]
     pub health: Vec<Health>,
+    /// Who and what makes use of the host. Only executors measure it: a scan has no act to warn of.
+    #[serde(default)]
+    pub in_use: Option<InUse>,
     /// What was left out of the lists above although it was there, a sentence each with its count: entries that could
     /// not be understood, indexes that could not be read. Shown beside every count; empty when nothing was left out.
     #[serde(default)]
     pub gaps: Vec<String>,
+}
+
+/// Who and what makes use of a host at one moment. Counts alone: who it is concerns nobody who approves an act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    /// Sessions of people.
+    pub sessions: Known<u32>,
+    /// TCP connections to what listens, in the order of ports.
+    pub connections: Known<Vec<PortInUse>>,
+}
+
+/// A TCP port on which something listens, and how many connections are established over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInUse {
+    /// The local port.
+    pub port: u16,
+    /// So many.
+    pub connections: u32,
 }
 
 /// What one health probe says.
@@ -266,6 +287,9 @@ pub struct ListeningSocket {
     pub exe: Option<String>,
     /// The package that owns that executable.
     pub package: Option<String>,
+    /// The service whose process it is.
+    #[serde(default)]
+    pub service: Option<ServiceRef>,
 }
 
 /// Another program on the host that changes packages by itself.

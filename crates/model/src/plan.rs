@@ -40,6 +40,9 @@ pub enum Disruption {
     Outage,
 }
 
+/// What becomes, by the plan, of a service that stays as it is although a change concerns it: a person has to see to it.
+pub const LEFT_ALONE: &str = "unchanged";
+
 /// One line of the difference a step makes, for a person to read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Change {

@@ -566,6 +566,30 @@ pub(crate) async fn scan(app: &App, who: &str, wanted: Scan) -> Result<Accepted,
     Ok(Accepted { message: format!("facts of {asked} asset{} are being read", if asked == 1 { "" } else { "s" }) })
 }
 
+/// Has the targets that a plan touches first measured again: what it would cut off there is told as it is just before.
+pub(crate) async fn measure(app: &App, id: &str) -> Result<Accepted, Problem> {
+    let row = row(app, id).await?;
+    let Some(hash) = row.plan.filter(|_| view::blast_is_asked(&row.state)) else {
+        let why = format!("only a plan that waits is measured, and this is {}", row.state.name());
+        return Err(Problem::conflict("wrong_state", why.replace('_', " ")));
+    };
+    let plan = app.store.plan(&hash).await?.ok_or_else(|| Problem::not_found("plan", &hash.to_string()))?;
+    let (now, patience) = (app.now(), app.config.intervals.start_within);
+    let mut asked = 0;
+    for leaf in view::first_leaves(&plan) {
+        let caller = tasks::orders::executor_of(app, &leaf.asset).await;
+        if !caller.is_some_and(|(_, caller)| caller.is_connected(now, patience)) {
+            continue;
+        }
+        let made = tasks::request_facts(app, &leaf.asset, false).await;
+        asked += usize::from(made.map_err(|error| Problem::internal("asking for facts", &error))?);
+    }
+    if asked == 0 {
+        return Err(Problem::conflict("away", "no executor of its targets is connected and may read facts"));
+    }
+    Ok(Accepted { message: format!("{asked} target{} measured", if asked == 1 { " is" } else { "s are" }) })
+}
+
 /// Has feeds fetched now.
 pub(crate) async fn refresh_feeds(app: &App, who: &str) -> Result<Accepted, Problem> {
     if app.config.feeds.is_empty() {

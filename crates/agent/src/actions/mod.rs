@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub mod package;
 pub mod reboot;
 pub mod service;
+pub(crate) mod sessions;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

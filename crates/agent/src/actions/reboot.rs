@@ -21,6 +21,7 @@ use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 
 use super::command::{Invocation, Programs};
 use super::health;
+use super::sessions;
 use super::{check, log, reach, read_params, read_request};
 use crate::facts::{self, Options};
 use crate::rules::Rules;
@@ -143,7 +144,7 @@ impl HostReboot {
     /// Whether the host may go down now.
     fn may_go_down(&self) -> Result<(), ActionError> {
         self.rules.current()?.permit(NAME, super::now(), true)?;
-        let sessions = self.sessions()?;
+        let sessions = sessions::of_people(self.host.as_ref())?;
         if sessions.is_empty() {
             return Ok(());
         }
@@ -158,27 +159,6 @@ impl HostReboot {
             .map_err(|e| ActionError::caused("cannot cancel the reboot", e))?;
         run.evidence("shutdown -c", &output.stdout);
         Ok(())
-    }
-
-    /// Sessions of people, other than the one this runs in.
-    fn sessions(&self) -> Result<Vec<String>, ActionError> {
-        let own = std::fs::read_to_string("/proc/self/sessionid").unwrap_or_default();
-        let systemd = std::path::Path::new("/run/systemd/system").is_dir() && self.host.has("loginctl");
-        let invocation = if systemd {
-            Invocation::reading("loginctl", ["list-sessions", "--no-legend", "--no-pager"])
-        } else {
-            Invocation::reading("who", [] as [&str; 0])
-        };
-        let output = self.host.run(&invocation).map_err(|e| ActionError::caused("cannot tell who is at work", e))?;
-        if !output.ok() {
-            return Err(ActionError::failed(format!("cannot tell who is at work: {}", output.complaint())));
-        }
-        let lines = output.text();
-        let others = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-        Ok(others
-            .filter(|line| !systemd || line.split_whitespace().next() != Some(own.trim()))
-            .map(str::to_owned)
-            .collect())
     }
 }
 

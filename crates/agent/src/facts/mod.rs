@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::facts::{HostFacts, Known, ListeningSocket, OsRelease, Package, StaleProcess};
+use stanch_model::facts::{HostFacts, Known, ListeningSocket, OsRelease, Package, ServiceRef, StaleProcess};
 
 use apt::config::Config;
 use cache::Cache;
@@ -32,6 +32,7 @@ use processes::Processes;
 pub use root::Root;
 use services::Services;
 use sockets::Socket;
+pub(crate) use sockets::connections;
 
 const MAX_SMALL: u64 = 1 << 20;
 const MAX_STATUS_FILES: usize = 20_000;
@@ -181,6 +182,7 @@ fn facts(
         updaters,
         // Whoever runs programs here adds what they say.
         health: Vec::new(),
+        in_use: None,
         gaps,
     })
 }
@@ -244,6 +246,7 @@ fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cac
             protocol: socket.protocol.to_owned(),
             address: socket.address,
             port: socket.port,
+            service: service_of(proc, &services, &socket),
             package: socket.exe.as_deref().and_then(|exe| owners.of(exe)).map(str::to_owned),
             exe: socket.exe,
         })
@@ -251,6 +254,15 @@ fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cac
     listening.sort();
     listening.dedup();
     Running { stale, sockets: Known::Known(listening), gaps: nameless.into_iter().chain(processes.gap()).collect() }
+}
+
+/// The service that a socket belongs to; what runs in a container is none of the host's.
+fn service_of(proc: &Path, services: &Services<'_>, socket: &Socket) -> Option<ServiceRef> {
+    let (holder, exe) = (socket.holder.as_ref()?, socket.exe.as_deref()?);
+    if container::of_process(proc, &holder.pid.to_string()).is_some() {
+        return None;
+    }
+    services.of(holder, exe)
 }
 
 /// The facts that a dpkg status file alone gives, of a host that is elsewhere. `name` is what the list is called: its
@@ -284,6 +296,7 @@ pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> Host
         sockets: unknown(elsewhere),
         updaters: Vec::new(),
         health: Vec::new(),
+        in_use: None,
         gaps: Vec::new(),
     }
 }

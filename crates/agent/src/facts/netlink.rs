@@ -1,8 +1,10 @@
-//! The TCP sockets that listen, as the kernel's own diagnosis tells them (sock_diag(7)).
+//! The TCP sockets that listen, and how many connections each port has, as the kernel's own diagnosis tells them
+//! (sock_diag(7)).
 //!
 //! The tables under `/proc/net` hold every connection, and for each reading the kernel walks its whole hash of them,
 //! which takes tens of milliseconds on a machine of much memory. Asked this way it looks at the listeners alone.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -26,6 +28,8 @@ const INTERRUPTED: u16 = 0x10;
 const TCP: u8 = 6;
 /// Bit 10: the state LISTEN.
 const LISTENING: u32 = 1 << 10;
+/// Bit 1: the state ESTABLISHED.
+const ESTABLISHED: u32 = 1 << 1;
 const SEQUENCE: u32 = 1;
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -34,20 +38,45 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the kernel cannot tell them, or could only by loading a module: reading facts changes nothing on a host.
 pub(crate) fn listening(protocol: &'static str) -> io::Result<Vec<Socket>> {
+    let mut found = Vec::new();
+    each(protocol, LISTENING, |body| {
+        let socket = socket(protocol, body)?;
+        if found.len() < MAX_SOCKETS {
+            found.push(socket);
+        }
+        Some(())
+    })?;
+    Ok(found)
+}
+
+/// Adds the established connections of `tcp` or `tcp6` to the counts of their local ports; other ports are passed over.
+///
+/// # Errors
+/// As [`listening`].
+pub(crate) fn connections(protocol: &'static str, counts: &mut BTreeMap<u16, u32>) -> io::Result<()> {
+    each(protocol, ESTABLISHED, |body| {
+        let port = socket(protocol, body)?.port;
+        if let Some(count) = counts.get_mut(&port) {
+            *count = count.saturating_add(1);
+        }
+        Some(())
+    })
+}
+
+/// Asks for the sockets in these states, and hands each to `one`, which answers `None` when it is damaged.
+fn each(protocol: &'static str, states: u32, mut one: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
     if !is_ready() {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
     let family = if protocol == "tcp6" { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    sendto(&socket, &request(family), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    let mut found = Vec::new();
+    sendto(&socket, &request(family, states), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut buffer = vec![0; 64 << 10];
     loop {
         let (_, length) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
-        let done = answers(protocol, buffer.get(..length).ok_or_else(damaged)?, &mut found)?;
-        if done || found.len() >= MAX_SOCKETS {
-            return Ok(found);
+        if answers(buffer.get(..length).ok_or_else(damaged)?, &mut one)? {
+            return Ok(());
         }
     }
 }
@@ -58,7 +87,7 @@ fn is_ready() -> bool {
     Path::new("/sys/module/tcp_diag").exists() || !Path::new("/lib/modules").join(release).exists()
 }
 
-fn request(family: AddressFamily) -> Vec<u8> {
+fn request(family: AddressFamily, states: u32) -> Vec<u8> {
     let family = u8::try_from(family.as_raw()).unwrap_or_default();
     let mut message = Vec::with_capacity(REQUEST as usize);
     message.extend(REQUEST.to_ne_bytes());
@@ -67,14 +96,14 @@ fn request(family: AddressFamily) -> Vec<u8> {
     message.extend(SEQUENCE.to_ne_bytes());
     message.extend(0_u32.to_ne_bytes());
     message.extend([family, TCP, 0, 0]);
-    message.extend(LISTENING.to_ne_bytes());
+    message.extend(states.to_ne_bytes());
     // No single socket is named.
     message.resize(REQUEST as usize, 0);
     message
 }
 
 /// Reads the messages of one datagram; answers whether the last was among them.
-fn answers(protocol: &'static str, datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
+fn answers(datagram: &[u8], one: &mut impl FnMut(&[u8]) -> Option<()>) -> io::Result<bool> {
     let mut rest = datagram;
     while let Some(&[a, b, c, d, kind, kind_high, flags, flags_high, ..]) = rest.first_chunk::<HEADER>() {
         let length = u32::from_ne_bytes([a, b, c, d]) as usize;
@@ -88,7 +117,7 @@ fn answers(protocol: &'static str, datagram: &[u8], found: &mut Vec<Socket>) -> 
                 let number = body.first_chunk().copied().map(i32::from_ne_bytes).ok_or_else(damaged)?;
                 return Err(io::Error::from_raw_os_error(number.saturating_neg()));
             }
-            BY_FAMILY => found.push(socket(protocol, body).ok_or_else(damaged)?),
+            BY_FAMILY => one(body).ok_or_else(damaged)?,
             _ => {}
         }
         // Messages begin at multiples of four.
@@ -140,6 +169,9 @@ mod tests {
             assert_eq!(of(&told).len(), 1);
             let here = talk.local_addr().unwrap().port();
             assert!(told.iter().all(|one| one.port != here), "a connection does not listen");
+            let mut counts = BTreeMap::from([(port, 0)]);
+            connections(protocol, &mut counts).unwrap();
+            assert_eq!(counts, BTreeMap::from([(port, u32::from(protocol == "tcp"))]));
         }
     }
 
@@ -148,24 +180,31 @@ mod tests {
         [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 8], body].concat()
     }
 
+    fn read(datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
+        answers(datagram, &mut |body| {
+            found.push(socket("tcp", body)?);
+            Some(())
+        })
+    }
+
     #[test]
     fn a_refusal_or_a_changed_table_is_an_error_and_no_short_list() {
         let mut found = Vec::new();
-        let refused = answers("tcp", &message(ERROR, 0, &(-2_i32).to_ne_bytes()), &mut found).unwrap_err();
+        let refused = read(&message(ERROR, 0, &(-2_i32).to_ne_bytes()), &mut found).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::NotFound);
-        assert!(answers("tcp", &message(BY_FAMILY, INTERRUPTED, &[0; 72]), &mut found).is_err());
-        assert!(answers("tcp", &message(BY_FAMILY, 0, &[0; 71]), &mut found).is_err());
+        assert!(read(&message(BY_FAMILY, INTERRUPTED, &[0; 72]), &mut found).is_err());
+        assert!(read(&message(BY_FAMILY, 0, &[0; 71]), &mut found).is_err());
         assert!(found.is_empty());
-        assert!(answers("tcp", &message(DONE, 0, &[0; 4]), &mut found).unwrap());
-        assert!(!answers("tcp", &message(BY_FAMILY, 0, &[0; 72]), &mut found).unwrap());
+        assert!(read(&message(DONE, 0, &[0; 4]), &mut found).unwrap());
+        assert!(!read(&message(BY_FAMILY, 0, &[0; 72]), &mut found).unwrap());
         assert_eq!(found.len(), 1);
     }
 
     proptest! {
         #[test]
         fn any_answer_is_read_or_refused(bytes: Vec<u8>, body in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = answers("tcp6", &bytes, &mut Vec::new());
-            let _ = answers("tcp", &[message(BY_FAMILY, 0, &body), bytes].concat(), &mut Vec::new());
+            let _ = read(&bytes, &mut Vec::new());
+            let _ = read(&[message(BY_FAMILY, 0, &body), bytes].concat(), &mut Vec::new());
         }
     }
 }

@@ -12,6 +12,7 @@ const PAGE: usize = 4096;
 const MAX_TABLE: usize = 64 << 20;
 pub(crate) const MAX_SOCKETS: usize = 65_536;
 const LISTEN: &str = "0A";
+const ESTABLISHED: &str = "01";
 const UNCONNECTED: &str = "07";
 
 /// One socket and the program behind it.
@@ -22,11 +23,13 @@ pub(crate) struct Socket {
     pub(crate) port: u16,
     inode: u64,
     pub(crate) exe: Option<String>,
+    /// The process that holds it.
+    pub(crate) holder: Option<Process>,
 }
 
 impl Socket {
     pub(crate) const fn new(protocol: &'static str, address: IpAddr, port: u16, inode: u64) -> Self {
-        Self { protocol, address, port, inode, exe: None }
+        Self { protocol, address, port, inode, exe: None, holder: None }
     }
 }
 
@@ -64,6 +67,37 @@ fn waiting(proc: &Path, protocol: &'static str) -> io::Result<Vec<Socket>> {
         return Ok(found);
     }
     Ok(table(protocol, &rows(&proc.join("net").join(protocol))?))
+}
+
+/// How many established TCP connections each of these local ports has.
+///
+/// # Errors
+/// When no table of the kernel can be read.
+pub(crate) fn connections(ports: impl IntoIterator<Item = u16>) -> io::Result<BTreeMap<u16, u32>> {
+    let none: BTreeMap<u16, u32> = ports.into_iter().map(|port| (port, 0)).collect();
+    let mut asked = none.clone();
+    let told = ["tcp", "tcp6"].into_iter().try_for_each(|protocol| netlink::connections(protocol, &mut asked));
+    if told.is_ok() {
+        return Ok(asked);
+    }
+    let mut counts = none;
+    count(&rows(Path::new("/proc/net/tcp"))?, &mut counts);
+    // A kernel without IPv6 has no table of it.
+    if let Ok(text) = rows(Path::new("/proc/net/tcp6")) {
+        count(&text, &mut counts);
+    }
+    Ok(counts)
+}
+
+fn count(table: &str, counts: &mut BTreeMap<u16, u32>) {
+    for line in table.lines().skip(1) {
+        let mut fields = line.split_ascii_whitespace();
+        let port = fields.nth(1).and_then(|local| local.split_once(':'));
+        let port = port.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+        if let (Some(ESTABLISHED), Some(count)) = (fields.nth(1), port.and_then(|port| counts.get_mut(&port))) {
+            *count = count.saturating_add(1);
+        }
+    }
 }
 
 /// Reads a table of the kernel in as few calls as can be: for each one it walks its whole hash of connections again,
@@ -134,6 +168,7 @@ fn name_programs(proc: &Path, processes: &BTreeMap<u32, Process>, sockets: &mut 
         let program = exe(proc, &pid);
         for socket in sockets.iter_mut().filter(|socket| held.contains(&socket.inode)) {
             socket.exe.clone_from(&program);
+            socket.holder = Some(*process);
         }
         left.retain(|inode| !held.contains(inode));
     }
@@ -159,6 +194,13 @@ mod tests {
     fn only_sockets_that_wait_are_told() {
         let seen = table("tcp", TCP);
         assert_eq!(seen, [Socket::new("tcp", IpAddr::V4(Ipv4Addr::LOCALHOST), 8080, 4242)]);
+    }
+
+    #[test]
+    fn connections_count_for_the_port_they_came_in_on() {
+        let mut counts = BTreeMap::from([(8080, 0), (22, 0)]);
+        count(TCP, &mut counts);
+        assert_eq!(counts, BTreeMap::from([(8080, 1), (22, 0)]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use stanch_server::api::types::{AnswerConfirmation, Approve as Request, Remediation, RemediationDetail};
 
+use super::blast;
 use super::fix::{confirm, difference};
 use super::undo::remediation;
 use crate::args::{Answer, Approve, MayStay};
@@ -12,7 +13,10 @@ use crate::output::{Output, Tone, plain};
 /// `stanch approve`.
 pub(crate) async fn approve(api: &Api, output: &Output, wanted: &Approve) -> Result<Exit, Failure> {
     let id = remediation(api, &wanted.remediation).await?;
-    let detail: RemediationDetail = api.get(&format!("/remediations/{id}")).await?;
+    let mut detail: RemediationDetail = api.get(&format!("/remediations/{id}")).await?;
+    if detail.remediation.state == "awaiting_approval" && !wanted.yes {
+        detail = blast::measured(api, output, detail).await?;
+    }
     let Some(plan) = detail.plan.as_ref().filter(|_| detail.remediation.state == "awaiting_approval") else {
         let state = detail.remediation.state.replace('_', " ");
         return Err(Failure::refused(format!("{id} does not wait for approval: it is {state}")));
@@ -22,6 +26,7 @@ pub(crate) async fn approve(api: &Api, output: &Output, wanted: &Approve) -> Res
     } else {
         difference(output, plan)?;
         output.say(&format!("Reason: {}", plain(&detail.remediation.reason)));
+        blast::cut_off(output, &detail);
         needs(output, &detail);
     }
     if !wanted.yes && !confirm("Approve this plan?")? {

@@ -7,7 +7,7 @@ use stanch_server::api::types::{
     Approve, Because, CreateRemediation, CreatedRemediation, LeftOut, Plan, Remediation, RemediationDetail, Step,
 };
 
-use super::findings;
+use super::{blast, findings};
 use crate::args::{Fix, Select};
 use crate::client::Api;
 use crate::failure::{Exit, Failure};
@@ -46,7 +46,10 @@ pub(crate) async fn fix(api: &Api, output: &Output, fix: &Fix) -> Result<Exit, F
         findings::refresh(api, output, true).await?;
     }
     if let Some(hash) = &fix.plan {
-        let detail = waiting(api, hash).await?;
+        let mut detail = waiting(api, hash).await?;
+        if !fix.yes {
+            detail = blast::measured(api, output, detail).await?;
+        }
         show(output, &detail)?;
         let whole = waiting_plan(&detail).unwrap_or_default();
         if !fix.yes && !confirm("Apply this plan?")? {
@@ -55,7 +58,10 @@ pub(crate) async fn fix(api: &Api, output: &Output, fix: &Fix) -> Result<Exit, F
         }
         return approve(api, output, &detail.remediation.id, &whole).await;
     }
-    let Some(detail) = ask(api, output, &fix.select).await? else { return Ok(Exit::Done) };
+    let Some(mut detail) = ask(api, output, &fix.select).await? else { return Ok(Exit::Done) };
+    if !fix.yes && !fix.dry_run && waiting_plan(&detail).is_some() {
+        detail = blast::measured(api, output, detail).await?;
+    }
     show(output, &detail)?;
     let id = detail.remediation.id.clone();
     let Some(hash) = waiting_plan(&detail) else { return Ok(Exit::Refused) };
@@ -202,6 +208,7 @@ fn show(output: &Output, detail: &RemediationDetail) -> Result<(), Failure> {
     if let Some(plan) = &detail.plan {
         difference(output, plan)?;
     }
+    blast::cut_off(output, detail);
     left_out(output, &detail.left_out);
     if detail.remediation.state != "awaiting_approval" {
         output.say(&format!(

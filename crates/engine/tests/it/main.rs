@@ -4,6 +4,7 @@
 
 mod again;
 mod assessing;
+mod blasting;
 mod breaking;
 mod campaigning;
 mod casing;

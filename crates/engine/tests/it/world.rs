@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use stanch_model::assessment::{Enrichment, Kev};
 use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::facts::{HostFacts, ListeningSocket, Package};
+use stanch_model::facts::{HostFacts, ListeningSocket, Package, ServiceRef};
 use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict, fingerprint};
 
 pub(crate) fn at(text: &str) -> Timestamp {
@@ -94,6 +94,7 @@ pub(crate) fn socket(address: &str, port: u16, package: &str) -> ListeningSocket
         port,
         exe: Some(format!("/usr/sbin/{package}")),
         package: Some(package.to_owned()),
+        service: Some(ServiceRef::Systemd(format!("{package}.service"))),
     }
 }
 

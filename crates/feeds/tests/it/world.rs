@@ -55,6 +55,7 @@ pub(crate) fn bookworm(packages: Vec<Package>) -> HostFacts {
         sockets: Known::Unknown(unknown()),
         updaters: Vec::new(),
         health: Vec::new(),
+        in_use: None,
         gaps: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Events as they happen (server-sent events). They say what changed; the page or program then reads it.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -24,10 +25,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "events",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 async fn all(State(app): State<App>, visitor: Visitor) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    stream(&app, None, visitor.sight.is_everything())
+    let whole = visitor.sight.is_everything();
+    // Whoever does not see everything is told that something changed, and reads what of it is theirs.
+    stream(&app, move |live| Some(if whole { write(live) } else { Event::default().event(live.kind).data("{}") }))
 }
 
-/// What changes in one remediation.
+/// What changes in one remediation, and of what its targets are measured.
 #[utoipa::path(get, path = "/remediations/{id}/events", tag = "events", operation_id = "remediation_events",
     params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = Problem)))]
@@ -35,18 +38,22 @@ async fn of_remediation(
     State(app): State<App>,
     Segment(id): Segment<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    view::remediation_exists(&app, &id).await?;
-    Ok(stream(&app, Some(id), true))
+    let assets: BTreeSet<String> =
+        view::assets_of_remediation(&app, &id).await?.iter().map(ToString::to_string).collect();
+    Ok(stream(&app, move |live| {
+        let measured = live.kind == "facts" && assets.contains(&live.subject);
+        (measured || live.remediation.as_ref() == Some(&id)).then(|| write(live))
+    }))
 }
 
-fn stream(app: &App, only: Option<String>, whole: bool) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+fn stream<F>(app: &App, told: F) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<F>>
+where
+    F: Fn(&Live) -> Option<Event> + Send + 'static,
+{
     let closing = app.closing();
     let events = BroadcastStream::new(app.bus.watch()).filter_map(move |live| {
         let event = match live {
-            // Whoever does not see everything is told that something changed, and reads what of it is theirs.
-            Ok(live) if only.is_none() && !whole => Some(Event::default().event(live.kind).data("{}")),
-            Ok(live) if only.is_none() || live.remediation == only => Some(write(&live)),
-            Ok(_) => None,
+            Ok(live) => told(&live),
             // The watcher was too slow: tell it to read everything again.
             Err(_) => Some(Event::default().event("missed").data("{}")),
         };

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::types::{
-    AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Rehearse, Remediation,
+    Accepted, AnswerConfirmation, Approve, Because, CreateRemediation, CreatedRemediation, Plan, Rehearse, Remediation,
     RemediationDetail, Undo,
 };
 use super::{Body, Filter, MaybeBody, Problem, Segment};
@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(one))
+        .routes(routes!(measure))
         .routes(routes!(rehearse))
         .routes(routes!(approve))
         .routes(routes!(answer))
@@ -90,6 +91,18 @@ async fn rehearse(
     MaybeBody(wanted): MaybeBody<Rehearse>,
 ) -> Result<Json<Remediation>, Problem> {
     ask::rehearse(&app, &visitor, &id, &wanted).await.map(Json)
+}
+
+/// Measure the targets that the plan touches first again: open sessions, and connections to what it cuts off. They are
+/// told with the remediation when they arrive.
+#[utoipa::path(post, path = "/remediations/{id}/measure", tag = "remediations", params(("id" = String, Path)),
+    responses((status = 202, body = Accepted), (status = 404, body = Problem),
+        (status = 409, body = Problem, description = "`wrong_state`, or `away`: no executor is connected")))]
+async fn measure(
+    State(app): State<App>,
+    Segment(id): Segment<String>,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    Ok((StatusCode::ACCEPTED, Json(ask::measure(&app, &id).await?)))
 }
 
 /// Approve exactly the plan with this hash. It starts once everybody who must has agreed.

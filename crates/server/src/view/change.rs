@@ -12,17 +12,14 @@ use stanch_model::remediation::RemediationState as S;
 use stanch_store::change::{ChangeFilter, StoredChange};
 use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
-use super::PAGE;
 use super::calendar::foreseen;
+use super::{MAX_EDGES, PAGE};
 use crate::api::Problem;
 use crate::api::types::{ChangeConflict, ChangeRequest};
 use crate::app::App;
 use crate::auth::Sight;
 use crate::record::{Change, Record};
 use crate::tasks::Estate;
-
-/// Edges that are read at once.
-const MAX_EDGES: u32 = 200_000;
 
 /// Change requests that are seen, the newest first.
 pub(crate) async fn changes(app: &App, sight: &Sight, open: bool) -> Result<Vec<ChangeRequest>, Problem> {

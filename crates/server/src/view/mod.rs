@@ -2,6 +2,7 @@
 //! they can never disagree.
 
 mod asset;
+mod blast;
 mod calendar;
 mod campaign;
 mod case;
@@ -19,6 +20,7 @@ mod report;
 mod status;
 
 pub(crate) use asset::{asset, assets, facts, unknown as unknown_of};
+pub(crate) use blast::{first as first_leaves, is_asked as blast_is_asked};
 pub(crate) use calendar::calendar;
 pub(crate) use campaign::{campaign, campaign_of, campaigns};
 pub(crate) use case::{case, case_assets, cases, find_case};
@@ -30,7 +32,7 @@ pub(crate) use item::{Context, Pages, all_rows, find_item, item, items, listed, 
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
 pub(crate) use people::{connections, notices, people, person, providers, team, teams};
 pub(crate) use policy::{policies, span};
-pub(crate) use remediation::{one as remediation_row, plan, remediation, remediation_exists, remediations};
+pub(crate) use remediation::{assets_of_remediation, one as remediation_row, plan, remediation, remediations};
 pub(crate) use report::report;
 pub(crate) use status::{blind_spots, executors, status, unknown};
 
@@ -44,6 +46,8 @@ use crate::app::App;
 
 /// Rows read at once.
 pub(crate) const PAGE: u32 = 1_000;
+/// Edges that are read at once.
+const MAX_EDGES: u32 = 200_000;
 
 /// The name a value has on the wire.
 fn name<T: Serialize>(value: &T) -> String {

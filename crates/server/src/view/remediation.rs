@@ -1,5 +1,7 @@
 //! Remediations with their plan, tasks, timeline and what undo would do.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use stanch_engine::rollout::Rollout;
 use stanch_ledger::Entry;
@@ -74,9 +76,9 @@ async fn find(app: &App, id: &str) -> Result<StoredRemediation, Problem> {
     app.store.remediation(&id).await?.ok_or_else(missing)
 }
 
-/// Whether there is such a remediation; a problem if not.
-pub(crate) async fn remediation_exists(app: &App, id: &str) -> Result<(), Problem> {
-    find(app, id).await.map(drop)
+/// The assets of a remediation; a problem if there is no such one.
+pub(crate) async fn assets_of_remediation(app: &App, id: &str) -> Result<BTreeSet<AssetId>, Problem> {
+    Ok(find(app, id).await?.assets.into_iter().collect())
 }
 
 /// One remediation with everything about it.
@@ -98,6 +100,10 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
         Some(rollout) => super::change::conflicts_of(app, &row, rollout).await?,
         None => (Vec::new(), false),
     };
+    let blast_radius = match &plan {
+        Some(plan) if super::blast::is_asked(&row.state) => super::blast::radius(app, plan).await?,
+        _ => Vec::new(),
+    };
     let (approvals, spoken) = crate::ask::approvals(app, &row, &record).await?.wire();
     let question = |one: &stanch_engine::rollout::Question| Question {
         role: one.asked.name().to_owned(),
@@ -107,6 +113,7 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
     Ok(RemediationDetail {
         changes: super::change::changes_of(app, &row.id).await?,
         rehearsals: super::rehearsal::rehearsals(app, &row, &record).await?,
+        blast_radius,
         conflicts,
         more_conflicts,
         rules: rules(&record, plan.as_ref()),

@@ -19,6 +19,7 @@ pub(super) type Done = Result<Response, PageError>;
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/items/fix", post(fix))
+        .route("/remediations/{id}/measure", post(measure))
         .route("/remediations/{id}/rehearse", post(rehearse))
         .route("/remediations/{id}/approve", post(approve))
         .route("/remediations/{id}/answer", post(answer))
@@ -63,6 +64,11 @@ async fn fix(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Do
             Err(crate::api::Problem::conflict("nothing_to_do", why).into())
         }
     }
+}
+
+async fn measure(State(app): State<App>, Path(id): Path<String>) -> Done {
+    ask::measure(&app, &id).await?;
+    to(&format!("/remediations/{id}"))
 }
 
 async fn rehearse(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {

@@ -57,7 +57,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
     page(&RemediationPage {
         shell: Shell::new(&app, &visitor, "Remediations", format!("Fix {names}"))
             .await?
-            .live(live, "remediation task progress"),
+            .live(live, "remediation task progress facts"),
         detail,
         names,
     })

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
-use stanch_model::facts::{Candidate, Health, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
+use stanch_model::facts::{
+    Candidate, Health, HostFacts, InUse, KernelFacts, Known, ListeningSocket, Origin, OsRelease, Package, PortInUse,
+};
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::{
@@ -61,10 +63,28 @@ pub(crate) struct Host {
     pub(crate) installed_at: Option<Timestamp>,
     /// It refuses to turn switches on, for this reason.
     pub(crate) refuses: Option<String>,
+    /// Ports on which packages listen, with their connections; `None` when its executor does not tell.
+    pub(crate) listens: Option<BTreeMap<u16, (&'static str, u32)>>,
     position: Position,
     counter: u64,
     before: BTreeMap<TaskId, BTreeMap<String, String>>,
     done: BTreeMap<TaskId, Vec<StepReport>>,
+}
+
+fn in_use((port, (_, connections)): (&u16, &(&str, u32))) -> PortInUse {
+    PortInUse { port: *port, connections: *connections }
+}
+
+fn sockets(listens: &BTreeMap<u16, (&'static str, u32)>) -> Known<Vec<ListeningSocket>> {
+    let socket = |(port, (package, _)): (&u16, &(&str, u32))| ListeningSocket {
+        protocol: "tcp".to_owned(),
+        address: [0, 0, 0, 0].into(),
+        port: *port,
+        exe: Some(format!("/usr/sbin/{package}")),
+        package: Some((*package).to_owned()),
+        service: None,
+    };
+    Known::Known(listens.iter().map(socket).collect())
 }
 
 impl Host {
@@ -86,6 +106,7 @@ impl Host {
             blind: false,
             installed_at: None,
             refuses: None,
+            listens: None,
             position: Position::default(),
             counter: 0,
             before: BTreeMap::new(),
@@ -180,9 +201,13 @@ impl Host {
                 installed: Vec::new(),
             }),
             stale: Known::Known(Vec::new()),
-            sockets: Known::Unknown("needs root".to_owned()),
+            sockets: self.listens.as_ref().map_or_else(|| Known::Unknown("needs root".to_owned()), sockets),
             updaters: Vec::new(),
             health: vec![Health { name: "http".to_owned(), well: !self.ill, detail: "as it says".to_owned() }],
+            in_use: self.listens.as_ref().map(|listens| InUse {
+                sessions: Known::Known(2),
+                connections: Known::Known(listens.iter().map(in_use).collect()),
+            }),
             gaps: Vec::new(),
         }
     }

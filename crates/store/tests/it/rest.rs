@@ -44,6 +44,7 @@ fn facts(name: &str, seconds: i64) -> HostFacts {
         sockets: Known::Unknown("none".into()),
         updaters: Vec::new(),
         health: Vec::new(),
+        in_use: None,
         gaps: Vec::new(),
     }
 }

@@ -243,6 +243,7 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
         sockets: Known::Known(Vec::new()),
         updaters: Vec::new(),
         health: Vec::new(),
+        in_use: None,
         gaps: Vec::new(),
     })
 }

@@ -556,6 +556,7 @@ fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, ActionErr
         sockets: Known::Known(Vec::new()),
         updaters: Vec::new(),
         health: Vec::new(),
+        in_use: None,
         gaps: Vec::new(),
     })
 }

@@ -15,7 +15,7 @@ use stanch_model::asset::Asset;
 use stanch_model::facts::{ServiceRef, StaleProcess};
 use stanch_model::id::ItemId;
 use stanch_model::order::{Check, CheckOutcome, PlanRefusal, StepRequest};
-use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
+use stanch_model::plan::{Change, Disruption, LEFT_ALONE, PlannedStep, Reversibility};
 
 use super::command::Programs;
 use super::{check, health, log, reach, read_params, read_request};
@@ -274,7 +274,7 @@ impl Action for ServiceRestart {
                     Some(why) => Some(format!("left to a person: {why}")),
                     None => Some("restarted if it still runs replaced code then".to_owned()),
                 };
-                let after = if entry.left.is_some() { "unchanged" } else { "restarted" };
+                let after = if entry.left.is_some() { LEFT_ALONE } else { "restarted" };
                 changes.push(Change {
                     subject: entry.name.clone(),
                     before: Some(format!("maps {}", entry.files)),

@@ -66,6 +66,8 @@ pub struct RemediationDetail {
     pub more_conflicts: bool,
     /// What was carried out in copies of its targets, the newest first.
     pub rehearsals: Vec<Rehearsal>,
+    /// What its plan cuts off, for the targets that come first; empty unless the plan waits.
+    pub blast_radius: Vec<BlastRadius>,
     /// The rules that asked for it, or that bind it.
     pub rules: Vec<String>,
     /// Who must agree before it starts; each has to be met.
@@ -111,6 +113,130 @@ pub struct Rehearsal {
     pub wrote_bytes: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// What a plan cuts off on one target while it is carried out, and what hangs on that target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlastRadius {
+    /// The asset's id.
+    pub asset: String,
+    /// The asset's name.
+    pub asset_name: String,
+    /// The most that any step does to those who use the target: `none`, `restart`, `session_loss`, `outage`.
+    pub disruption: String,
+    /// Ports that are cut off, those that others reach first.
+    pub cut: Vec<CutPort>,
+    /// Listening ports that stay.
+    pub untouched_ports: u32,
+    /// Sessions of people on the target, where they could be counted.
+    pub sessions: Option<u32>,
+    /// What could not be told, and why.
+    pub unknown: Vec<String>,
+    /// When that was measured; absent when it never was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub measured_at: Option<Timestamp>,
+    /// Names of assets that do not work without the target; at most 20.
+    pub dependents: Vec<String>,
+    /// How many there are.
+    pub dependents_count: u32,
+    /// There are more, which were not looked at.
+    pub more_dependents: bool,
+    /// The redundancy groups the target is in.
+    pub groups: Vec<GroupNow>,
+}
+
+impl BlastRadius {
+    /// Ports that are named one by one in words.
+    const NAMED: usize = 12;
+
+    /// What it says, a line each, for a person who has to agree.
+    pub fn lines(&self) -> Vec<String> {
+        let told = |what: &str| self.unknown.iter().all(|why| !why.starts_with(what));
+        let mut lines = Vec::new();
+        if !self.cut.is_empty() {
+            let mut ports: Vec<String> = self.cut.iter().take(Self::NAMED).map(CutPort::words).collect();
+            let more = self.cut.len().saturating_sub(Self::NAMED);
+            if more > 0 {
+                ports.push(format!("{more} more"));
+            }
+            lines.push(format!("cut off: {}", ports.join(", ")));
+        } else if self.measured_at.is_some() && told("listening") {
+            lines.push("no listening port is cut off".to_owned());
+        }
+        if self.untouched_ports > 0 {
+            lines.push(format!("{} listening port{}", self.untouched_ports, are(self.untouched_ports, "stay")));
+        }
+        match self.sessions {
+            Some(0) => lines.push("nobody is at work on it".to_owned()),
+            Some(1) => lines.push("1 person is at work on it".to_owned()),
+            Some(people) => lines.push(format!("{people} people are at work on it")),
+            None => {}
+        }
+        if self.dependents_count > 0 {
+            let unnamed =
+                usize::try_from(self.dependents_count).unwrap_or(usize::MAX).saturating_sub(self.dependents.len());
+            let more = if unnamed > 0 { format!(" and {unnamed} more") } else { String::new() };
+            let names = self.dependents.join(", ");
+            lines.push(format!("do not work without it: {names}{more}"));
+        }
+        if self.more_dependents {
+            lines.push("more may hang on it than was looked at".to_owned());
+        }
+        lines.extend(self.groups.iter().map(|group| {
+            let GroupNow { name, members, at_work, min_healthy } = group;
+            format!("group {name}: {at_work} of {members} at work, and {min_healthy} have to be")
+        }));
+        lines.extend(self.unknown.iter().map(|why| format!("not known: {why}")));
+        lines
+    }
+}
+
+/// `s stay` of many, ` stays` of one.
+fn are(count: u32, verb: &str) -> String {
+    if count == 1 { format!(" {verb}s") } else { format!("s {verb}") }
+}
+
+/// A port that is cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CutPort {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// The service, package or executable behind it.
+    pub program: Option<String>,
+    /// Only the target itself can reach it.
+    pub local: bool,
+    /// Connections over it, where they could be counted.
+    pub connections: Option<u32>,
+}
+
+impl CutPort {
+    fn words(&self) -> String {
+        let program = self.program.as_deref().map(|program| format!(" {program}")).unwrap_or_default();
+        let connections = match self.connections {
+            Some(1) => Some("1 connection".to_owned()),
+            Some(many) => Some(format!("{many} connections")),
+            None => None,
+        };
+        let local = self.local.then(|| "from itself alone".to_owned());
+        let notes: Vec<String> = connections.into_iter().chain(local).collect();
+        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        format!("{} {}{program}{notes}", self.protocol, self.port)
+    }
+}
+
+/// A redundancy group as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupNow {
+    /// Its name.
+    pub name: String,
+    /// Its members.
+    pub members: u32,
+    /// Members that do their work.
+    pub at_work: u32,
+    /// So many have to, at any time.
+    pub min_healthy: u32,
 }
 
 /// So many people of these roles must agree.
