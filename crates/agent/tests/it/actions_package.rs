@@ -263,6 +263,33 @@ fn one_source_is_taken_back_alone_and_then_the_other() {
     assert_eq!(executor.observe(&step), step.before);
 }
 
+/// From here on apt knows the archive as one that lies across a network and cannot be reached; its indexes stay.
+fn cut_off(world: &World, archive: &Archive) {
+    let sources = archive.sources_list(Via::Copy).replace("copy:", "http://127.0.0.1:9");
+    world.write("/etc/apt/sources.list", sources).unwrap();
+    let lists = "/var/lib/apt/lists";
+    for list in world.must(["ls", lists]).unwrap().lines().filter(|name| name.starts_with('_')) {
+        world.must(["mv", &format!("{lists}/{list}"), &format!("{lists}/127.0.0.1:9{list}")]).unwrap();
+    }
+    world.must(["apt-get", "clean"]).unwrap();
+    let policy = world.must(["apt-cache", "policy", "tool"]).unwrap();
+    assert!(policy.contains("500 http://127.0.0.1:9/srv/archive bookworm/main"), "{policy}");
+}
+
+#[test]
+fn the_way_back_needs_no_archive() {
+    let Some((archive, world)) = behind() else { return };
+    let executor = Executor { world: &world };
+    let step = executor.step(&["tool", "other"]);
+    executor.apply(&step, "a").changes();
+    cut_off(&world, &archive);
+    assert_eq!(executor.undo(&step, &["tool", "other"], "a").changes().len(), 4);
+    assert_eq!(executor.observe(&step), step.before);
+    // What apt knows of its archives is as before.
+    let policy = world.must(["apt-cache", "policy", "tool"]).unwrap();
+    assert!(policy.contains("1.0-1+deb12u1 500"), "{policy}");
+}
+
 #[test]
 fn a_host_that_somebody_else_changed_is_left_as_it_is() {
     let Some((archive, world)) = behind() else { return };

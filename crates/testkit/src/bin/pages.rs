@@ -209,15 +209,22 @@ impl Site {
             let list = live.stanch(["history", "--json", "--quiet"])?;
             Ok(list.text().contains("awaiting_approval"))
         })?;
-        done(&["plan", "openssl"])?;
-        let list = live.stanch(["history", "--json", "--quiet"])?.text();
-        let mut rows = serde_json::Deserializer::from_str(&list).into_iter::<Value>().flatten();
-        let planned = rows.find(|row| {
-            let says = |key: &str| row.get(key).and_then(Value::as_str);
-            says("mode").is_none() && says("state") == Some("awaiting_approval")
-        });
-        let planned = planned.as_ref().and_then(|row| row.get("id")).and_then(Value::as_str);
-        let rehearsed = live.stanch(["rehearse", planned.context("the plan of openssl waits")?])?;
+        // Policies may have been first: then theirs waits.
+        live.stanch(["plan", "openssl"])?;
+        let mut planned = None;
+        wait_until("the plan of openssl waits", Duration::from_secs(120), || {
+            let list = live.stanch(["history", "--json", "--quiet"])?.text();
+            let mut rows = serde_json::Deserializer::from_str(&list).into_iter::<Value>().flatten();
+            let waits = rows.find(|row| {
+                let named = |name: &Value| name.as_str() == Some("openssl");
+                let names = row.get("names").and_then(Value::as_array);
+                row.get("state").and_then(Value::as_str) == Some("awaiting_approval")
+                    && names.is_some_and(|names| names.iter().any(named))
+            });
+            planned = waits.and_then(|row| Some(row.get("id")?.as_str()?.to_owned()));
+            Ok(planned.is_some())
+        })?;
+        let rehearsed = live.stanch(["rehearse", planned.as_deref().context("the plan of openssl waits")?])?;
         eprintln!("stanch rehearse: {}\n{}", rehearsed.status, rehearsed.all());
         if !rehearsed.ok() {
             bail!("the rehearsal did not go well");

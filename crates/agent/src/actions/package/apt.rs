@@ -46,10 +46,21 @@ pub(crate) enum AptError {
     Unreadable(#[from] Unreadable),
 }
 
+/// The way back needs nothing but what was kept. Did apt know its archives, it would rather fetch there what they still
+/// list, and without a network fail beside the very files that it was given: its own user may not read them, and it
+/// lifts that only for a file that nothing else offers. apt's caches without its archives are not written over its own.
+const APART: [&str; 4] = [
+    "Dir::Etc::SourceList=/dev/null",
+    "Dir::Etc::SourceParts=/dev/null",
+    "Dir::Cache::pkgcache=",
+    "Dir::Cache::srcpkgcache=",
+];
+
 fn options(leave: Leave) -> Vec<String> {
     let mut args = vec!["-y".to_owned()];
-    for setting in ALWAYS {
-        args.extend(["-o".to_owned(), setting.to_owned()]);
+    let apart: &[&str] = if leave == Leave::Downgrade { &APART } else { &[] };
+    for setting in ALWAYS.iter().chain(apart) {
+        args.extend(["-o".to_owned(), (*setting).to_owned()]);
     }
     let down = if leave == Leave::Downgrade { "true" } else { "false" };
     args.extend(["-o".to_owned(), format!("APT::Get::allow-downgrades={down}")]);
