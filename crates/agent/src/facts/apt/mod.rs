@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod index;
 pub(crate) mod pins;
 pub(crate) mod release;
+mod sources;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
@@ -21,6 +22,7 @@ use config::Config;
 pub(crate) use index::Entry;
 use pins::{Archive, Fate, Offer, Pins};
 use release::{ListName, Release};
+use sources::Sources;
 
 const LISTS: &str = "/var/lib/apt/lists";
 const MAX_STATES: u64 = 32 << 20;
@@ -53,7 +55,15 @@ pub(crate) fn read(root: &Root, config: &Config, packages: &mut [Package], cache
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return unknown(format!("the archive indexes cannot be read: {error}"), gaps),
     };
-    let lists = release::lists(&names);
+    let mut lists = release::lists(&names);
+    if let Some(sources) = Sources::read(root, config) {
+        let there = lists.len();
+        lists.retain(|list| sources.have(&list.file));
+        let left = there.saturating_sub(lists.len());
+        if left > 0 {
+            gaps.push(format!("{left} archive indexes are left over from sources that are not in use any more"));
+        }
+    }
     if lists.is_empty() {
         return unknown("no archive indexes are here: `apt-get update` fetches them".to_owned(), gaps);
     }
