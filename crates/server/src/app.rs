@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use stanch_engine::rollout::Openings;
@@ -26,6 +26,7 @@ use crate::gateway::Callers;
 use crate::knowledge::Knowledge;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
+use crate::undecided::{Undecided, Walk};
 
 /// The shared parts, by reference.
 #[derive(Clone)]
@@ -66,12 +67,7 @@ pub(crate) struct Parts {
     unassessed: Mutex<(Unassessed, Unassessed)>,
     /// Somebody asked for newer feeds.
     feeds_wanted: std::sync::atomic::AtomicBool,
-    /// Items may be there that nobody has decided yet; so it is after a start.
     undecided: Mutex<Undecided>,
-    /// Until when deciding everything again rests, so that it takes a tenth of the time at most.
-    deciding_rests: Mutex<Option<Instant>>,
-    /// When all items were last decided.
-    decided_at: Mutex<Option<Timestamp>>,
     /// When each remediation may start, as its calendars have it, with the bundle that was worked out for.
     openings: Mutex<HashMap<RemediationId, (Digest, Openings)>>,
     /// Until when nothing is to be asked of an asset.
@@ -103,41 +99,6 @@ pub(crate) struct Unassessed {
     pub(crate) everything: bool,
     /// These; where it says so also what was assessed since the detectors ran.
     pub(crate) on: BTreeMap<AssetId, bool>,
-}
-
-/// What nobody has decided yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Undecided {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// The items of these assets.
-    On(BTreeSet<AssetId>),
-    /// All of them.
-    Everything,
-}
-
-impl Undecided {
-    /// The items of one asset.
-    pub(crate) fn on(asset: AssetId) -> Self {
-        Self::On(BTreeSet::from([asset]))
-    }
-
-    fn and(self, more: Self) -> Self {
-        match (self, more) {
-            (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
-            (Self::Nothing, some) | (some, Self::Nothing) => some,
-            (Self::On(mut some), Self::On(more)) => {
-                some.extend(more);
-                Self::On(some)
-            }
-        }
-    }
-
-    /// Takes what is less than everything; everything stays to be decided.
-    fn take_some(&mut self) -> Self {
-        if *self == Self::Everything { Self::Nothing } else { std::mem::take(self) }
-    }
 }
 
 impl Deref for App {
@@ -187,9 +148,7 @@ impl App {
             unjudged: Mutex::default(),
             unassessed: Mutex::new((Unassessed { everything: true, on: BTreeMap::new() }, Unassessed::default())),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
-            undecided: Mutex::new(Undecided::Everything),
-            deciding_rests: Mutex::default(),
-            decided_at: Mutex::default(),
+            undecided: Mutex::new(Undecided::all()),
             openings: Mutex::default(),
             resting: Mutex::default(),
             feeds_read: Mutex::default(),
@@ -345,33 +304,40 @@ impl App {
         }
     }
 
-    /// Items are there that nobody has decided yet, or decisions rest on something that has changed.
-    pub(crate) fn want(&self, more: Undecided) {
-        let mut undecided = lock(&self.undecided);
-        *undecided = std::mem::take(&mut *undecided).and(more);
+    /// Items of these assets are there that nobody has decided yet, or their decisions rest on something that has changed.
+    pub(crate) fn want(&self, assets: impl IntoIterator<Item = AssetId>) {
+        lock(&self.undecided).want(assets);
     }
 
-    /// What is to be decided now; asked once. Everything is when decisions that depend on the time may be others by now.
-    pub(crate) fn take_undecided(&self) -> Undecided {
-        let now = self.now();
+    /// All decisions may be others by now.
+    pub(crate) fn decide_again(&self) {
+        lock(&self.undecided).again();
+    }
+
+    /// All decisions rest on something else from now on.
+    pub(crate) fn decide_anew(&self) {
+        lock(&self.undecided).anew();
+    }
+
+    /// Assets of which something is to be decided now, at most so many; each is told once.
+    pub(crate) fn take_undecided(&self, most: usize) -> BTreeSet<AssetId> {
+        lock(&self.undecided).take(most)
+    }
+
+    /// The walk over all items that is to go on now, or to begin.
+    pub(crate) fn take_walk(&self) -> Option<Walk> {
         let every = jiff::SignedDuration::try_from(self.config.intervals.decide).unwrap_or(jiff::SignedDuration::MAX);
-        let mut last = lock(&self.decided_at);
-        if last.is_none_or(|last| now.duration_since(last) >= every) {
-            self.want(Undecided::Everything);
-        }
-        if lock(&self.deciding_rests).is_some_and(|until| Instant::now() < until) {
-            return lock(&self.undecided).take_some();
-        }
-        let undecided = std::mem::take(&mut *lock(&self.undecided));
-        if undecided == Undecided::Everything {
-            *last = Some(now);
-        }
-        undecided
+        lock(&self.undecided).take_walk(self.now(), every, Instant::now())
     }
 
-    /// Deciding everything took so long.
-    pub(crate) fn rest_from_deciding(&self, took: Duration) {
-        *lock(&self.deciding_rests) = Instant::now().checked_add(took.saturating_mul(9));
+    /// A walk is to go on later.
+    pub(crate) fn keep_walk(&self, walk: Walk) {
+        lock(&self.undecided).keep_walk(walk);
+    }
+
+    /// A walk has come to its end.
+    pub(crate) fn end_walk(&self, walk: &Walk) {
+        lock(&self.undecided).end_walk(walk, Instant::now());
     }
 
     /// When a remediation may start, if that was worked out for this bundle and is known for long enough.

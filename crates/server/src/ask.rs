@@ -47,7 +47,7 @@ use crate::api::types::{
     Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut, LinkAsset,
     Remediation, Scan, SetHold, Undo,
 };
-use crate::app::{App, Undecided};
+use crate::app::App;
 use crate::auth::Visitor;
 use crate::bus::{Live, Stage};
 use crate::clock::ten;
@@ -659,7 +659,7 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
     let write = Write::SeeAsset(SeenAsset { asset, by: SeenBy::People, at: stored.last_seen });
     app.store.commit(Transition::new(entry).write(write)).await?;
     app.assess(id.clone(), true);
-    app.want(Undecided::on(id.clone()));
+    app.want([id.clone()]);
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Decide);
     app.bus.tell(Live::of("facts", &id, "labelled"));
@@ -690,7 +690,7 @@ pub(crate) async fn link(app: &App, who: &str, id: &str, wanted: &LinkAsset) -> 
     app.store.commit(Transition::new(entry).write(write)).await?;
     for asset in [from, to] {
         app.assess(asset.clone(), true);
-        app.want(Undecided::on(asset));
+        app.want([asset]);
     }
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Decide);

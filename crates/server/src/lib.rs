@@ -21,6 +21,7 @@ pub mod policies;
 mod record;
 pub mod server;
 mod tasks;
+mod undecided;
 mod view;
 mod web;
 

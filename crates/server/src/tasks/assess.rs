@@ -13,8 +13,9 @@ use stanch_store::{CommitError, Transition, Write};
 
 use super::PassError;
 use super::ingest::open;
+use super::taken::Taken;
 use super::together::together;
-use crate::app::{App, Unassessed, Undecided};
+use crate::app::{App, Unassessed};
 use crate::bus::{Live, Stage};
 use crate::view::{PAGE, all_rows};
 
@@ -26,21 +27,19 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     if !unassessed.everything && unassessed.on.is_empty() {
         return Ok(());
     }
-    let mut changed = BTreeSet::new();
-    let done = assess_all(app, &unassessed, &mut changed).await;
-    if done.is_err() {
-        app.assess_after_all(unassessed);
+    let taken = Taken::new(app, unassessed, |app, left| {
+        app.assess_after_all(left);
+        app.end_assessing();
+    });
+    if let Some(unassessed) = taken.get() {
+        assess_all(app, unassessed).await?;
     }
+    taken.done();
     app.end_assessing();
-    if !changed.is_empty() {
-        app.want(Undecided::On(changed));
-        app.bus.nudge(Stage::Decide);
-        app.bus.tell(Live::of("items", "", "items were assessed"));
-    }
-    done
+    Ok(())
 }
 
-async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<AssetId>) -> Result<(), PassError> {
+async fn assess_all(app: &App, wanted: &Unassessed) -> Result<(), PassError> {
     let named: BTreeSet<AssetId> = wanted.on.keys().cloned().collect();
     let graph = Graph::new(app.store.edges(MAX_EDGES).await?, []);
     let mut after = None;
@@ -62,11 +61,15 @@ async fn assess_all(app: &App, wanted: &Unassessed, changed: &mut BTreeSet<Asset
         let done = together(jobs, |(stored, detected, anew, dependents)| {
             let app = app.clone();
             async move {
-                let anything = one(&app, &stored, detected, anew, dependents).await?;
-                Ok(anything.then_some(stored.asset.id))
+                if one(&app, &stored, detected, anew, dependents).await? {
+                    app.want([stored.asset.id]);
+                }
+                Ok(())
             }
         });
-        changed.extend(done.await?.into_iter().flatten());
+        done.await?;
+        app.bus.nudge(Stage::Decide);
+        app.bus.tell(Live::of("items", "", "items were assessed"));
         if !more {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use stanch_action::Idempotency;
@@ -22,67 +22,105 @@ use stanch_store::outcome::{BAD_UNDO, Track};
 use stanch_store::{ReadError, Transition, Write};
 
 use super::PassError;
-use crate::app::{App, Undecided};
+use super::taken::Taken;
+use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::policies::InForce;
+use crate::undecided::Walk;
 use crate::view::{Context, Pages};
 
 /// Facts of a host older than this are stale.
 const FACTS_AGE: SignedDuration = SignedDuration::from_hours(24);
 /// Decisions committed together.
 const CHUNK: usize = 200;
+/// Assets whose items are decided together.
+const TOGETHER: usize = 500;
+/// So long a pass decides what is new, and so long it goes on with the walk over all items, before it looks up again.
+const TURN: Duration = Duration::from_secs(20);
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    let undecided = app.take_undecided();
     let began = Instant::now();
-    let done = match &undecided {
-        Undecided::Nothing => return Ok(()),
-        Undecided::Everything => decide(app, Rows::default()).await,
-        Undecided::On(assets) => decide(app, Rows { among: Some(assets.clone()), ..Rows::default() }).await,
-    };
-    if undecided == Undecided::Everything {
-        app.rest_from_deciding(began.elapsed());
-    }
-    if done.is_err() {
-        app.want(undecided);
-    }
-    done
-}
-
-/// Decides open items, page by page: what is decided of some stands before others are read.
-async fn decide(app: &App, rows: Rows) -> Result<(), PassError> {
-    let mut decider = Decider::load(app).await?;
-    let mut pages = Pages::of(Rows { open: Some(true), ..rows });
-    let mut anything = false;
-    loop {
-        let rows = pages.next(app).await?;
-        if rows.is_empty() {
+    let (mut looked, mut anything) = (false, false);
+    while began.elapsed() < TURN {
+        let assets = app.take_undecided(TOGETHER);
+        if assets.is_empty() {
             break;
         }
-        let context = Context::of(app, &rows).await?;
-        decider.learn(app, rows.iter().map(|row| &row.item.asset)).await?;
-        let (known, decided) = tokio::task::spawn_blocking(move || {
-            let other = |row: &StoredItem, decision: &Decision| {
-                !row.decision.as_ref().is_some_and(|last| last.says_the_same(decision))
-            };
-            let all = rows.iter().map(|row| (row, decider.decide(&context, row, None)));
-            let new = all.filter(|(row, decision)| other(row, decision)).map(|(_, decision)| decision);
-            let new: Vec<Decision> = new.collect();
-            (decider, new)
-        })
-        .await?;
-        decider = known;
-        for chunk in decided.chunks(CHUNK) {
-            let writes = chunk.iter().cloned().map(Write::PutDecision).collect();
-            app.store.commit(Transition { writes, ..Transition::default() }).await?;
+        looked = true;
+        let taken = Taken::new(app, assets, |app, left| app.want(left));
+        let among = taken.get().cloned();
+        let mut pages = Pages::of(Rows { open: Some(true), among, ..Rows::default() });
+        let mut decider = Decider::load(app).await?;
+        while let Some((next, new)) = page(app, decider, &mut pages).await? {
+            decider = next;
+            anything |= new;
         }
-        anything |= !decided.is_empty();
+        taken.done();
     }
-    app.bus.nudge(Stage::Propose);
+    if let Some(walk) = app.take_walk() {
+        looked = true;
+        anything |= go_on(app, walk).await?;
+    }
+    if looked {
+        app.bus.nudge(Stage::Propose);
+    }
     if anything {
         app.bus.tell(Live::of("items", "", "items were decided"));
     }
     Ok(())
+}
+
+/// Goes on with the walk over all items. Answers whether any decision is another one.
+async fn go_on(app: &App, walk: Walk) -> Result<bool, PassError> {
+    let began = Instant::now();
+    let before = walk.took;
+    let mut pages = Pages::after(Rows { open: Some(true), ..Rows::default() }, walk.after.clone());
+    let mut taken = Taken::new(app, walk, |app, left| app.keep_walk(left));
+    let mut decider = Decider::load(app).await?;
+    let mut anything = false;
+    while began.elapsed() < TURN {
+        let Some((next, new)) = page(app, decider, &mut pages).await? else {
+            if let Some(walk) = taken.get() {
+                app.end_walk(walk);
+            }
+            taken.done();
+            return Ok(anything);
+        };
+        decider = next;
+        anything |= new;
+        if let Some(walk) = taken.get_mut() {
+            walk.after = pages.last().cloned();
+            walk.took = before.saturating_add(began.elapsed());
+        }
+    }
+    app.bus.nudge(Stage::Decide);
+    Ok(anything)
+}
+
+/// Decides the next page of items: it stands before others are read. Answers whether any decision is another one; nothing
+/// when there are no more items.
+async fn page(app: &App, mut decider: Decider, pages: &mut Pages) -> Result<Option<(Decider, bool)>, PassError> {
+    let rows = pages.next(app).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let context = Context::of(app, &rows).await?;
+    decider.learn(app, rows.iter().map(|row| &row.item.asset)).await?;
+    let (decider, decided) = tokio::task::spawn_blocking(move || {
+        let other = |row: &StoredItem, decision: &Decision| {
+            !row.decision.as_ref().is_some_and(|last| last.says_the_same(decision))
+        };
+        let all = rows.iter().map(|row| (row, decider.decide(&context, row, None)));
+        let new = all.filter(|(row, decision)| other(row, decision)).map(|(_, decision)| decision);
+        let new: Vec<Decision> = new.collect();
+        (decider, new)
+    })
+    .await?;
+    for chunk in decided.chunks(CHUNK) {
+        let writes = chunk.iter().cloned().map(Write::PutDecision).collect();
+        app.store.commit(Transition { writes, ..Transition::default() }).await?;
+    }
+    Ok(Some((decider, !decided.is_empty())))
 }
 
 /// Everything that decisions rest on beside the item itself, read once for many.

@@ -22,6 +22,7 @@ use stanch_store::setting::Setting;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
+use super::taken::Taken;
 use super::together::together;
 use crate::api::types::TrendPoint;
 use crate::app::{App, Unjudged};
@@ -50,10 +51,14 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     })
     .await?;
     let unjudged = app.take_unjudged(app.knowledge.held().stamp);
+    let taken = Taken::new(app, unjudged, |app, left| app.judge_after_all(left));
     let mut judged = 0_usize;
-    let done = judge_all(app, &unjudged, &mut judged).await;
-    if done.is_err() {
-        app.judge_after_all(unjudged);
+    let done = match taken.get() {
+        Some(unjudged) => judge_all(app, unjudged, &mut judged).await,
+        None => Ok(()),
+    };
+    if done.is_ok() {
+        taken.done();
     }
     if judged > 0 {
         // It counts everything: once for all of them.

@@ -19,6 +19,7 @@ pub(crate) mod rollout;
 mod schedule;
 mod seal;
 mod surroundings;
+mod taken;
 mod together;
 mod verify;
 

@@ -9,7 +9,7 @@ use stanch_store::setting::Setting;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
-use crate::app::{App, Undecided};
+use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::policies::{Accepted, IN_FORCE, Kept, Look, Refused};
 
@@ -87,7 +87,7 @@ async fn activate(app: &App, accepted: Accepted) -> Result<(), PassError> {
     app.store.commit(Transition::new(entry).write(setting)).await?;
     app.policies.take(accepted, now);
     app.goes_on(WAITING);
-    app.want(Undecided::Everything);
+    app.decide_anew();
     app.bus.nudge(Stage::Decide);
     app.bus.nudge(Stage::Seal);
     app.bus.tell(Live::of("policies", digest.short(), "policies are in force"));

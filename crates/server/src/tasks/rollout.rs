@@ -26,7 +26,7 @@ use stanch_store::{CommitError, Transition, Write};
 use super::decide::track;
 use super::surroundings::Estate;
 use super::{PassError, orders};
-use crate::app::{App, Undecided};
+use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::{MOMENTS, Record};
 
@@ -733,7 +733,7 @@ impl Change<'_> {
         }
         if counted {
             // What an action has earned is asked for by policies.
-            self.app.want(Undecided::Everything);
+            self.app.decide_again();
         }
         Ok(())
     }

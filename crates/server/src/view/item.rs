@@ -78,7 +78,17 @@ pub(crate) struct Pages {
 impl Pages {
     /// From the first one on.
     pub(crate) fn of(filter: Rows) -> Self {
-        Self { filter, after: None, done: false }
+        Self::after(filter, None)
+    }
+
+    /// From behind this place on.
+    pub(crate) const fn after(filter: Rows, place: Option<ItemCursor>) -> Self {
+        Self { filter, after: place, done: false }
+    }
+
+    /// The place of the last row that was read.
+    pub(crate) const fn last(&self) -> Option<&ItemCursor> {
+        self.after.as_ref()
     }
 
     /// The next rows; none when there are no more.
