@@ -1,11 +1,11 @@
 //! What only SQLite needs: how the file is opened, how a batch begins and ends, how a copy is made.
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlitePool};
 
 use crate::column::Conn;
 use crate::error::OpenError;
@@ -114,9 +114,82 @@ async fn run(conn: &mut Conn, sql: &'static str) -> Result<(), sqlx::Error> {
     sqlx::query(sql).execute(conn).await.map(drop)
 }
 
+/// The length of the log beside the file from which readers are waited for, so that it can begin from its start again.
+/// As long as one read follows another, each keeps it from that, and it grows without end.
+const LONG_LOG: u64 = 512 << 20;
+/// After that was tried in vain, no batch waits for it again for so long.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// The log beside the file, with what keeps it short.
+#[derive(Debug)]
+pub(crate) struct WalFile {
+    path: PathBuf,
+    long: u64,
+    tried: Option<Instant>,
+}
+
+impl WalFile {
+    /// The log of the store in this file.
+    pub(crate) fn of(store: &Path) -> Self {
+        let mut path = store.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), long: LONG_LOG, tried: None }
+    }
+
+    /// Empties the log when it has become long. New reads need it no more once all of it is in the file, so only those
+    /// under way are waited for, and no longer than for a lock.
+    pub(crate) async fn keep_short(&mut self, conn: &mut Conn) {
+        let length = std::fs::metadata(&self.path).map_or(0, |about| about.len());
+        if length < self.long || self.tried.is_some_and(|at| at.elapsed() < TRY_AGAIN) {
+            return;
+        }
+        self.tried = Some(Instant::now());
+        match sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await.and_then(|row| row.try_get(0)) {
+            Ok(0_i64) => self.tried = None,
+            Ok(_) => tracing::warn!(length, "the store's log is long, and a read that does not end keeps it so"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the store's log is not emptied"),
+        }
+    }
+}
+
 /// Writes a whole and compact copy to a file that must not exist yet.
 pub(crate) async fn copy(path: &Path, to: &Path) -> Result<(), sqlx::Error> {
     let mut conn = options(path).create_if_missing(false).connect().await?;
     sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&mut conn).await?;
     conn.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_that_became_long_under_a_read_is_emptied_once_the_read_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let mut writer = open_writer(&path).await.unwrap();
+        let readers = open_readers(&path).await.unwrap();
+        let mut log = WalFile { long: 64 << 10, ..WalFile::of(&path) };
+        let length = || std::fs::metadata(folder.path().join("store.db-wal")).unwrap().len();
+        run(&mut writer, "CREATE TABLE line (text TEXT)").await.unwrap();
+        let mut reading = readers.begin().await.unwrap();
+        let count = "SELECT count(*) FROM line";
+        let _: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+        for _ in 0..100 {
+            run(&mut writer, "INSERT INTO line VALUES (hex(randomblob(4000)))").await.unwrap();
+        }
+        run(&mut writer, "PRAGMA busy_timeout = 10").await.unwrap();
+        log.keep_short(&mut writer).await;
+        assert!(length() > 64 << 10, "the read sees what was");
+        let seen: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+        assert_eq!(seen, 0);
+        reading.rollback().await.unwrap();
+        log.keep_short(&mut writer).await;
+        assert!(length() > 64 << 10, "it is not tried again at once");
+        log.tried = None;
+        log.keep_short(&mut writer).await;
+        assert_eq!(length(), 0);
+        let seen: i64 = sqlx::query_scalar(count).fetch_one(&readers).await.unwrap();
+        assert_eq!(seen, 100);
+    }
 }

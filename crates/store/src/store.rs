@@ -42,7 +42,8 @@ impl Store {
         let readers = sqlite::open_readers(path).await?;
         let (asks, queue) = mpsc::channel(QUEUE);
         let (nudges, _) = broadcast::channel(NUDGES);
-        let writer = Writer { conn, log, last_nudge, nudges: nudges.clone() };
+        let file = sqlite::WalFile::of(path);
+        let writer = Writer { conn, file, log, last_nudge, nudges: nudges.clone() };
         let writer = tokio::spawn(writer.run(queue));
         let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
         Ok(Self { path: Arc::new(path.to_owned()), asks, readers, nudges, writer })

@@ -39,6 +39,7 @@ pub(crate) struct Job {
 
 pub(crate) struct Writer {
     pub(crate) conn: Conn,
+    pub(crate) file: sqlite::WalFile,
     pub(crate) log: Log,
     pub(crate) last_nudge: u64,
     pub(crate) nudges: broadcast::Sender<(u64, Nudge)>,
@@ -83,6 +84,7 @@ impl Writer {
                 // Nobody may be listening; the outbox keeps it.
                 drop(self.nudges.send(nudge));
             }
+            self.file.keep_short(&mut self.conn).await;
         }
         if let Err(error) = sqlx::Connection::close(self.conn).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store was not shut cleanly");
