@@ -1,8 +1,10 @@
 //! Receipts: what executors answered. The same answer twice is harmless; another answer to the same order is refused.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use stanch_model::Digest;
-use stanch_model::id::OrderId;
+use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::Receipt;
 use stanch_model::sign::Signed;
 
@@ -49,6 +51,7 @@ const HANDLE: &str = "UPDATE receipt SET handled_at = $1 WHERE order_id = $2 AND
 const ONE: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id = $1";
 const UNHANDLED: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE handled_at IS NULL \
      ORDER BY at, order_id LIMIT $1";
+const UNHEARD: &str = "SELECT DISTINCT executor FROM receipt WHERE handled_at IS NULL AND at >= $1";
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, CommitError> {
     let receipt = &new.receipt.body;
@@ -119,6 +122,16 @@ impl Store {
     pub async fn receipt(&self, order: &OrderId) -> Result<Option<StoredReceipt>, ReadError> {
         let row = sqlx::query(ONE).bind(order.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a receipt"))?.as_ref().map(read).transpose()
+    }
+
+    /// The executors of which an answer that arrived since then was not acted on yet.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn unheard(&self, since: Timestamp) -> Result<BTreeSet<ExecutorId>, ReadError> {
+        let rows = sqlx::query(UNHEARD).bind(micros(since)).fetch_all(self.read()).await;
+        let rows = rows.map_err(ReadError::database("list receipts"))?;
+        Ok(all(&rows, |row| Columns::new("receipt", row).parsed("executor"))?.into_iter().collect())
     }
 
     /// Answers that nobody has acted on, oldest first.

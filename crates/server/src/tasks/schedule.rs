@@ -1,8 +1,11 @@
 //! Asks for facts when they are due.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use stanch_model::asset::AssetKind;
-use stanch_model::id::AssetId;
+use stanch_model::id::{AssetId, ExecutorId};
 use stanch_model::order::Verb;
 use stanch_store::Transition;
 use stanch_store::order::{OrderState, VoidOrder};
@@ -27,6 +30,13 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     };
     // Only what may be due is looked up: with many hosts nearly all of them rest.
     let awake = app.awake(hosts, now);
+    if awake.is_empty() {
+        return Ok(());
+    }
+    // What was answered a moment ago and not taken up yet is as good as there; looked up before what is there, or
+    // something could be in neither.
+    let lately = now.checked_sub(GIVE_UP).unwrap_or(Timestamp::MIN);
+    let unheard = Arc::new(app.store.unheard(lately).await?);
     let read = app.store.facts_times(&awake).await?;
     let mut due = Vec::new();
     for asset in awake {
@@ -39,8 +49,8 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     }
     // Indexes are fetched only when a person asks: a host's own timers do it otherwise.
     let asked = together(due, |asset| {
-        let app = app.clone();
-        async move { ask(&app, &asset, false, Enough::Begun).await }
+        let (app, unheard) = (app.clone(), Arc::clone(&unheard));
+        async move { ask(&app, &asset, false, Enough::Begun, &unheard).await }
     });
     asked.await.map(drop)
 }
@@ -56,12 +66,21 @@ enum Enough {
 
 /// Has the facts of an asset read from now on. Answers whether there is an executor that may.
 pub(crate) async fn request(app: &App, asset: &AssetId, refresh: bool) -> Result<bool, PassError> {
-    ask(app, asset, refresh, Enough::Waiting).await
+    ask(app, asset, refresh, Enough::Waiting, &BTreeSet::new()).await
 }
 
-async fn ask(app: &App, asset: &AssetId, refresh: bool, enough: Enough) -> Result<bool, PassError> {
+async fn ask(
+    app: &App,
+    asset: &AssetId,
+    refresh: bool,
+    enough: Enough,
+    unheard: &BTreeSet<ExecutorId>,
+) -> Result<bool, PassError> {
     let now = app.now();
     let Some((executor, caller)) = orders::host_executor_of(app, asset).await else { return Ok(false) };
+    if unheard.contains(&executor) {
+        return Ok(true);
+    }
     if let Some(why) = &caller.frozen {
         app.waits(&format!("facts of {}", caller.asset.name), format!("its executor is frozen: {why}"));
         return Ok(false);

@@ -1,5 +1,8 @@
 //! Orders stand in line, and each is answered once.
 
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
 use stanch_model::Digest;
 use stanch_model::id::OrderId;
 use stanch_model::order::{Answer, Order, Position, Receipt, Verb};
@@ -109,9 +112,14 @@ async fn the_same_answer_twice_is_one_and_another_is_refused() {
     let unhandled = world.store.unhandled_receipts(10).await.unwrap();
     assert_eq!(unhandled.len(), 1);
     assert_eq!(unhandled[0].receipt.body.answer, Answer::Held { held: true });
+    let arrived = unhandled[0].at;
+    let unheard = async |since| world.store.unheard(since).await.unwrap();
+    assert_eq!(unheard(arrived).await, BTreeSet::from([executor_id("x")]));
+    assert!(unheard(arrived + SignedDuration::from_secs(1)).await.is_empty(), "what is older may never be acted on");
     let handled = |order: OrderId| Write::HandleReceipt(HandleReceipt { order, at: at(3) });
     world.store.put(handled(order_id("1"))).await.unwrap();
     assert!(world.store.put(handled(order_id("1"))).await.unwrap_err().is_conflict(), "acted on once");
     assert!(world.store.unhandled_receipts(10).await.unwrap().is_empty());
+    assert!(unheard(arrived).await.is_empty());
     assert_eq!(world.store.receipt(&order_id("1")).await.unwrap().unwrap().handled_at, Some(at(3)));
 }
