@@ -37,6 +37,8 @@ const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 const VALID: SignedDuration = SignedDuration::from_hours(24);
 /// And so much longer when it waits for a window, a freeze or another environment.
 const CALENDARS: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Reasons that are told one by one why nothing can be done.
+const REASONS: usize = 5;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     for stored in app.store.unhandled_receipts(256).await? {
@@ -481,7 +483,12 @@ async fn nothing(app: &App, row: &StoredRemediation, mut record: Record, report:
     if record.left_out.iter().all(|left| matches!(left.why, Blocked::Compliant)) {
         return close(app, row, record, RemediationState::ResolvedElsewhere, "everything is as wanted already").await;
     }
-    let why: Vec<String> = record.left_out.iter().map(|left| left.why.to_string()).collect();
+    // On many hosts it is the same few reasons; each item's own stands with the remediation.
+    let all: BTreeSet<String> = record.left_out.iter().map(|left| left.why.to_string()).collect();
+    let mut why: Vec<String> = all.iter().take(REASONS).cloned().collect();
+    if all.len() > REASONS {
+        why.push(format!("and {} other reasons", all.len().saturating_sub(REASONS)));
+    }
     needs_operator(app, row, record, &format!("nothing of it can be done: {}", why.join("; "))).await
 }
 

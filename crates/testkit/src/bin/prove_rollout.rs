@@ -232,7 +232,11 @@ impl Estate {
         let mut last = Value::Null;
         let mut found = Value::Null;
         wait_until(state, PATIENCE, || {
-            let one = self.server.visitor.newest()?;
+            let all = self.server.visitor.get("/api/v1/remediations")?;
+            let all = all.as_array().cloned().unwrap_or_default();
+            // Once one is taken back, policies try again where it was not begun.
+            let one = all.iter().find(|one| *part(one, "state") == state).or(all.first());
+            let one = one.cloned().unwrap_or(Value::Null);
             if *part(&one, "state") != last {
                 eprintln!("{}: {} ({})", part(&one, "id"), part(&one, "state"), part(&one, "waiting_on"));
                 last = part(&one, "state").clone();
@@ -256,7 +260,7 @@ name: all
 match: {all: true}
 rules:
   - id: fixable
-    when: item.fixable
+    when: item.fixable && item.name == \"tool\"
     mode: auto
 limits: {concurrent: 4, per_hour: 1000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}
 rollout:
@@ -265,11 +269,12 @@ rollout:
 tests:
   - {given: some, expect: {mode: auto, rule: fixable}}
   - {given: some, set: {item.fixable: false}, expect: {silent: [fixable]}}
+  - {given: some, set: {item.name: other}, expect: {silent: [fixable]}}
 ---
 apiVersion: stanch/v1
 kind: Facts
 name: some
-facts: {item.fixable: true, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
+facts: {item.fixable: true, item.name: tool, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
 ";
 
 /// The server and somebody who looks at it.
