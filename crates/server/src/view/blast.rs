@@ -36,7 +36,12 @@ pub(super) async fn radius(app: &App, plan: &Plan) -> Result<Vec<BlastRadius>, P
         // Groups are made of labels, so who is in them is known only once every asset was looked at.
         false => Estate::read(app).await?,
     };
-    let graph = Graph::new(app.store.edges(MAX_EDGES).await?, []);
+    let targets: BTreeSet<AssetId> = first(plan).map(|leaf| leaf.asset.clone()).collect();
+    // All edges are read only where some lead to a target at all.
+    let graph = match app.store.edges_at(&targets).await?.is_empty() {
+        true => Graph::default(),
+        false => Graph::new(app.store.edges(MAX_EDGES).await?, []),
+    };
     let reached: Vec<(&Leaf, Reached)> = first(plan).map(|leaf| (leaf, graph.dependents(&leaf.asset))).collect();
     let mut wanted: BTreeSet<AssetId> = BTreeSet::new();
     for (leaf, dependents) in &reached {
