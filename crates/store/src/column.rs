@@ -82,6 +82,10 @@ impl<'r> Columns<'r> {
         self.row.try_get(column).map_err(|error| self.damaged(error))
     }
 
+    pub(crate) fn optional_integer(&self, column: &str) -> Result<Option<i64>, ReadError> {
+        self.row.try_get(column).map_err(|error| self.damaged(error))
+    }
+
     pub(crate) fn count(&self, column: &str) -> Result<u64, ReadError> {
         u64::try_from(self.integer(column)?).map_err(|error| self.damaged(error))
     }
@@ -95,8 +99,9 @@ impl<'r> Columns<'r> {
     }
 
     pub(crate) fn optional_time(&self, column: &str) -> Result<Option<Timestamp>, ReadError> {
-        let micros: Option<i64> = self.row.try_get(column).map_err(|error| self.damaged(error))?;
-        micros.map(|micros| Timestamp::from_microsecond(micros).map_err(|error| self.damaged(error))).transpose()
+        self.optional_integer(column)?
+            .map(|micros| Timestamp::from_microsecond(micros).map_err(|error| self.damaged(error)))
+            .transpose()
     }
 
     pub(crate) fn bytes(&self, column: &str) -> Result<Vec<u8>, ReadError> {

@@ -332,18 +332,6 @@ impl Store {
         let rows = query.build().fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list findings"))?, read)
     }
-
-    /// How many findings there are.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn count_findings(&self, filter: &FindingFilter) -> Result<u64, ReadError> {
-        let mut query: QueryBuilder<Sqlite> =
-            QueryBuilder::new("SELECT COUNT(*) AS number FROM finding WHERE fingerprint > ''");
-        narrow(&mut query, filter);
-        let row = query.build().fetch_one(self.read()).await;
-        Columns::new("finding", &row.map_err(ReadError::database("count findings"))?).count("number")
-    }
 }
 
 fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &FindingFilter) {

@@ -11,6 +11,7 @@ use stanch_model::id::{AssetId, FindingId, ItemId, RemediationId};
 use stanch_model::item::WorkItem;
 
 use crate::column::{Columns, Conn, Row, all, ids, json, micros, name};
+use crate::decision::Rulings;
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -136,19 +137,21 @@ const OPEN: &str = "SELECT id FROM item WHERE asset = $1 AND closed_at IS NULL";
 const CLOSE: &str = "UPDATE item SET closed_at = $1, findings = 0 WHERE id = $2";
 const COLUMNS: &str = "SELECT item.id, item.body, item.rank, item.first_seen, item.last_seen, item.closed_at, \
      item.verdict, item.fixed_version, item.action, \
-     (SELECT a.body FROM assessment a WHERE a.item = item.id ORDER BY a.at DESC LIMIT 1) AS assessment, \
-     (SELECT d.body FROM decision d WHERE d.item = item.id ORDER BY d.at DESC LIMIT 1) AS decision \
+     item.ruling, item.decided_at, \
+     (SELECT a.body FROM assessment a WHERE a.item = item.id ORDER BY a.at DESC LIMIT 1) AS assessment \
      FROM item";
-/// A suppression in force at `$1`, of the version that would close the item or of whatever version appears.
-const COUNTS: &str = "SELECT COUNT(*) AS open, COALESCE(SUM(action IS NOT NULL AND NOT aside), 0) AS actionable, \
-     COALESCE(SUM(action IS NOT NULL AND aside), 0) AS set_aside, \
-     COALESCE(SUM(deployer IN ('immediate', 'out_of_cycle')), 0) AS urgent, \
-     COALESCE(SUM(aside), 0) AS suppressed, COALESCE(SUM(exploited), 0) AS exploited, \
-     COALESCE(SUM(wanted IS NOT NULL), 0) AS decided FROM (SELECT i.action, \
-     COALESCE(i.deployer, '') AS deployer, i.exploited, i.wanted, EXISTS (SELECT 1 FROM suppression s WHERE s.item = i.id \
-     AND s.asset = i.asset AND s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) \
-     AND s.version IN ('', i.fixed_version)) AS aside FROM item i WHERE i.closed_at IS NULL \
-     AND ($2 IS NULL OR i.asset IN (SELECT value FROM json_each($2))))";
+/// Beside what is counted with every change, the open items with a suppression in force at `$1`, of the version that
+/// would close the item or of whatever version appears.
+const COUNTS: &str = "WITH counted AS (SELECT COALESCE(SUM(open), 0) AS open, \
+     COALESCE(SUM(actionable), 0) AS actionable, COALESCE(SUM(urgent), 0) AS urgent, \
+     COALESCE(SUM(exploited), 0) AS exploited, COALESCE(SUM(decided), 0) AS decided FROM item_count \
+     WHERE $2 IS NULL OR asset IN (SELECT value FROM json_each($2))), \
+     aside AS (SELECT DISTINCT i.id, i.action FROM suppression s JOIN item i ON i.id = s.item AND i.asset = s.asset \
+     WHERE s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) AND s.version IN ('', i.fixed_version) \
+     AND i.closed_at IS NULL AND ($2 IS NULL OR i.asset IN (SELECT value FROM json_each($2)))), \
+     put AS (SELECT COUNT(*) AS suppressed, COALESCE(SUM(action IS NOT NULL), 0) AS set_aside FROM aside) \
+     SELECT open, actionable - set_aside AS actionable, set_aside, urgent, suppressed, exploited, decided \
+     FROM counted, put";
 const BUSY: &str = "SELECT ri.item, r.id FROM remediation_item ri JOIN remediation r ON r.id = ri.remediation \
      WHERE ri.item IN (SELECT value FROM json_each($1)) AND r.is_over = 0 AND r.state <> 'partially_remediated'";
 
@@ -221,18 +224,33 @@ pub(crate) fn rank_text(rank: &[i64]) -> String {
     rank.iter().map(|number| format!("{:016x}", number.cast_unsigned() ^ (1 << 63))).collect()
 }
 
-fn read(row: &Row) -> Result<StoredItem, ReadError> {
+/// Reads items with what was last decided of them.
+async fn read(store: &Store, rows: &[Row]) -> Result<Vec<StoredItem>, ReadError> {
+    let decided = all(rows, |row| Columns::new("item", row).optional_integer("ruling"))?;
+    let mut rulings = Rulings::load(store, decided.iter().flatten().copied()).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for (row, ruling) in rows.iter().zip(decided) {
+        let mut stored = read_undecided(row)?;
+        if let Some(ruling) = ruling {
+            let at = Columns::new("item", row).time("decided_at")?;
+            stored.decision = Some(rulings.decision(ruling, stored.item.id.clone(), at)?);
+        }
+        items.push(stored);
+    }
+    Ok(items)
+}
+
+fn read_undecided(row: &Row) -> Result<StoredItem, ReadError> {
     let columns = Columns::new("item", row);
-    let damaged = |error: serde_json::Error| ReadError::damaged("item", error);
     let assessment = columns.optional_text("assessment")?;
-    let decision = columns.optional_text("decision")?;
+    let damaged = |error: serde_json::Error| ReadError::damaged("item", error);
     Ok(StoredItem {
         item: columns.json("body")?,
         verdict: columns.named("verdict")?,
         fixed_version: columns.text("fixed_version")?,
         action: columns.optional_text("action")?,
         assessment: assessment.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)?,
-        decision: decision.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)?,
+        decision: None,
         first_seen: columns.time("first_seen")?,
         last_seen: columns.time("last_seen")?,
         closed_at: columns.optional_time("closed_at")?,
@@ -248,8 +266,8 @@ impl Store {
     pub async fn item(&self, id: &ItemId) -> Result<Option<StoredItem>, ReadError> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
         query.push(" WHERE item.id = ").push_bind(id.as_str());
-        let row = query.build().fetch_optional(self.read()).await;
-        row.map_err(ReadError::database("read an item"))?.as_ref().map(read).transpose()
+        let rows = query.build().fetch_all(self.read()).await;
+        Ok(read(self, &rows.map_err(ReadError::database("read an item"))?).await?.pop())
     }
 
     /// Items, the most urgent first, after the one given.
@@ -269,10 +287,10 @@ impl Store {
         narrow(&mut query, filter);
         query.push(" ORDER BY item.rank, item.id LIMIT ").push_bind(limit);
         let rows = query.build().fetch_all(self.read()).await;
-        all(&rows.map_err(ReadError::database("list items"))?, read)
+        read(self, &rows.map_err(ReadError::database("list items"))?).await
     }
 
-    /// How many open items there are on these assets, or on all. One pass over the open items.
+    /// How many open items there are on these assets, or on all: a row for each asset, and one for each suppression.
     ///
     /// # Errors
     /// When the database refuses.

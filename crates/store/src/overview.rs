@@ -1,26 +1,21 @@
 //! Counts for the first page: what is exposed, what was done, what waits, and how that went day by day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stanch_model::finding::{Detector, Verdict};
+use stanch_model::id::AssetId;
 
-use crate::column::{Columns, all};
+use crate::column::{Columns, all, ids};
 use crate::error::ReadError;
 use crate::store::Store;
 
-/// How things stand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overview {
-    /// Assets.
-    pub assets: u64,
-    /// Open findings by detector and verdict.
-    pub findings: BTreeMap<(Detector, Verdict), u64>,
-    /// Open items.
-    pub items: u64,
-    /// Remediations by the name of their state.
-    pub remediations: BTreeMap<String, u64>,
-    /// Tasks by the name of their state.
-    pub tasks: BTreeMap<String, u64>,
+/// How many findings there are of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FindingCount {
+    /// Open.
+    pub open: u64,
+    /// Closed.
+    pub closed: u64,
 }
 
 /// What one day brought, of one detector.
@@ -40,33 +35,42 @@ pub struct TrendDay {
     pub gone: u64,
 }
 
-const ASSETS: &str = "SELECT COUNT(*) AS number FROM asset";
-const ITEMS: &str = "SELECT COUNT(*) AS number FROM item WHERE closed_at IS NULL";
-const FINDINGS: &str = "SELECT detector, verdict, COUNT(*) AS number FROM finding WHERE closed_at IS NULL \
-     GROUP BY detector, verdict";
+const FINDINGS: &str = "SELECT detector, verdict, SUM(open) AS open, SUM(closed) AS closed FROM finding_count \
+     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY detector, verdict";
 const REMEDIATIONS: &str = "SELECT state, COUNT(*) AS number FROM remediation GROUP BY state";
-const TASKS: &str = "SELECT state, COUNT(*) AS number FROM task GROUP BY state";
 const TREND: &str = "SELECT day, detector, opened, fixed, withdrawn, gone FROM finding_day WHERE day >= $1 \
      ORDER BY day, detector";
 
 impl Store {
-    /// Counts of everything.
+    /// How many findings there are on these assets, on all where none is named, by detector and verdict: a few rows for
+    /// each asset.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
-    pub async fn overview(&self) -> Result<Overview, ReadError> {
-        let rows = sqlx::query(FINDINGS).fetch_all(self.read()).await;
-        let findings = all(&rows.map_err(ReadError::database("count findings"))?, |row| {
+    pub async fn finding_counts(
+        &self,
+        among: Option<&BTreeSet<AssetId>>,
+    ) -> Result<BTreeMap<(Detector, Verdict), FindingCount>, ReadError> {
+        let rows = sqlx::query(FINDINGS).bind(among.map(ids)).fetch_all(self.read()).await;
+        let counts = all(&rows.map_err(ReadError::database("count findings"))?, |row| {
             let columns = Columns::new("finding", row);
-            Ok(((columns.named("detector")?, columns.named("verdict")?), columns.count("number")?))
+            let count = FindingCount { open: columns.count("open")?, closed: columns.count("closed")? };
+            Ok(((columns.named("detector")?, columns.named("verdict")?), count))
         })?;
-        Ok(Overview {
-            assets: self.count(ASSETS).await?,
-            findings: findings.into_iter().collect(),
-            items: self.count(ITEMS).await?,
-            remediations: self.states(REMEDIATIONS).await?,
-            tasks: self.states(TASKS).await?,
-        })
+        Ok(counts.into_iter().collect())
+    }
+
+    /// Remediations by the name of their state.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn remediation_counts(&self) -> Result<BTreeMap<String, u64>, ReadError> {
+        let rows = sqlx::query(REMEDIATIONS).fetch_all(self.read()).await;
+        let counts = all(&rows.map_err(ReadError::database("count remediations"))?, |row| {
+            let columns = Columns::new("remediation", row);
+            Ok((columns.text("state")?, columns.count("number")?))
+        })?;
+        Ok(counts.into_iter().collect())
     }
 
     /// What each day brought from `since` on. A day without a change has no row.
@@ -86,19 +90,5 @@ impl Store {
                 gone: columns.count("gone")?,
             })
         })
-    }
-
-    async fn count(&self, sql: &'static str) -> Result<u64, ReadError> {
-        let row = sqlx::query(sql).fetch_one(self.read()).await.map_err(ReadError::database("count"))?;
-        Columns::new("overview", &row).count("number")
-    }
-
-    async fn states(&self, sql: &'static str) -> Result<BTreeMap<String, u64>, ReadError> {
-        let rows = sqlx::query(sql).fetch_all(self.read()).await.map_err(ReadError::database("count states"))?;
-        let counted = all(&rows, |row| {
-            let columns = Columns::new("overview", row);
-            Ok((columns.text("state")?, columns.count("number")?))
-        })?;
-        Ok(counted.into_iter().collect())
     }
 }

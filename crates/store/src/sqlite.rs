@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -33,6 +33,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (9, "change_request", include_str!("../migrations/sqlite/0009_change_request.sql")),
     (10, "fleet", include_str!("../migrations/sqlite/0010_fleet.sql")),
     (11, "detections", include_str!("../migrations/sqlite/0011_detections.sql")),
+    (12, "counts", include_str!("../migrations/sqlite/0012_counts.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -56,13 +57,16 @@ pub(crate) async fn open_writer(path: &Path) -> Result<Conn, OpenError> {
     if check != "ok" {
         return Err(OpenError::Damaged { path: path.to_owned(), detail: check });
     }
-    let migrations = MIGRATIONS.map(|(version, description, sql)| {
-        Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
-    });
-    let migrator = Migrator::with_migrations(migrations.into());
-    let migrated = migrator.run(&mut conn).await;
+    let migrated = migrator(&MIGRATIONS).run(&mut conn).await;
     migrated.map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
     Ok(conn)
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations.iter().map(|&(version, description, sql)| {
+        Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect())
 }
 
 /// Opens the connections that read. They cannot write.
@@ -161,7 +165,72 @@ pub(crate) async fn copy(path: &Path, to: &Path) -> Result<(), sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
+    use stanch_model::Timestamp;
+    use stanch_model::decision::{Decision, Mode};
+    use stanch_model::id::ItemId;
+
     use super::*;
+    use crate::Store;
+
+    #[tokio::test]
+    async fn decisions_of_an_older_release_stay_and_what_is_there_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stanch.db");
+        let mut old = options(&path).connect().await.unwrap();
+        migrator(&MIGRATIONS[..11]).run(&mut old).await.unwrap();
+        run(
+            &mut old,
+            "INSERT INTO asset (id, kind, name, body, first_seen, last_seen) VALUES ('a', 'host', 'a', '{}', 1, 1)",
+        )
+        .await
+        .unwrap();
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let [one, two] = [b"one", b"two"].map(|name| ItemId::from_digest(&stanch_model::Digest::of_bytes(name)));
+        let decisions = [(&one, 1, Mode::Alert), (&one, 2, Mode::Auto), (&two, 3, Mode::Alert)]
+            .map(|(item, seconds, mode)| Decision { mode, ..Decision::by_default(item.clone(), at(seconds)) });
+        for (item, closed) in [(&one, None), (&two, Some(9))] {
+            sqlx::query(
+                "INSERT INTO item (id, asset, name, body, findings, rank, first_seen, last_seen, closed_at, action) \
+                 VALUES ($1, 'a', 'x', '{}', 1, '~', 1, 1, $2, 'package.upgrade')",
+            )
+            .bind(item.as_str())
+            .bind(closed)
+            .execute(&mut old)
+            .await
+            .unwrap();
+        }
+        for decision in &decisions {
+            sqlx::query("INSERT INTO decision (item, at, mode, body) VALUES ($1, $2, $3, $4)")
+                .bind(decision.item.as_str())
+                .bind(decision.at.as_microsecond())
+                .bind(decision.mode.name())
+                .bind(serde_json::to_string(decision).unwrap())
+                .execute(&mut old)
+                .await
+                .unwrap();
+        }
+        for (name, closed) in [("1", None), ("2", None), ("3", Some(9))] {
+            sqlx::query(
+                "INSERT INTO finding (fingerprint, asset, detector, verdict, id, package, body, digest, first_seen, \
+                 last_seen, closed_at, reopened) VALUES ($1, 'a', 'advisory', 'held', 'x', 'x', '{}', x'', 1, 1, $2, 0)",
+            )
+            .bind(name)
+            .bind(closed)
+            .execute(&mut old)
+            .await
+            .unwrap();
+        }
+        old.close().await.unwrap();
+
+        let store = Store::open(&path).await.unwrap();
+        let [first, last, other] = decisions;
+        assert_eq!(store.decisions(&one, 10).await.unwrap(), [last, first]);
+        assert_eq!(store.decisions(&two, 10).await.unwrap(), [other]);
+        let items = store.count_items(None, at(10)).await.unwrap();
+        assert_eq!((items.open, items.actionable, items.decided), (1, 1, 1));
+        let findings: Vec<_> = store.finding_counts(None).await.unwrap().into_values().collect();
+        assert_eq!(findings, [crate::overview::FindingCount { open: 2, closed: 1 }]);
+    }
 
     #[tokio::test]
     async fn a_log_that_became_long_under_a_read_is_emptied_once_the_read_is_over() {

@@ -279,9 +279,9 @@ fn counted(findings: &[Finding]) -> BTreeMap<&'static str, u64> {
 
 /// Adds a point to the trend when the counts are others than at the last one.
 async fn count(app: &App) -> Result<(), PassError> {
-    let overview = app.store.overview().await?;
+    let counts = app.store.finding_counts(None).await?;
     let of = |wanted: &dyn Fn(Verdict) -> bool| {
-        overview.findings.iter().filter(|((_, verdict), _)| wanted(*verdict)).map(|(_, count)| count).sum::<u64>()
+        counts.iter().filter(|((_, verdict), _)| wanted(*verdict)).map(|(_, count)| count.open).sum::<u64>()
     };
     let point = TrendPoint {
         at: app.now(),

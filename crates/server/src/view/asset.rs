@@ -5,8 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use stanch_model::facts::{HostFacts, Known};
 use stanch_model::id::AssetId;
 use stanch_store::asset::StoredAsset;
-use stanch_store::finding::FindingFilter;
-use stanch_store::item::ItemFilter;
 
 use super::{PAGE, coverage, name};
 use crate::api::Problem;
@@ -42,9 +40,9 @@ pub(super) async fn named(app: &App, ids: &BTreeSet<AssetId>) -> Result<HashMap<
 async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
     let asset = &stored.asset;
     let facts = app.store.facts(&asset.id).await?;
-    let open = FindingFilter { asset: Some(asset.id.clone()), open: Some(true), ..FindingFilter::default() };
-    let items = ItemFilter { asset: Some(asset.id.clone()), open: Some(true), ..ItemFilter::default() };
-    let items = app.store.items(&items, None, PAGE).await?;
+    let among = BTreeSet::from([asset.id.clone()]);
+    let findings = app.store.finding_counts(Some(&among)).await?;
+    let items = app.store.count_items(Some(&among), app.now()).await?;
     let detected = app.store.detection(&asset.id).await?;
     // An assessment that says nothing new is not kept again, so that its time tells nothing of this run.
     let judged = detected.as_ref().filter(|_| app.is_assessed(&asset.id));
@@ -59,8 +57,8 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
         os: facts.as_ref().map(|facts| facts.facts.os.pretty_name.clone()),
         facts_at: facts.as_ref().map(|facts| facts.facts.collected_at),
         judged_at: judged.map(|said| said.facts_at),
-        items: items.len() as u64,
-        findings: app.store.count_findings(&open).await?,
+        items: items.open,
+        findings: findings.values().map(|count| count.open).sum(),
         coverage: detected.as_ref().map_or_else(Coverage::default, |said| coverage(&said.coverage)),
         links: links(app, &asset.id).await?,
     })

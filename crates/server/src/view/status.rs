@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use stanch_model::remediation::RemediationState;
 use stanch_store::detection::Listed;
-use stanch_store::finding::FindingFilter;
 use stanch_store::remediation::RemediationFilter;
 
 use super::{PAGE, asset, finding, holds};
@@ -88,13 +87,21 @@ fn glance(mut all: Vec<Executor>) -> Vec<Executor> {
 }
 
 async fn counts(app: &App, sight: &Sight) -> Result<Counts, Problem> {
-    let overview = overview_of(app, sight).await?;
+    let among = sight.among();
+    let remediations = remediation_counts(app, sight).await?;
     let of = |wanted: &dyn Fn(&str) -> bool| {
-        overview.remediations.iter().filter(|(state, _)| wanted(state)).map(|(_, count)| count).sum::<u64>()
+        remediations.iter().filter(|(state, _)| wanted(state)).map(|(_, count)| count).sum::<u64>()
     };
-    let by_verdict = overview.by_verdict.clone();
     let over = |state: &str| OVER.iter().any(|known| known.name() == state);
-    let items = app.store.count_items(sight.among().as_ref(), app.now()).await?;
+    let mut by_verdict: BTreeMap<String, u64> = BTreeMap::new();
+    let mut findings_closed = 0;
+    for ((_, verdict), count) in app.store.finding_counts(among.as_ref()).await? {
+        findings_closed += count.closed;
+        if count.open > 0 {
+            *by_verdict.entry(verdict.name().to_owned()).or_default() += count.open;
+        }
+    }
+    let items = app.store.count_items(among.as_ref(), app.now()).await?;
     Ok(Counts {
         items: items.open,
         items_actionable: items.actionable,
@@ -107,48 +114,21 @@ async fn counts(app: &App, sight: &Sight) -> Result<Counts, Problem> {
         remediations_open: of(&|state| !over(state)),
         remediations_waiting: of(&|state| matches!(state, "awaiting_approval" | "needs_operator")),
         remediations_closed: of(&|state| state == "closed"),
-        findings_closed: overview.findings_closed,
+        findings_closed,
         by_verdict,
     })
 }
 
-/// Numbers of what is seen.
-#[derive(Default)]
-struct Numbers {
-    remediations: BTreeMap<String, u64>,
-    by_verdict: BTreeMap<String, u64>,
-    findings_closed: u64,
-}
-
-/// Counted by the store for who sees everything; row by row for who does not.
-async fn overview_of(app: &App, sight: &Sight) -> Result<Numbers, Problem> {
-    let mut numbers = Numbers::default();
+/// Remediations by the name of their state: counted by the store for who sees everything, one by one for who does not.
+async fn remediation_counts(app: &App, sight: &Sight) -> Result<BTreeMap<String, u64>, Problem> {
     if sight.is_everything() {
-        let overview = app.store.overview().await?;
-        numbers.remediations = overview.remediations.into_iter().collect();
-        for ((_, verdict), count) in &overview.findings {
-            *numbers.by_verdict.entry(verdict.name().to_owned()).or_default() += count;
-        }
-        let closed = FindingFilter { open: Some(false), ..FindingFilter::default() };
-        numbers.findings_closed = app.store.count_findings(&closed).await?;
-        return Ok(numbers);
+        return Ok(app.store.remediation_counts().await?);
     }
+    let mut counts = BTreeMap::new();
     for one in super::remediations(app, sight, &crate::api::RemediationFilter::default()).await? {
-        *numbers.remediations.entry(one.state).or_default() += 1;
+        *counts.entry(one.state).or_default() += 1;
     }
-    let mut last = None;
-    loop {
-        let page = app.store.findings(&FindingFilter::default(), last.as_ref(), PAGE).await?;
-        let Some(end) = page.last() else { return Ok(numbers) };
-        last = Some(end.finding.fingerprint.clone());
-        for row in page.iter().filter(|row| sight.covers(&row.finding.asset)) {
-            if row.closed.is_some() {
-                numbers.findings_closed += 1;
-            } else {
-                *numbers.by_verdict.entry(row.finding.verdict.name().to_owned()).or_default() += 1;
-            }
-        }
-    }
+    Ok(counts)
 }
 
 const OVER: [RemediationState; 9] = {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::AssetId;
 use stanch_store::finding::{ClosedAs, FindingChanges, FindingFilter, SyncFindings};
+use stanch_store::overview::FindingCount;
 use stanch_store::{CommitError, Effect, Store, Write};
 
 use crate::world::{at, finding, world};
@@ -55,8 +56,9 @@ async fn findings_open_change_close_and_come_back() {
     let trend = world.store.trend(jiff::civil::date(2020, 1, 1)).await.unwrap();
     assert_eq!(trend.len(), 1);
     assert_eq!((trend[0].opened, trend[0].fixed, trend[0].withdrawn), (3, 1, 0));
-    let overview = world.store.overview().await.unwrap();
-    assert_eq!(overview.findings[&(Detector::Advisory, Verdict::Held)], 1);
+    let counts = world.store.finding_counts(None).await.unwrap();
+    assert_eq!(counts[&(Detector::Advisory, Verdict::Held)], FindingCount { open: 1, closed: 0 });
+    assert_eq!(counts[&(Detector::Advisory, Verdict::AffectedFixable)], FindingCount { open: 1, closed: 0 });
 }
 
 #[tokio::test]
@@ -116,7 +118,7 @@ async fn a_finding_of_another_asset_or_detector_is_refused_with_the_whole_run() 
         };
         assert!(matches!(world.store.put(Write::SyncFindings(run)).await, Err(CommitError::Encode { .. })));
     }
-    assert_eq!(world.store.count_findings(&FindingFilter::default()).await.unwrap(), 0);
+    assert_eq!(world.store.finding_counts(None).await.unwrap(), BTreeMap::new());
 }
 
 #[tokio::test]
@@ -139,7 +141,8 @@ async fn thousands_are_one_write_and_are_listed_page_by_page() {
     let mut expected: Vec<_> = findings.into_iter().map(|finding| finding.fingerprint).collect();
     expected.sort();
     assert_eq!(seen, expected);
-    assert_eq!(world.store.count_findings(&filter).await.unwrap(), 3_000);
+    let counts = world.store.finding_counts(None).await.unwrap();
+    assert_eq!(counts[&(Detector::Advisory, Verdict::AffectedFixable)], FindingCount { open: 3_000, closed: 0 });
     let one = FindingFilter { id: Some("CVE-7".into()), verdict: Some(Verdict::AffectedFixable), ..filter };
     assert_eq!(world.store.findings(&one, None, 10).await.unwrap().len(), 1);
 }

@@ -13,7 +13,7 @@ use stanch_store::{Effect, Write};
 
 use crate::world::{at, finding, listed, work_item, world};
 
-fn assessment(item: &ItemId, seconds: i64, rank: Vec<i64>) -> Assessment {
+pub(crate) fn assessment(item: &ItemId, seconds: i64, rank: Vec<i64>) -> Assessment {
     Assessment {
         item: item.clone(),
         at: at(seconds),
@@ -108,7 +108,7 @@ async fn an_item_that_is_gone_closes_and_its_findings_know_it() {
     assert_eq!(world.store.item(&item.id).await.unwrap().unwrap().closed_at, Some(at(5)));
     let open = ItemFilter { open: Some(true), asset: Some(asset), ..ItemFilter::default() };
     assert_eq!(world.store.items(&open, None, 10).await.unwrap().len(), 1);
-    assert_eq!(world.store.overview().await.unwrap().items, 1);
+    assert_eq!(world.store.count_items(None, at(6)).await.unwrap().open, 1);
 }
 
 #[tokio::test]

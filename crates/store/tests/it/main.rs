@@ -5,6 +5,7 @@
 mod breaker;
 mod budget;
 mod case;
+mod counts;
 mod crash;
 mod finding;
 mod interleaving;
