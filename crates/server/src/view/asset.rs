@@ -12,10 +12,14 @@ use crate::api::types::{Asset, AssetLink, Coverage, Facts, HealthProbe, UnknownF
 use crate::app::App;
 use crate::auth::Sight;
 
-/// All assets that are seen.
+/// The assets that are seen, at most [`PAGE`] of them.
 pub(crate) async fn assets(app: &App, sight: &Sight) -> Result<Vec<Asset>, Problem> {
-    let mut assets = Vec::new();
-    for stored in app.store.assets(None, PAGE).await?.into_iter().filter(|row| sight.covers(&row.asset.id)) {
+    let rows = match sight.among() {
+        Some(among) => app.store.assets_named(&among.into_iter().take(PAGE as usize).collect()).await?,
+        None => app.store.assets(None, PAGE).await?,
+    };
+    let mut assets = Vec::with_capacity(rows.len());
+    for stored in rows {
         assets.push(wire(app, &stored).await?);
     }
     Ok(assets)

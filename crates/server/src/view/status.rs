@@ -1,7 +1,10 @@
 //! The whole at a glance.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use stanch_model::id::ExecutorId;
 use stanch_model::remediation::RemediationState;
 use stanch_store::detection::Listed;
 use stanch_store::remediation::RemediationFilter;
@@ -11,6 +14,7 @@ use crate::api::Problem;
 use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
 use crate::auth::Sight;
+use crate::gateway::Caller;
 use crate::record::TREND;
 
 /// Executors that are shown of many.
@@ -22,14 +26,14 @@ const LINES: u32 = 100;
 pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> {
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
     let unknown = unknown(app, sight).await?;
-    let executors = executors(app, sight).await;
+    let glance = glance(app, sight).await;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
         default_mode: "alert".to_owned(),
-        executors_known: u64::try_from(executors.len()).unwrap_or(u64::MAX),
-        executors_connected: executors.iter().filter(|one| one.connected).count().try_into().unwrap_or(u64::MAX),
-        executors: glance(executors),
+        executors_known: glance.known,
+        executors_connected: glance.connected,
+        executors: glance.shown,
         holds: holds(app).await?,
         counts: counts(app, sight).await?,
         coverage: finding::all_coverage(app, sight).await?,
@@ -66,24 +70,58 @@ pub(crate) async fn executors(app: &App, sight: &Sight) -> Vec<Executor> {
     let mut all: Vec<Executor> = callers
         .iter()
         .filter(|(_, caller)| sight.covers(&caller.asset.id))
-        .map(|(id, caller)| Executor {
-            id: id.to_string(),
-            asset: caller.asset.name.clone(),
-            seen_at: Some(caller.seen_at),
-            connected: caller.is_connected(now, patience),
-            actions: caller.actions.clone(),
-            frozen: caller.frozen.clone(),
-        })
+        .map(|(id, caller)| executor(id, caller, caller.is_connected(now, patience)))
         .collect();
     all.sort_by(|a, b| b.seen_at.cmp(&a.seen_at).then_with(|| a.id.cmp(&b.id)));
     all
 }
 
-/// Those of many that somebody should look at, and then the newest.
-fn glance(mut all: Vec<Executor>) -> Vec<Executor> {
-    all.sort_by_key(|one| (one.frozen.is_none(), one.connected));
-    all.truncate(EXECUTORS);
-    all
+fn executor(id: &ExecutorId, caller: &Caller, connected: bool) -> Executor {
+    Executor {
+        id: id.to_string(),
+        asset: caller.asset.name.clone(),
+        seen_at: Some(caller.seen_at),
+        connected,
+        actions: caller.actions.clone(),
+        frozen: caller.frozen.clone(),
+    }
+}
+
+/// The executors in short.
+struct Glance {
+    known: u64,
+    connected: u64,
+    /// Those of many that somebody should look at, and then the newest.
+    shown: Vec<Executor>,
+}
+
+type Seen<'a> = (bool, bool, Reverse<Timestamp>, &'a ExecutorId, &'a Caller);
+
+/// Of a hundred thousand executors only those shown are copied and put in order.
+async fn glance(app: &App, sight: &Sight) -> Glance {
+    let now = app.now();
+    let patience = crate::tasks::patience(app);
+    let callers = app.callers.lock().await;
+    let mut seen: Vec<Seen<'_>> = callers
+        .iter()
+        .filter(|(_, caller)| sight.covers(&caller.asset.id))
+        .map(|(id, caller)| {
+            (caller.frozen.is_none(), caller.is_connected(now, patience), Reverse(caller.seen_at), id, caller)
+        })
+        .collect();
+    let known = u64::try_from(seen.len()).unwrap_or(u64::MAX);
+    let connected = seen.iter().filter(|(_, connected, ..)| *connected).count().try_into().unwrap_or(u64::MAX);
+    let order = |a: &Seen<'_>, b: &Seen<'_>| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3));
+    if seen.len() > EXECUTORS {
+        seen.select_nth_unstable_by(EXECUTORS, order);
+        seen.truncate(EXECUTORS);
+    }
+    seen.sort_unstable_by(order);
+    Glance {
+        known,
+        connected,
+        shown: seen.into_iter().map(|(_, connected, _, id, caller)| executor(id, caller, connected)).collect(),
+    }
 }
 
 async fn counts(app: &App, sight: &Sight) -> Result<Counts, Problem> {
