@@ -159,8 +159,36 @@ impl Decision {
 
     /// Whether both say the same of the same item, whenever they were made.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let mut other = other.clone();
-        other.at = self.at;
-        *self == other
+        self.item == other.item && self.has_the_words_of(other)
+    }
+
+    /// Whether both say the same, whatever item they are about and whenever they were made.
+    pub fn has_the_words_of(&self, other: &Self) -> bool {
+        let Self {
+            item: _,
+            at: _,
+            mode,
+            action,
+            playbook,
+            bundle,
+            fired,
+            abstained,
+            missing,
+            accepted,
+            terms,
+            reason,
+            shadow,
+        } = self;
+        *mode == other.mode
+            && *reason == other.reason
+            && *action == other.action
+            && *playbook == other.playbook
+            && *bundle == other.bundle
+            && *fired == other.fired
+            && *abstained == other.abstained
+            && *missing == other.missing
+            && *accepted == other.accepted
+            && *terms == other.terms
+            && *shadow == other.shadow
     }
 }

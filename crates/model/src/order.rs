@@ -79,6 +79,30 @@ pub enum Verb {
     },
 }
 
+/// The kinds of orders, by the names they have on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerbKind {
+    /// [`Verb::Observe`].
+    Observe,
+    /// [`Verb::Plan`].
+    Plan,
+    /// [`Verb::Apply`].
+    Apply,
+    /// [`Verb::Undo`].
+    Undo,
+    /// [`Verb::Rehearse`].
+    Rehearse,
+    /// [`Verb::Verify`].
+    Verify,
+    /// [`Verb::Hold`].
+    Hold,
+    /// [`Verb::Release`].
+    Release,
+    /// [`Verb::Reconcile`].
+    Reconcile,
+}
+
 /// One action asked for, before it is planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRequest {

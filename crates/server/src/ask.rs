@@ -538,7 +538,7 @@ async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), P
         let (_, write) = made.map_err(|error| Problem::internal("making an order", &error))?;
         app.store.put(write).await?;
     }
-    app.bus.wake_polls();
+    app.bus.wake_all();
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! Wake-ups inside one process. A nudge says "look now"; it carries nothing and may be lost, because every reconciler
 //! also runs on a timer and reads its work from the store.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use stanch_model::id::ExecutorId;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, broadcast};
 
 /// The reconcilers, one for each arrow of the loop.
@@ -108,7 +111,8 @@ impl Live {
 
 struct Wires {
     stages: Vec<(Stage, Notify)>,
-    orders: Notify,
+    /// Of every executor whose poll is parked, what wakes it: an order for one of many concerns no other.
+    parked: Mutex<HashMap<ExecutorId, Arc<Notify>>>,
     live: broadcast::Sender<Live>,
 }
 
@@ -119,7 +123,7 @@ pub(crate) struct Bus(Arc<Wires>);
 impl Bus {
     pub(crate) fn new() -> Self {
         let stages = Stage::ALL.into_iter().map(|stage| (stage, Notify::new())).collect();
-        Self(Arc::new(Wires { stages, orders: Notify::new(), live: broadcast::channel(256).0 }))
+        Self(Arc::new(Wires { stages, parked: Mutex::default(), live: broadcast::channel(256).0 }))
     }
 
     /// Wakes a reconciler; one that runs now will run once more.
@@ -136,14 +140,31 @@ impl Bus {
         }
     }
 
-    /// Wakes every parked poll.
-    pub(crate) fn wake_polls(&self) {
-        self.0.orders.notify_waiters();
+    /// Wakes the parked polls of these executors: orders for them were made.
+    pub(crate) fn wake<'a>(&self, executors: impl IntoIterator<Item = &'a ExecutorId>) {
+        let parked = self.parked();
+        for executor in executors {
+            if let Some(notify) = parked.get(executor) {
+                notify.notify_waiters();
+            }
+        }
     }
 
-    /// What a poll waits on; to be made before the store is read, so that no wake-up falls between.
-    pub(crate) fn orders(&self) -> tokio::sync::futures::Notified<'_> {
-        self.0.orders.notified()
+    /// Wakes every parked poll.
+    pub(crate) fn wake_all(&self) {
+        for notify in self.parked().values() {
+            notify.notify_waiters();
+        }
+    }
+
+    /// Parks a poll of this executor; to be done before the store is read, so that no wake-up falls between.
+    pub(crate) fn park(&self, executor: &ExecutorId) -> Parked {
+        let notify = Arc::clone(self.parked().entry(executor.clone()).or_default());
+        Parked { bus: self.clone(), executor: executor.clone(), notify }
+    }
+
+    fn parked(&self) -> MutexGuard<'_, HashMap<ExecutorId, Arc<Notify>>> {
+        self.0.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells those who watch.
@@ -155,5 +176,59 @@ impl Bus {
     /// Watches from now on.
     pub(crate) fn watch(&self) -> broadcast::Receiver<Live> {
         self.0.live.subscribe()
+    }
+}
+
+/// A poll that waits for orders.
+pub(crate) struct Parked {
+    bus: Bus,
+    executor: ExecutorId,
+    notify: Arc<Notify>,
+}
+
+impl Parked {
+    /// Waits until it is woken from now on.
+    pub(crate) fn woken(&self) -> Notified<'_> {
+        self.notify.notified()
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        let mut parked = self.bus.parked();
+        // The map's and this one: no other poll of the executor is parked. Others are made only under the lock.
+        if Arc::strong_count(&self.notify) == 2 {
+            parked.remove(&self.executor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stanch_model::Digest;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_wakes_its_executor_alone_and_who_left_leaves_nothing() {
+        let bus = Bus::new();
+        let [one, two] = [b"one", b"two"].map(|name| ExecutorId::from_digest(&Digest::of_bytes(name)));
+        let polls = [bus.park(&one), bus.park(&one), bus.park(&two)];
+        let mut woken: Vec<_> = polls.iter().map(|poll| Box::pin(poll.woken())).collect();
+        for one in &mut woken {
+            one.as_mut().enable();
+        }
+        let mut heard = || -> Vec<bool> { woken.iter_mut().map(|one| one.as_mut().enable()).collect() };
+        bus.wake([&one]);
+        assert_eq!(heard(), [true, true, false]);
+        bus.wake_all();
+        assert_eq!(heard(), [true, true, true]);
+        drop(woken);
+        let [first, again, other] = polls;
+        drop(first);
+        drop(other);
+        assert_eq!(bus.parked().keys().collect::<Vec<_>>(), [&one]);
+        drop(again);
+        assert!(bus.parked().is_empty());
     }
 }

@@ -185,8 +185,9 @@ impl Gateway {
         tokio::pin!(park);
         let closing = self.app.closing();
         tokio::pin!(closing);
+        let parked = self.app.bus.park(&hello.executor);
         loop {
-            let woken = self.app.bus.orders();
+            let woken = parked.woken();
             tokio::pin!(woken);
             // From here on a wake-up is not lost, even if it comes while the store is being read.
             woken.as_mut().enable();

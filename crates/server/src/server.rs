@@ -142,7 +142,7 @@ impl Running {
     pub async fn stop(mut self) {
         // Nobody listening any more is as good as stopped.
         let _ = self.stop.send(true);
-        self.app.bus.wake_polls();
+        self.app.bus.wake_all();
         while self.work.join_next().await.is_some() {}
         let store = self.app.store.clone();
         drop(self.app);

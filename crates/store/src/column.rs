@@ -1,12 +1,15 @@
 //! How values stand in columns, the same in every dialect: times as microseconds UTC, ids and enumerations as text,
 //! documents as JSON text, counts as 64-bit integers.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use stanch_model::Digest;
+use stanch_model::id::ItemId;
 
 use crate::error::{CommitError, ReadError};
 
@@ -45,6 +48,17 @@ pub(crate) fn ids<'a, T: std::fmt::Display + 'a>(ids: impl IntoIterator<Item = &
     // A list of texts always has a JSON form.
     let texts: Vec<String> = ids.into_iter().map(ToString::to_string).collect();
     serde_json::to_string(&texts).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// Whether every row of a statement that names what it put was put; there was one already where it was not.
+pub(crate) fn all_were_put<'a>(
+    noun: &'static str,
+    items: impl Iterator<Item = &'a ItemId>,
+    put: &[Row],
+) -> Result<(), CommitError> {
+    let put: BTreeSet<String> = put.iter().filter_map(|row| Columns::new(noun, row).text("item").ok()).collect();
+    let missing = items.map(ItemId::as_str).find(|item| !put.contains(*item));
+    missing.map_or(Ok(()), |item| Err(CommitError::Exists { noun, id: item.to_owned() }))
 }
 
 /// The name a plain enumeration has in JSON.

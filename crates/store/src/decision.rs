@@ -7,16 +7,21 @@ use serde_json::{Map, Value};
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::ItemId;
 
-use crate::column::{Columns, Conn, Row, all, micros};
+use crate::column::{Columns, Conn, Row, all, all_were_put, ids, json, micros};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
 
 const KNOWN: &str = "SELECT id FROM ruling WHERE said = $1";
 const SAY: &str = "INSERT INTO ruling (said) VALUES ($1) RETURNING id";
-const LAST: &str = "SELECT ruling FROM item WHERE id = $1";
-const PUT: &str = "INSERT INTO decision (item, at, ruling) VALUES ($1, $2, $3) ON CONFLICT (item, at) DO NOTHING";
-const DECIDED: &str = "UPDATE item SET ruling = $1, decided_at = $2, wanted = $3 WHERE id = $4";
+const LAST: &str = "SELECT id, ruling FROM item WHERE id IN (SELECT value FROM json_each($1))";
+const PUT: &str = "INSERT INTO decision (item, at, ruling) SELECT json_extract(value, '$[0]'), \
+     json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1) WHERE true \
+     ON CONFLICT (item, at) DO NOTHING RETURNING item";
+const DECIDED: &str = "UPDATE item SET decided_at = said.at, ruling = said.ruling, wanted = said.wanted FROM \
+     (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS at, \
+     json_extract(value, '$[2]') AS ruling, json_extract(value, '$[3]') AS wanted FROM json_each($1)) said \
+     WHERE item.id = said.id";
 const SAID: &str = "SELECT id, said FROM ruling WHERE id IN (SELECT value FROM json_each($1))";
 const FIRED: &str = "SELECT json_extract(word.value, '$.rule') AS name, SUM(held.items) AS items FROM \
      (SELECT ruling, COUNT(*) AS items FROM item WHERE closed_at IS NULL AND ruling IS NOT NULL GROUP BY ruling) held \
@@ -28,28 +33,42 @@ const WOULD_CHANGE: &str = "SELECT name, SUM(items) AS items FROM (SELECT DISTIN
      WHERE json_extract(ruling.said, '$.shadow.mode') <> json_extract(ruling.said, '$.mode')) GROUP BY 1";
 const PAST: &str = "SELECT at, ruling FROM decision WHERE item = $1 ORDER BY at DESC LIMIT $2";
 
-pub(crate) async fn put(conn: &mut Conn, decision: &Decision) -> Result<Effect, CommitError> {
-    let id = decision.item.as_str();
-    let ruling = ruling(conn, decision).await?;
+pub(crate) async fn put(conn: &mut Conn, decisions: &[Decision]) -> Result<Effect, CommitError> {
     let failed = CommitError::database;
-    let last = sqlx::query(LAST).bind(id).fetch_optional(&mut *conn).await.map_err(failed("read a decision"))?;
-    if last
-        .is_some_and(|row| Columns::new("item", &row).optional_integer("ruling").is_ok_and(|last| last == Some(ruling)))
-    {
+    let wanted = ids(decisions.iter().map(|decision| &decision.item));
+    let rows = sqlx::query(LAST).bind(wanted).fetch_all(&mut *conn).await.map_err(failed("read decisions"))?;
+    let last = rows.iter().filter_map(|row| {
+        let columns = Columns::new("item", row);
+        Some((columns.text("id").ok()?, columns.optional_integer("ruling").ok()??))
+    });
+    let last: HashMap<String, i64> = last.collect();
+    // Most of them say what another one says.
+    let mut rulings: Vec<(&Decision, i64)> = Vec::new();
+    let mut new = Vec::with_capacity(decisions.len());
+    for decision in decisions {
+        let known = rulings.iter().find(|(one, _)| one.has_the_words_of(decision)).map(|(_, ruling)| *ruling);
+        let ruling = match known {
+            Some(ruling) => ruling,
+            None => {
+                let ruling = ruling(conn, decision).await?;
+                rulings.push((decision, ruling));
+                ruling
+            }
+        };
+        if last.get(decision.item.as_str()) != Some(&ruling) {
+            new.push((&decision.item, micros(decision.at), ruling, i64::from(decision.mode > Mode::Alert)));
+        }
+    }
+    if new.is_empty() {
         return Ok(Effect::Unchanged);
     }
-    let done = sqlx::query(PUT).bind(id).bind(micros(decision.at)).bind(ruling).execute(&mut *conn).await;
-    if done.map_err(failed("store a decision"))?.rows_affected() == 0 {
-        return Err(CommitError::Exists { noun: "decision", id: id.to_owned() });
-    }
-    sqlx::query(DECIDED)
-        .bind(ruling)
-        .bind(micros(decision.at))
-        .bind(decision.mode > Mode::Alert)
-        .bind(id)
-        .execute(conn)
-        .await
-        .map_err(failed("note what was decided"))?;
+    let put = sqlx::query(PUT).bind(json("decision", "", &new)?).fetch_all(&mut *conn).await;
+    all_were_put("decision", new.iter().map(|(item, ..)| *item), &put.map_err(failed("store decisions"))?)?;
+    // The last word on an item counts.
+    let latest: BTreeMap<&ItemId, _> = new.iter().map(|one| (one.0, one)).collect();
+    let latest = json("decision", "", &latest.into_values().collect::<Vec<_>>())?;
+    let done = sqlx::query(DECIDED).bind(latest).execute(conn).await;
+    done.map_err(failed("note what was decided"))?;
     Ok(Effect::Done)
 }
 

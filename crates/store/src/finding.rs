@@ -102,13 +102,15 @@ pub struct FindingFilter {
     pub open: Option<bool>,
 }
 
-const KNOWN: &str = "SELECT fingerprint, detector, digest, closed_at FROM finding WHERE asset = $1 AND detector = $2";
+const KNOWN: &str = "SELECT fingerprint, detector, digest, closed_at FROM finding WHERE asset = $1 \
+     AND detector IN (SELECT value FROM json_each($2))";
 const COLUMNS: &str = "SELECT body, item, first_seen, last_seen, closed_at, closed_as, reopened FROM finding";
 const COUNT_DAY: &str = "INSERT INTO finding_day (day, detector, opened, fixed, withdrawn, gone) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (day, detector) DO UPDATE SET \
      opened = finding_day.opened + $3, fixed = finding_day.fixed + $4, \
      withdrawn = finding_day.withdrawn + $5, gone = finding_day.gone + $6";
-const SEEN: &str = "UPDATE finding SET last_seen = $1 WHERE asset = $2 AND detector = $3 AND closed_at IS NULL";
+const SEEN: &str = "UPDATE finding SET last_seen = $1 WHERE asset = $2 \
+     AND detector IN (SELECT value FROM json_each($3)) AND closed_at IS NULL AND last_seen <> $1";
 
 /// What the store knows of a finding before a run.
 struct Known {
@@ -168,44 +170,36 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncFindings) -> Result<Effect, 
         }
         changes.closed.extend(ids);
     }
-    for detector in &run.detectors {
-        sqlx::query(SEEN)
-            .bind(micros(run.at))
-            .bind(run.asset.as_str())
-            .bind(detector.name())
-            .execute(&mut *conn)
-            .await
-            .map_err(CommitError::database("see findings"))?;
-    }
+    sqlx::query(SEEN)
+        .bind(micros(run.at))
+        .bind(run.asset.as_str())
+        .bind(names(&run.detectors))
+        .execute(&mut *conn)
+        .await
+        .map_err(CommitError::database("see findings"))?;
     count(conn, run.at, &days).await?;
     Ok(Effect::Findings(changes))
 }
 
 async fn known(conn: &mut Conn, run: &SyncFindings) -> Result<BTreeMap<FindingId, Known>, CommitError> {
-    let mut known = BTreeMap::new();
-    for detector in &run.detectors {
-        let rows = sqlx::query(KNOWN)
-            .bind(run.asset.as_str())
-            .bind(detector.name())
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(CommitError::database("read findings"))?;
-        for row in &rows {
-            let (id, before) = read_known(row, *detector).map_err(|error| CommitError::Encode {
-                noun: "finding",
-                id: run.asset.to_string(),
-                detail: error.to_string(),
-            })?;
-            known.insert(id, before);
-        }
-    }
-    Ok(known)
+    let rows = sqlx::query(KNOWN).bind(run.asset.as_str()).bind(names(&run.detectors)).fetch_all(conn).await;
+    let known = all(&rows.map_err(CommitError::database("read findings"))?, read_known);
+    known.map(|known| known.into_iter().collect()).map_err(|error| CommitError::Encode {
+        noun: "finding",
+        id: run.asset.to_string(),
+        detail: error.to_string(),
+    })
 }
 
-fn read_known(row: &Row, detector: Detector) -> Result<(FindingId, Known), ReadError> {
+fn names(detectors: &[Detector]) -> String {
+    serde_json::Value::from_iter(detectors.iter().map(|detector| detector.name())).to_string()
+}
+
+fn read_known(row: &Row) -> Result<(FindingId, Known), ReadError> {
     let columns = Columns::new("finding", row);
     let open = columns.optional_time("closed_at")?.is_none();
-    Ok((columns.parsed("fingerprint")?, Known { detector, digest: columns.digest("digest")?, open }))
+    let known = Known { detector: columns.named("detector")?, digest: columns.digest("digest")?, open };
+    Ok((columns.parsed("fingerprint")?, known))
 }
 
 /// What was open and is no longer seen, by how it ended.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use stanch_model::Digest;
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::Receipt;
+use stanch_model::order::{Receipt, VerbKind};
 use stanch_model::sign::Signed;
 
-use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::column::{Columns, Conn, Row, all, json, micros, name};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -45,13 +45,15 @@ pub struct StoredReceipt {
 }
 
 const KNOWN: &str = "SELECT digest FROM receipt WHERE order_id = $1";
-const NEW: &str = "INSERT INTO receipt (order_id, executor, digest, body, at) VALUES ($1, $2, $3, $4, $5)";
-const ANSWERED: &str = "UPDATE orders SET state = 'answered' WHERE id = $1 AND executor = $2";
+const NEW: &str = "INSERT INTO receipt (order_id, executor, digest, body, at, verb) VALUES ($1, $2, $3, $4, $5, $6)";
+const ANSWERED: &str = "UPDATE orders SET state = 'answered' WHERE id = $1 AND executor = $2 \
+     RETURNING json_extract(verb, '$.verb') AS verb";
 const HANDLE: &str = "UPDATE receipt SET handled_at = $1 WHERE order_id = $2 AND handled_at IS NULL";
 const ONE: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id = $1";
-const UNHANDLED: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE handled_at IS NULL \
-     ORDER BY at, order_id LIMIT $1";
-const UNHEARD: &str = "SELECT DISTINCT executor FROM receipt WHERE handled_at IS NULL AND at >= $1";
+const UNHANDLED: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id IN \
+     (SELECT order_id FROM receipt WHERE handled_at IS NULL AND verb IN (SELECT value FROM json_each($1)) \
+     ORDER BY at, order_id LIMIT $2) ORDER BY at, order_id";
+const UNHEARD: &str = "SELECT DISTINCT executor FROM receipt WHERE handled_at IS NULL AND verb = $1 AND at >= $2";
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, CommitError> {
     let receipt = &new.receipt.body;
@@ -72,18 +74,20 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, Com
     let answered = sqlx::query(ANSWERED)
         .bind(id)
         .bind(receipt.executor.as_str())
-        .execute(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await
         .map_err(CommitError::database("answer an order"))?;
-    if answered.rows_affected() == 0 {
-        return Err(CommitError::Missing { noun: "order", id: id.to_owned() });
-    }
+    let missing = || CommitError::Missing { noun: "order", id: id.to_owned() };
+    let verb = Columns::new("order", &answered.ok_or_else(missing)?)
+        .text("verb")
+        .map_err(|error| CommitError::Encode { noun: "receipt", id: id.to_owned(), detail: error.to_string() })?;
     sqlx::query(NEW)
         .bind(id)
         .bind(receipt.executor.as_str())
         .bind(digest.as_bytes().as_slice())
         .bind(body)
         .bind(micros(new.at))
+        .bind(verb)
         .execute(conn)
         .await
         .map_err(CommitError::database("store a receipt"))?;
@@ -124,22 +128,23 @@ impl Store {
         row.map_err(ReadError::database("read a receipt"))?.as_ref().map(read).transpose()
     }
 
-    /// The executors of which an answer that arrived since then was not acted on yet.
+    /// The executors of which an answer to such an order, one that arrived since then, was not acted on yet.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
-    pub async fn unheard(&self, since: Timestamp) -> Result<BTreeSet<ExecutorId>, ReadError> {
-        let rows = sqlx::query(UNHEARD).bind(micros(since)).fetch_all(self.read()).await;
+    pub async fn unheard(&self, verb: VerbKind, since: Timestamp) -> Result<BTreeSet<ExecutorId>, ReadError> {
+        let rows = sqlx::query(UNHEARD).bind(name(&verb)).bind(micros(since)).fetch_all(self.read()).await;
         let rows = rows.map_err(ReadError::database("list receipts"))?;
         Ok(all(&rows, |row| Columns::new("receipt", row).parsed("executor"))?.into_iter().collect())
     }
 
-    /// Answers that nobody has acted on, oldest first.
+    /// Answers to orders of these kinds that nobody has acted on, oldest first.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
-    pub async fn unhandled_receipts(&self, limit: u32) -> Result<Vec<StoredReceipt>, ReadError> {
-        let rows = sqlx::query(UNHANDLED).bind(limit).fetch_all(self.read()).await;
+    pub async fn unhandled_receipts(&self, verbs: &[VerbKind], limit: u32) -> Result<Vec<StoredReceipt>, ReadError> {
+        let verbs = serde_json::Value::from_iter(verbs.iter().map(name)).to_string();
+        let rows = sqlx::query(UNHANDLED).bind(verbs).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list receipts"))?, read)
     }
 }

@@ -53,10 +53,10 @@ pub enum Write {
     SyncFindings(SyncFindings),
     /// The items of one asset were grouped anew.
     SyncItems(SyncItems),
-    /// An item was assessed.
-    PutAssessment(Assessment),
-    /// An item was decided.
-    PutDecision(Decision),
+    /// Items were assessed, each once.
+    PutAssessments(Vec<Assessment>),
+    /// Items were decided, each once.
+    PutDecisions(Vec<Decision>),
     /// A plan was made.
     PutPlan(Plan, jiff::Timestamp),
     /// Somebody approved or rejected a plan.

@@ -89,7 +89,7 @@ async fn once(app: &App, visitor: &Visitor, id: &str, wanted: &Rehearse) -> Resu
     if let Err(error) = app.store.commit(transition).await {
         return Ok(Err(error));
     }
-    app.bus.wake_polls();
+    app.bus.wake([&executor]);
     tell(app, &row, format!("is carried out in a copy of {}", caller.asset.name));
     Ok(Ok(()))
 }

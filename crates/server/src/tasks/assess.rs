@@ -9,7 +9,7 @@ use stanch_model::id::AssetId;
 use stanch_store::asset::StoredAsset;
 use stanch_store::detection::Detection;
 use stanch_store::item::{ItemFilter, StoredItem};
-use stanch_store::{CommitError, Transition, Write};
+use stanch_store::{CommitError, Write};
 
 use super::PassError;
 use super::ingest::open;
@@ -121,8 +121,7 @@ async fn one(
     })
     .await?;
     for chunk in assessments.chunks(200) {
-        let writes = chunk.iter().cloned().map(Write::PutAssessment).collect();
-        match app.store.commit(Transition { writes, ..Transition::default() }).await {
+        match app.store.put(Write::PutAssessments(chunk.to_vec())).await {
             // The item was closed meanwhile.
             Err(CommitError::Exists { .. } | CommitError::Missing { .. }) => return Ok(false),
             done => drop(done?),

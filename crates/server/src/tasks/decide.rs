@@ -19,7 +19,7 @@ use stanch_policy::{ActionFacts, Facts, Known};
 use stanch_store::detection::Detection;
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::outcome::{BAD_UNDO, Track};
-use stanch_store::{ReadError, Transition, Write};
+use stanch_store::{ReadError, Write};
 
 use super::PassError;
 use super::taken::Taken;
@@ -117,8 +117,7 @@ async fn page(app: &App, mut decider: Decider, pages: &mut Pages) -> Result<Opti
     })
     .await?;
     for chunk in decided.chunks(CHUNK) {
-        let writes = chunk.iter().cloned().map(Write::PutDecision).collect();
-        app.store.commit(Transition { writes, ..Transition::default() }).await?;
+        app.store.put(Write::PutDecisions(chunk.to_vec())).await?;
     }
     Ok(Some((decider, !decided.is_empty())))
 }

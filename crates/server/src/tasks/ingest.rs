@@ -11,7 +11,7 @@ use stanch_model::ecosystem;
 use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
-use stanch_model::order::{Answer, Receipt, Verb};
+use stanch_model::order::{Answer, Receipt, VerbKind};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::detection::Detection as Said;
 use stanch_store::facts::NewFacts;
@@ -30,13 +30,19 @@ use crate::bus::{Live, Stage};
 use crate::record::{TREND, TREND_POINTS};
 use crate::view::listed;
 
+/// Findings of an asset read at once.
+const FINDINGS: u32 = 10_000;
 /// Receipts taken up in one pass.
 const PAGE: u32 = 256;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     // What one executor says is taken up in its order.
     let mut said: BTreeMap<ExecutorId, Vec<Receipt>> = BTreeMap::new();
-    for stored in app.store.unhandled_receipts(PAGE).await? {
+    let receipts = app.store.unhandled_receipts(&[VerbKind::Observe], PAGE).await?;
+    if receipts.len() == PAGE as usize {
+        app.bus.nudge(Stage::Ingest);
+    }
+    for stored in receipts {
         let receipt = stored.receipt.body;
         said.entry(receipt.executor.clone()).or_default().push(receipt);
     }
@@ -69,10 +75,6 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 
 /// Keeps what a receipt says of its executor's own asset.
 async fn take_up(app: &App, body: Receipt) -> Result<(), PassError> {
-    let Some(order) = app.store.order(&body.order).await? else { return Ok(()) };
-    if !matches!(order.verb, Verb::Observe { .. }) {
-        return Ok(());
-    }
     let own = app.callers.lock().await.get(&body.executor).map(|caller| caller.asset.clone());
     let now = app.now();
     let handled = Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: now });
@@ -231,11 +233,12 @@ pub(super) async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, Pas
     let mut all: Vec<Finding> = Vec::new();
     loop {
         let after = all.last().map(|last| last.fingerprint.clone());
-        let page = app.store.findings(&filter, after.as_ref(), 10_000).await?;
-        if page.is_empty() {
+        let page = app.store.findings(&filter, after.as_ref(), FINDINGS).await?;
+        let last = page.len() < FINDINGS as usize;
+        all.extend(page.into_iter().map(|stored| stored.finding));
+        if last {
             return Ok(all);
         }
-        all.extend(page.into_iter().map(|stored| stored.finding));
     }
 }
 

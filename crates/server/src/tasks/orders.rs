@@ -1,12 +1,14 @@
 //! Making orders: who gets them, under which id, for how long.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use stanch_model::asset::AssetKind;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{AssetId, ExecutorId, OrderId, TaskId};
 use stanch_model::order::{Position, Verb};
-use stanch_store::Write;
 use stanch_store::order::NewOrder;
+use stanch_store::{Transition, Write};
 
 use super::PassError;
 use crate::app::App;
@@ -34,6 +36,15 @@ pub(crate) fn numbered(task: &TaskId, kind: &str, number: u32) -> OrderId {
     // Texts and numbers always have a canonical form.
     let id = digest("stanch/order-id/v1", &(task, kind, number)).unwrap_or(Digest::from_bytes([0; 32]));
     OrderId::from_digest(&id)
+}
+
+/// The executors that a transition makes orders for: their polls are to be woken once it is committed.
+pub(crate) fn receivers(transition: &Transition) -> BTreeSet<ExecutorId> {
+    let receivers = transition.writes.iter().filter_map(|write| match write {
+        Write::NewOrder(new) => Some(new.executor.clone()),
+        _ => None,
+    });
+    receivers.collect()
 }
 
 /// A new order under a drawn id.

@@ -13,7 +13,7 @@ use stanch_model::asset::Asset;
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::item::WorkItem;
-use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
+use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb, VerbKind};
 use stanch_model::plan::{Plan, PlannedStep, RuleRef};
 use stanch_model::remediation::RemediationState;
 use stanch_model::terms::{HaltIf, Quorum, RingSize, RingTerm, Terms};
@@ -41,11 +41,9 @@ const CALENDARS: SignedDuration = SignedDuration::from_hours(14 * 24);
 const REASONS: usize = 5;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    for stored in app.store.unhandled_receipts(256).await? {
-        let order = app.store.order(&stored.receipt.body.order).await?;
-        if let Some(order) = order.filter(|order| matches!(order.verb, Verb::Plan { .. })) {
-            app.store.put(Write::HandleReceipt(HandleReceipt { order: order.id, at: app.now() })).await?;
-        }
+    for stored in app.store.unhandled_receipts(&[VerbKind::Plan], 256).await? {
+        let handled = HandleReceipt { order: stored.receipt.body.order, at: app.now() };
+        app.store.put(Write::HandleReceipt(handled)).await?;
     }
     let filter = RemediationFilter { states: vec!["decided", "planned"], ..RemediationFilter::default() };
     for row in app.store.remediations(&filter, None, 1_000).await? {
@@ -105,9 +103,10 @@ async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(
         body: Some(record.write()),
         at: now,
     }));
+    let receivers = orders::receivers(&transition);
     app.store.commit(transition).await?;
     app.goes_on(row.id.as_str());
-    app.bus.wake_polls();
+    app.bus.wake(&receivers);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use stanch_engine::rollout::{ConfirmAnswer, Effect, Event, Hold, Illegal, Rollou
 use stanch_engine::{Blocked, breaker};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
-use stanch_model::order::{Answer, CheckOutcome, Grant, Receipt, Verb};
+use stanch_model::order::{Answer, CheckOutcome, Grant, Receipt, Verb, VerbKind};
 use stanch_model::plan::Plan;
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::{Digest, Timestamp};
@@ -182,9 +182,20 @@ async fn facts(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<(), P
     Ok(())
 }
 
+/// Orders whose answers are taken up here.
+const ABOUT_TASKS: [VerbKind; 7] = [
+    VerbKind::Apply,
+    VerbKind::Undo,
+    VerbKind::Rehearse,
+    VerbKind::Verify,
+    VerbKind::Hold,
+    VerbKind::Release,
+    VerbKind::Reconcile,
+];
+
 /// Acts on what executors answered about tasks.
 async fn receipts(app: &App) -> Result<(), PassError> {
-    for stored in app.store.unhandled_receipts(256).await? {
+    for stored in app.store.unhandled_receipts(&ABOUT_TASKS, 256).await? {
         let body = &stored.receipt.body;
         let Some(order) = app.store.order(&body.order).await? else { continue };
         let handled = || Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: app.now() });
@@ -338,8 +349,9 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     let change = Change { app, row: &row, record: &record, before: &rollout, after: &next, who, now, waiting, answer };
     let mut transition = change.transition(name, effects).await?;
     transition.writes.extend(with);
+    let receivers = orders::receivers(&transition);
     match app.store.commit(transition).await {
-        Ok(_) => {}
+        Ok(_) => app.bus.wake(&receivers),
         // There is no room now: nothing was written, and whoever asked decides what becomes of it.
         Err(
             error @ (CommitError::OverBudget { .. } | CommitError::LaneBusy { .. } | CommitError::TakenBack { .. }),
@@ -813,7 +825,6 @@ impl Change<'_> {
         if moved || self.waiting != self.row.waiting || self.before.tasks != self.after.tasks {
             self.app.bus.tell(Live { kind: "remediation", subject: id.clone(), remediation: Some(id), text });
         }
-        self.app.bus.wake_polls();
         self.app.bus.nudge(Stage::Rollout);
         self.app.bus.nudge(Stage::Verify);
         self.app.bus.nudge(Stage::Seal);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use stanch_model::asset::AssetKind;
 use stanch_model::id::{AssetId, ExecutorId};
-use stanch_model::order::Verb;
+use stanch_model::order::{Verb, VerbKind};
 use stanch_store::Transition;
 use stanch_store::order::{OrderState, VoidOrder};
 
@@ -36,7 +36,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     // What was answered a moment ago and not taken up yet is as good as there; looked up before what is there, or
     // something could be in neither.
     let lately = now.checked_sub(GIVE_UP).unwrap_or(Timestamp::MIN);
-    let unheard = Arc::new(app.store.unheard(lately).await?);
+    let unheard = Arc::new(app.store.unheard(VerbKind::Observe, lately).await?);
     let read = app.store.facts_times(&awake).await?;
     let mut due = Vec::new();
     for asset in awake {
@@ -104,6 +104,6 @@ async fn ask(
     }
     let (_, write) = orders::order(app, &executor, Verb::Observe { refresh }, now)?;
     app.store.commit(Transition::silent(write)).await?;
-    app.bus.wake_polls();
+    app.bus.wake([&executor]);
     Ok(true)
 }

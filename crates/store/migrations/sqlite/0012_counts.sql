@@ -20,7 +20,7 @@ ALTER TABLE decided RENAME TO decision;
 ALTER TABLE item ADD COLUMN ruling INTEGER REFERENCES ruling (id);
 ALTER TABLE item ADD COLUMN decided_at INTEGER;
 UPDATE item SET (decided_at, ruling) = (SELECT d.at, d.ruling FROM decision d WHERE d.item = item.id ORDER BY d.at DESC LIMIT 1);
-CREATE INDEX item_ruling ON item (ruling) WHERE closed_at IS NULL;
+CREATE INDEX item_ruling ON item (ruling, closed_at) WHERE closed_at IS NULL;
 
 -- How many there are is asked far more often than it changes, and must not cost as much as there are: it is counted for
 -- each asset with the change itself, whatever statement makes it.

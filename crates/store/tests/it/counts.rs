@@ -80,12 +80,12 @@ async fn make(world: &World, assets: &[AssetId], change: &Change, seconds: i64) 
         Change::Assess(asset, item, deployer) => {
             let mut word = assessment(&work_item(&assets[*asset], NAMES[*item], &[]).id, seconds, vec![seconds]);
             word.deployer = *deployer;
-            Write::PutAssessment(word)
+            Write::PutAssessments(vec![word])
         }
-        Change::Decide(asset, item, mode) => Write::PutDecision(Decision {
+        Change::Decide(asset, item, mode) => Write::PutDecisions(vec![Decision {
             mode: *mode,
             ..Decision::by_default(work_item(&assets[*asset], NAMES[*item], &[]).id, at(seconds))
-        }),
+        }]),
     };
     // Nothing is said of an item that is not there, which is one of the things that may be tried.
     drop(world.store.put(write).await);

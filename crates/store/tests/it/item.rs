@@ -9,7 +9,7 @@ use stanch_model::id::{AssetId, ItemId};
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
 use stanch_store::item::{ItemCounts, ItemFilter, NewItem, SyncItems};
 use stanch_store::suppression::Suppression;
-use stanch_store::{Effect, Write};
+use stanch_store::{CommitError, Effect, Write};
 
 use crate::world::{at, finding, listed, work_item, world};
 
@@ -40,10 +40,10 @@ async fn items_come_most_urgent_first_with_their_latest_word() {
     let sync = SyncItems { asset: asset.clone(), items: items.iter().map(listed).collect(), at: at(0) };
     world.store.put(Write::SyncItems(sync)).await.unwrap();
     for (item, rank) in items.iter().zip([vec![2, 0], vec![-1, 5], vec![2, -3]]) {
-        world.store.put(Write::PutAssessment(assessment(&item.id, 1, rank))).await.unwrap();
+        world.store.put(Write::PutAssessments(vec![assessment(&item.id, 1, rank)])).await.unwrap();
     }
     let mode = Decision { reason: "why".into(), ..Decision::by_default(items[1].id.clone(), at(2)) };
-    world.store.put(Write::PutDecision(mode.clone())).await.unwrap();
+    world.store.put(Write::PutDecisions(vec![mode.clone()])).await.unwrap();
 
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
@@ -56,7 +56,7 @@ async fn items_come_most_urgent_first_with_their_latest_word() {
     assert_eq!(order, ["curl", "openssl", "bash", "zlib"], "what nobody assessed stands last");
     assert_eq!((seen[0].decision.as_ref(), seen[0].assessment.as_ref().map(|a| a.at)), (Some(&mode), Some(at(1))));
 
-    world.store.put(Write::PutAssessment(assessment(&items[3].id, 3, vec![-9]))).await.unwrap();
+    world.store.put(Write::PutAssessments(vec![assessment(&items[3].id, 3, vec![-9])])).await.unwrap();
     let first = world.store.items(&ItemFilter::default(), None, 1).await.unwrap();
     assert_eq!(first[0].item.subject.name(), "zlib");
 }
@@ -69,7 +69,7 @@ async fn an_assessment_or_decision_that_says_nothing_new_is_not_kept() {
     let sync = SyncItems { asset, items: vec![listed(&item)], at: at(0) };
     world.store.put(Write::SyncItems(sync)).await.unwrap();
     for (seconds, rank, effect) in [(1, 5, Effect::Done), (2, 5, Effect::Unchanged), (3, 6, Effect::Done)] {
-        let put = Write::PutAssessment(assessment(&item.id, seconds, vec![rank]));
+        let put = Write::PutAssessments(vec![assessment(&item.id, seconds, vec![rank])]);
         assert_eq!(world.store.put(put).await.unwrap().effects, [effect]);
     }
     assert_eq!(world.store.assessments(&item.id, 10).await.unwrap().len(), 2);
@@ -77,7 +77,7 @@ async fn an_assessment_or_decision_that_says_nothing_new_is_not_kept() {
         [(1, Mode::Alert, Effect::Done), (2, Mode::Alert, Effect::Unchanged), (3, Mode::Auto, Effect::Done)]
     {
         let decision = Decision { mode, reason: "r".into(), ..Decision::by_default(item.id.clone(), at(seconds)) };
-        assert_eq!(world.store.put(Write::PutDecision(decision)).await.unwrap().effects, [effect]);
+        assert_eq!(world.store.put(Write::PutDecisions(vec![decision])).await.unwrap().effects, [effect]);
     }
     assert_eq!(world.store.decisions(&item.id, 10).await.unwrap().len(), 2);
 }
@@ -128,9 +128,9 @@ async fn items_are_narrowed_and_counted_by_what_is_said_of_them() {
         world.store.put(Write::SyncItems(sync)).await.unwrap();
     }
     let urgent = Assessment { deployer: DeployerPriority::Immediate, ..assessment(&bash.item.id, 1, vec![1]) };
-    world.store.put(Write::PutAssessment(urgent)).await.unwrap();
+    world.store.put(Write::PutAssessments(vec![urgent])).await.unwrap();
     let auto = Decision { mode: Mode::Auto, ..Decision::by_default(zlib.item.id.clone(), at(2)) };
-    world.store.put(Write::PutDecision(auto)).await.unwrap();
+    world.store.put(Write::PutDecisions(vec![auto])).await.unwrap();
     // The version that was taken back, and one that was superseded since.
     for (new, version) in [(&openssl, "2.0"), (&curl, "1.9")] {
         let suppression = Suppression {
@@ -169,4 +169,53 @@ async fn items_are_narrowed_and_counted_by_what_is_said_of_them() {
     let counts = world.store.count_items(Some(&among), at(9)).await.unwrap();
     assert_eq!((counts.open, counts.actionable), (3, 1));
     assert_eq!(world.store.count_items(Some(&BTreeSet::new()), at(9)).await.unwrap(), ItemCounts::default());
+}
+
+#[tokio::test]
+async fn many_are_decided_and_assessed_in_one_write_and_what_is_not_new_stays_as_it_was() {
+    let world = world().await;
+    let asset = world.asset("host").await;
+    let names = ["bash", "curl", "openssl"];
+    let items: Vec<_> = names.iter().map(|name| work_item(&asset, name, &[])).collect();
+    let sync = SyncItems { asset, items: items.iter().map(listed).collect(), at: at(0) };
+    world.store.put(Write::SyncItems(sync)).await.unwrap();
+    let decide = async |seconds: i64, modes: [Mode; 3]| {
+        let decisions = items.iter().zip(modes);
+        let decisions = decisions
+            .map(|(item, mode)| Decision { mode, ..Decision::by_default(item.id.clone(), at(seconds)) })
+            .collect();
+        world.store.put(Write::PutDecisions(decisions)).await.unwrap().effects
+    };
+    assert_eq!(decide(1, [Mode::Alert, Mode::Alert, Mode::Auto]).await, [Effect::Done]);
+    assert_eq!(decide(2, [Mode::Alert, Mode::Suggest, Mode::Auto]).await, [Effect::Done]);
+    assert_eq!(decide(3, [Mode::Alert, Mode::Suggest, Mode::Auto]).await, [Effect::Unchanged]);
+    let rank = async |seconds: i64, ranks: [i64; 3]| {
+        let assessments = items.iter().zip(ranks).map(|(item, rank)| assessment(&item.id, seconds, vec![rank]));
+        world.store.put(Write::PutAssessments(assessments.collect())).await.unwrap().effects
+    };
+    assert_eq!(rank(1, [1, 2, 3]).await, [Effect::Done]);
+    assert_eq!(rank(2, [1, 2, 0]).await, [Effect::Done]);
+    assert_eq!(rank(3, [1, 2, 0]).await, [Effect::Unchanged]);
+
+    let page = world.store.items(&ItemFilter::default(), None, 10).await.unwrap();
+    let told: Vec<_> = page
+        .iter()
+        .map(|row| {
+            let decision = row.decision.as_ref().unwrap();
+            (row.item.subject.name(), decision.mode, decision.at, row.assessment.as_ref().unwrap().at)
+        })
+        .collect();
+    let expected = [
+        ("openssl", Mode::Auto, at(1), at(2)),
+        ("bash", Mode::Alert, at(1), at(1)),
+        ("curl", Mode::Suggest, at(2), at(1)),
+    ];
+    assert_eq!(told, expected);
+    assert!(page.iter().all(|row| row.decision.as_ref().unwrap().item == row.item.id));
+    let wanted = ItemFilter { wanted: true, ..ItemFilter::default() };
+    assert_eq!(world.store.items(&wanted, None, 10).await.unwrap().len(), 2);
+
+    let again = Decision { mode: Mode::Approve, ..Decision::by_default(items[1].id.clone(), at(2)) };
+    let refused = world.store.put(Write::PutDecisions(vec![again])).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Exists { noun: "decision", .. }), "there is one of that time: {refused}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use stanch_model::Digest;
 use stanch_model::id::OrderId;
-use stanch_model::order::{Answer, Order, Position, Receipt, Verb};
+use stanch_model::order::{Answer, Order, Position, Receipt, Verb, VerbKind};
 use stanch_model::sign::{Signed, SigningKey};
 use stanch_store::order::{DeliverOrder, NewOrder, OrderState, VoidOrder};
 use stanch_store::receipt::{HandleReceipt, NewReceipt};
@@ -109,17 +109,19 @@ async fn the_same_answer_twice_is_one_and_another_is_refused() {
     assert_eq!(world.store.put(receipt("1", "x", true)).await.unwrap().effects, [Effect::Unchanged]);
     assert!(matches!(world.store.put(receipt("1", "x", false)).await, Err(CommitError::Exists { .. })));
 
-    let unhandled = world.store.unhandled_receipts(10).await.unwrap();
+    let unhandled = world.store.unhandled_receipts(&[VerbKind::Observe], 10).await.unwrap();
     assert_eq!(unhandled.len(), 1);
+    let others = [VerbKind::Plan, VerbKind::Hold];
+    assert!(world.store.unhandled_receipts(&others, 10).await.unwrap().is_empty(), "another stage's answers");
     assert_eq!(unhandled[0].receipt.body.answer, Answer::Held { held: true });
     let arrived = unhandled[0].at;
-    let unheard = async |since| world.store.unheard(since).await.unwrap();
+    let unheard = async |since| world.store.unheard(VerbKind::Observe, since).await.unwrap();
     assert_eq!(unheard(arrived).await, BTreeSet::from([executor_id("x")]));
     assert!(unheard(arrived + SignedDuration::from_secs(1)).await.is_empty(), "what is older may never be acted on");
     let handled = |order: OrderId| Write::HandleReceipt(HandleReceipt { order, at: at(3) });
     world.store.put(handled(order_id("1"))).await.unwrap();
     assert!(world.store.put(handled(order_id("1"))).await.unwrap_err().is_conflict(), "acted on once");
-    assert!(world.store.unhandled_receipts(10).await.unwrap().is_empty());
+    assert!(world.store.unhandled_receipts(&[VerbKind::Observe], 10).await.unwrap().is_empty());
     assert!(unheard(arrived).await.is_empty());
     assert_eq!(world.store.receipt(&order_id("1")).await.unwrap().unwrap().handled_at, Some(at(3)));
 }

@@ -1,0 +1,5 @@
+-- Each stage takes up the answers to its own kinds of orders, and does not wait for those of another.
+ALTER TABLE receipt ADD COLUMN verb TEXT NOT NULL DEFAULT '';
+UPDATE receipt SET verb = (SELECT json_extract(o.verb, '$.verb') FROM orders o WHERE o.id = receipt.order_id);
+DROP INDEX receipt_unhandled;
+CREATE INDEX receipt_unhandled ON receipt (verb, at, order_id) WHERE handled_at IS NULL;
