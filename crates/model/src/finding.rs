@@ -184,7 +184,8 @@ impl Since {
 
 /// The fingerprint of a problem.
 pub fn fingerprint(asset: &AssetId, detector: Detector, id: &str, binary: &str) -> FindingId {
-    FindingId::from_digest(&digest_texts("stanch/finding/v1", &[asset.as_str(), detector.name(), id, binary]))
+    let digest = digest_texts("stanch/finding/v2", &[asset.as_str(), detector.name(), id, binary]);
+    FindingId::on(asset, &digest)
 }
 
 /// How much of an inventory the data covers: stands beside every count.
@@ -207,8 +208,8 @@ mod tests {
     fn a_fingerprint_is_the_canonical_digest_of_what_identifies_a_problem() {
         let asset = AssetId::from_entropy([7; 10]);
         for detector in Detector::ALL {
-            let whole = digest("stanch/finding/v1", &(&asset, detector, "DEBIAN-CVE-2024-1", "libssl3")).unwrap();
-            let expected = FindingId::from_digest(&whole);
+            let whole = digest("stanch/finding/v2", &(&asset, detector, "DEBIAN-CVE-2024-1", "libssl3")).unwrap();
+            let expected = FindingId::on(&asset, &whole);
             assert_eq!(fingerprint(&asset, detector, "DEBIAN-CVE-2024-1", "libssl3"), expected);
         }
     }

@@ -3,6 +3,10 @@
 //! Ids that name a happening (a remediation, a task) are made of 80 random bits that the caller brings; ids that name
 //! a thing seen (a finding, a work item) are made of the digest of what identifies it, so that every observer gives
 //! the same thing the same id. Both print as a prefix and 16 characters of Crockford's base 32.
+//!
+//! What is seen on an asset comes by the thousand and together, and digests would scatter it over every index of a
+//! store. The first 24 bits of such an id are the asset's own, so that one asset's things are neighbours; 56 bits tell
+//! them apart.
 
 use std::fmt;
 use std::str::FromStr;
@@ -111,6 +115,30 @@ macro_rules! id {
     };
 }
 
+impl FindingId {
+    /// The id of the finding on this asset with this identifying digest, which covers the asset.
+    pub fn on(asset: &AssetId, digest: &Digest) -> Self {
+        Self::from_entropy(beside(asset, digest))
+    }
+}
+
+impl ItemId {
+    /// The id of the item on this asset with this identifying digest, which covers the asset.
+    pub fn on(asset: &AssetId, digest: &Digest) -> Self {
+        Self::from_entropy(beside(asset, digest))
+    }
+}
+
+/// Three bytes that all things on an asset share, and seven of the thing's own.
+fn beside(asset: &AssetId, digest: &Digest) -> [u8; 10] {
+    let place = Digest::of_bytes(asset.as_str().as_bytes());
+    let mut bytes = [0; 10];
+    for (to, from) in bytes.iter_mut().zip(place.as_bytes().iter().take(3).chain(digest.as_bytes())) {
+        *to = *from;
+    }
+    bytes
+}
+
 id!(
     /// One asset.
     AssetId, "asset", "an asset id"
@@ -169,6 +197,21 @@ mod tests {
             task.parse::<OrderId>().unwrap_err().to_string(),
             format!("`{task}` is not an order id: expected `order-` and 16 characters")
         );
+    }
+
+    #[test]
+    fn what_is_on_an_asset_stands_together_and_is_told_apart() {
+        let assets = [1_u8, 2, 3].map(|byte| AssetId::from_entropy([byte; 10]));
+        let digests: Vec<Digest> = (0..50_u8).map(|byte| Digest::of_bytes(&[byte])).collect();
+        let mut all: Vec<(FindingId, &AssetId)> = digests
+            .iter()
+            .flat_map(|digest| assets.iter().map(move |asset| (FindingId::on(asset, digest), asset)))
+            .collect();
+        all.sort();
+        let runs = all.chunk_by(|(_, one), (_, next)| one == next).count();
+        assert_eq!(runs, assets.len(), "in the order of ids the assets follow one another");
+        all.dedup_by(|(one, _), (other, _)| one == other);
+        assert_eq!(all.len(), digests.len() * assets.len());
     }
 
     proptest! {

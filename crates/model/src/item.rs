@@ -76,6 +76,6 @@ pub struct WorkItem {
 /// The id of the item about this subject on this asset.
 pub fn item_id(asset: &AssetId, subject: &Subject) -> ItemId {
     // Texts always have a canonical form.
-    let digest = digest("stanch/item/v1", &(asset, subject)).unwrap_or(Digest::from_bytes([0; 32]));
-    ItemId::from_digest(&digest)
+    let digest = digest("stanch/item/v2", &(asset, subject)).unwrap_or(Digest::from_bytes([0; 32]));
+    ItemId::on(asset, &digest)
 }

@@ -60,7 +60,7 @@ fn result(report: &Report, finding: &Finding, score: Option<u8>) -> Value {
             "physicalLocation": {"artifactLocation": artifact(report, finding)},
             "logicalLocations": [{"fullyQualifiedName": purl, "kind": "package"}],
         }],
-        "partialFingerprints": {"stanch/finding/v1": finding.fingerprint},
+        "partialFingerprints": {"stanch/finding/v2": finding.fingerprint},
         "properties": {
             "verdict": finding.verdict.name(),
             "detector": finding.detector.name(),
