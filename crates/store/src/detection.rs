@@ -9,7 +9,7 @@ use stanch_model::Digest;
 use stanch_model::finding::{Coverage, FeedRef};
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, all, ids, json, micros};
+use crate::column::{Columns, Conn, all, ids, json, micros, name};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -55,7 +55,8 @@ pub struct Said {
 }
 
 /// What of it is listed over all assets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Listed {
     /// Facts that could not be read.
     Unread,
@@ -72,15 +73,19 @@ const OF: &str = "SELECT asset, body FROM detection WHERE asset IN (SELECT value
 const COVERAGE: &str = "SELECT coalesce(SUM(with_data), 0) AS with_data, coalesce(SUM(without_feed), 0) AS without_feed, \
      coalesce(SUM(packages), 0) AS packages FROM detection \
      WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1))";
-const UNREAD: &str = "SELECT json_extract(one.value, '$[0]') AS fact, json_extract(one.value, '$[1]') AS why, \
-     COUNT(*) AS assets, MIN(asset) AS example FROM detection, json_each(body, '$.unread') one \
-     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $2";
-const BLIND_SPOTS: &str = "SELECT NULL AS fact, one.value AS why, COUNT(*) AS assets, MIN(asset) AS example \
-     FROM detection, json_each(body, '$.blind_spots') one \
-     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT $2";
-const NOTES: &str = "SELECT NULL AS fact, one.value AS why, COUNT(*) AS assets, MIN(asset) AS example \
-     FROM detection, json_each(body, '$.notes') one \
-     WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT $2";
+const NEW_LINES: &str = "INSERT OR IGNORE INTO detection_line (what, fact, why) SELECT json_extract(value, '$[0]'), \
+     json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1)";
+const UNSAY: &str = "DELETE FROM detection_said WHERE asset = $2 AND line NOT IN (SELECT line.id \
+     FROM json_each($1) one JOIN detection_line line ON line.what = json_extract(one.value, '$[0]') \
+     AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]'))";
+const SAY: &str = "INSERT OR IGNORE INTO detection_said (line, asset) SELECT line.id, $2 FROM json_each($1) one \
+     JOIN detection_line line ON line.what = json_extract(one.value, '$[0]') \
+     AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]')";
+const PUTTING: &str = "store what detectors said";
+const LINES: &str = "SELECT line.fact, line.why, COUNT(*) AS assets, MIN(said.asset) AS example \
+     FROM detection_line line JOIN detection_said said ON said.line = line.id WHERE line.what = $1 \
+     AND ($2 IS NULL OR said.asset IN (SELECT value FROM json_each($2))) \
+     GROUP BY line.id ORDER BY 3 DESC, 1, 2 LIMIT $3";
 
 pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection) -> Result<Effect, CommitError> {
     let Coverage { with_data, without_feed, packages } = detection.coverage;
@@ -91,9 +96,19 @@ pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection)
         .bind(packages)
         .bind(json("detection", asset.as_str(), detection)?)
         .bind(micros(detection.at))
-        .execute(conn)
+        .execute(&mut *conn)
         .await
-        .map_err(CommitError::database("store what detectors said"))?;
+        .map_err(CommitError::database(PUTTING))?;
+    let unread = detection.unread.iter().map(|(fact, why)| (Listed::Unread, fact.as_str(), why));
+    let blind_spots = detection.blind_spots.iter().map(|why| (Listed::BlindSpots, "", why));
+    let notes = detection.notes.iter().map(|why| (Listed::Notes, "", why));
+    let lines: Vec<_> = unread.chain(blind_spots).chain(notes).collect();
+    let told = json("detection", asset.as_str(), &lines)?;
+    let steps = if lines.is_empty() { &[UNSAY][..] } else { &[NEW_LINES, UNSAY, SAY] };
+    for sql in steps {
+        let done = sqlx::query(*sql).bind(&told).bind(asset.as_str()).execute(&mut *conn).await;
+        done.map_err(CommitError::database(PUTTING))?;
+    }
     Ok(Effect::Done)
 }
 
@@ -149,16 +164,11 @@ impl Store {
         among: Option<&BTreeSet<AssetId>>,
         limit: u32,
     ) -> Result<Vec<Said>, ReadError> {
-        let sql = match what {
-            Listed::Unread => UNREAD,
-            Listed::BlindSpots => BLIND_SPOTS,
-            Listed::Notes => NOTES,
-        };
-        let rows = sqlx::query(sql).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
+        let rows = sqlx::query(LINES).bind(name(&what)).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list what detectors said"))?, |row| {
             let columns = Columns::new("detection", row);
             Ok(Said {
-                fact: columns.optional_text("fact")?,
+                fact: Some(columns.text("fact")?).filter(|fact| !fact.is_empty()),
                 why: columns.text("why")?,
                 assets: columns.count("assets")?,
                 example: columns.parsed("example")?,

@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 13] = [
+const MIGRATIONS: [(i64, &str, &str); 14] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -35,6 +35,7 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
     (11, "detections", include_str!("../migrations/sqlite/0011_detections.sql")),
     (12, "counts", include_str!("../migrations/sqlite/0012_counts.sql")),
     (13, "receipts", include_str!("../migrations/sqlite/0013_receipts.sql")),
+    (14, "detection_lines", include_str!("../migrations/sqlite/0014_detection_lines.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -174,7 +175,7 @@ mod tests {
     use crate::Store;
 
     #[tokio::test]
-    async fn decisions_of_an_older_release_stay_and_what_is_there_is_counted() {
+    async fn what_an_older_release_wrote_stays_and_is_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stanch.db");
         let mut old = options(&path).connect().await.unwrap();
@@ -221,6 +222,9 @@ mod tests {
             .await
             .unwrap();
         }
+        let detection = "INSERT INTO detection (asset, with_data, without_feed, packages, body, at) VALUES \
+             ('asset-00000000000000a0', 1, 0, 1, '{\"unread\": [[\"sockets\", \"needs root\"]], \"notes\": [\"a\"]}', 1)";
+        run(&mut old, detection).await.unwrap();
         old.close().await.unwrap();
 
         let store = Store::open(&path).await.unwrap();
@@ -231,6 +235,9 @@ mod tests {
         assert_eq!((items.open, items.actionable, items.decided), (1, 1, 1));
         let findings: Vec<_> = store.finding_counts(None).await.unwrap().into_values().collect();
         assert_eq!(findings, [crate::overview::FindingCount { open: 2, closed: 1 }]);
+        let unread = store.said(crate::detection::Listed::Unread, None, 10).await.unwrap();
+        let told: Vec<_> = unread.iter().map(|one| (one.fact.as_deref(), one.why.as_str(), one.assets)).collect();
+        assert_eq!(told, [(Some("sockets"), "needs root", 1)]);
     }
 
     #[tokio::test]

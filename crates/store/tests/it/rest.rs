@@ -369,4 +369,7 @@ async fn what_detectors_say_is_counted_and_listed_over_all_assets() {
     assert_eq!(told(world.store.said(Listed::Unread, None, 1).await.unwrap()).len(), 1, "no more than asked for");
     assert_eq!(told(world.store.said(Listed::BlindSpots, None, 10).await.unwrap()), [(None, 2)]);
     assert!(world.store.said(Listed::Notes, None, 10).await.unwrap().is_empty());
+    world.store.put(Write::PutDetection(one.clone(), said(20, &[]))).await.unwrap();
+    let left = world.store.said(Listed::Unread, None, 10).await.unwrap();
+    assert_eq!(told(left), [(Some("sockets".to_owned()), 1)], "what is not said any more is forgotten");
 }
