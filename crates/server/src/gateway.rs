@@ -228,7 +228,7 @@ impl Gateway {
         if let Some(task) = &order.task {
             entry = entry.about(task);
         }
-        let mut known = self.app.store.receipt(&body.order).await?.is_some();
+        let mut known = self.app.store.is_answered(&body.order).await?;
         if !known {
             let write = Write::NewReceipt(NewReceipt { receipt: receipt.clone(), at: now });
             match self.app.store.commit(Transition::new(entry).write(write)).await {

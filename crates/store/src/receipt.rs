@@ -27,6 +27,8 @@ pub struct NewReceipt {
 pub struct HandleReceipt {
     /// The order.
     pub order: OrderId,
+    /// All that it says is kept elsewhere: of the receipt itself only the digest stays.
+    pub forget: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -49,7 +51,9 @@ const NEW: &str = "INSERT INTO receipt (order_id, executor, digest, body, at, ve
 const ANSWERED: &str = "UPDATE orders SET state = 'answered' WHERE id = $1 AND executor = $2 \
      RETURNING json_extract(verb, '$.verb') AS verb";
 const HANDLE: &str = "UPDATE receipt SET handled_at = $1 WHERE order_id = $2 AND handled_at IS NULL";
-const ONE: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id = $1";
+const FORGET: &str = "UPDATE receipt SET handled_at = $1, body = '' WHERE order_id = $2 AND handled_at IS NULL";
+const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM receipt WHERE order_id = $1) AS there";
+const ONE: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id = $1 AND body <> ''";
 const UNHANDLED: &str = "SELECT digest, body, at, handled_at FROM receipt WHERE order_id IN \
      (SELECT order_id FROM receipt WHERE handled_at IS NULL AND verb IN (SELECT value FROM json_each($1)) \
      ORDER BY at, order_id LIMIT $2) ORDER BY at, order_id";
@@ -95,7 +99,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, Com
 }
 
 pub(crate) async fn handle(conn: &mut Conn, handled: &HandleReceipt) -> Result<Effect, CommitError> {
-    let done = sqlx::query(HANDLE)
+    let done = sqlx::query(if handled.forget { FORGET } else { HANDLE })
         .bind(micros(handled.at))
         .bind(handled.order.as_str())
         .execute(conn)
@@ -119,7 +123,16 @@ fn read(row: &Row) -> Result<StoredReceipt, ReadError> {
 }
 
 impl Store {
-    /// The answer to an order.
+    /// Whether an order was answered.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn is_answered(&self, order: &OrderId) -> Result<bool, ReadError> {
+        let row = sqlx::query(IS_THERE).bind(order.as_str()).fetch_one(self.read()).await;
+        Ok(Columns::new("receipt", &row.map_err(ReadError::database("look for a receipt"))?).integer("there")? == 1)
+    }
+
+    /// The answer to an order, unless it was forgotten.
     ///
     /// # Errors
     /// When the database refuses or the row does not read.

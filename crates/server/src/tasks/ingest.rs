@@ -77,19 +77,20 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
 async fn take_up(app: &App, body: Receipt) -> Result<(), PassError> {
     let own = app.callers.lock().await.get(&body.executor).map(|caller| caller.asset.clone());
     let now = app.now();
-    let handled = Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: now });
+    let handled = |forget| Write::HandleReceipt(HandleReceipt { order: body.order.clone(), forget, at: now });
     let transition = match (&body.answer, own) {
-        // An executor may write facts about its own asset only.
+        // An executor may write facts about its own asset only. They are as long as all else that is kept of it, and
+        // come again and again: the receipt need not keep them too.
         (Answer::Facts { facts }, Some(own)) if facts.asset.id == own.id => {
             app.goes_on(&waiting_name(&own));
             app.judge(own.id.clone());
-            keep(app, facts, &own, &body.executor.to_string()).await?.write(handled)
+            keep(app, facts, &own, &body.executor.to_string()).await?.write(handled(true))
         }
         (Answer::Refused { message, .. }, Some(own)) => {
             app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}"));
-            Transition::silent(handled)
+            Transition::silent(handled(false))
         }
-        _ => Transition::silent(handled),
+        _ => Transition::silent(handled(false)),
     };
     app.store.commit(transition).await?;
     app.bus.nudge(Stage::Verify);

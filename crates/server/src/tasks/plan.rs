@@ -42,7 +42,7 @@ const REASONS: usize = 5;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     for stored in app.store.unhandled_receipts(&[VerbKind::Plan], 256).await? {
-        let handled = HandleReceipt { order: stored.receipt.body.order, at: app.now() };
+        let handled = HandleReceipt { order: stored.receipt.body.order, forget: false, at: app.now() };
         app.store.put(Write::HandleReceipt(handled)).await?;
     }
     let filter = RemediationFilter { states: vec!["decided", "planned"], ..RemediationFilter::default() };

@@ -198,7 +198,8 @@ async fn receipts(app: &App) -> Result<(), PassError> {
     for stored in app.store.unhandled_receipts(&ABOUT_TASKS, 256).await? {
         let body = &stored.receipt.body;
         let Some(order) = app.store.order(&body.order).await? else { continue };
-        let handled = || Write::HandleReceipt(HandleReceipt { order: body.order.clone(), at: app.now() });
+        let handled =
+            || Write::HandleReceipt(HandleReceipt { order: body.order.clone(), forget: false, at: app.now() });
         match order.verb {
             Verb::Observe { .. } | Verb::Plan { .. } => continue,
             Verb::Verify { .. } => {

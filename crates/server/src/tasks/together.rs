@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::PassError;
 
 /// So many run at once: a commit takes many together, and a pass holds no more than these in memory.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 
 /// Runs a job for each, some at a time, and answers what all of them say. One that fails stops none of the others.
 ///

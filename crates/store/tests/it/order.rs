@@ -118,10 +118,27 @@ async fn the_same_answer_twice_is_one_and_another_is_refused() {
     let unheard = async |since| world.store.unheard(VerbKind::Observe, since).await.unwrap();
     assert_eq!(unheard(arrived).await, BTreeSet::from([executor_id("x")]));
     assert!(unheard(arrived + SignedDuration::from_secs(1)).await.is_empty(), "what is older may never be acted on");
-    let handled = |order: OrderId| Write::HandleReceipt(HandleReceipt { order, at: at(3) });
+    let handled = |order: OrderId| Write::HandleReceipt(HandleReceipt { order, forget: false, at: at(3) });
     world.store.put(handled(order_id("1"))).await.unwrap();
     assert!(world.store.put(handled(order_id("1"))).await.unwrap_err().is_conflict(), "acted on once");
     assert!(world.store.unhandled_receipts(&[VerbKind::Observe], 10).await.unwrap().is_empty());
     assert!(unheard(arrived).await.is_empty());
     assert_eq!(world.store.receipt(&order_id("1")).await.unwrap().unwrap().handled_at, Some(at(3)));
+}
+
+#[tokio::test]
+async fn of_an_answer_that_is_kept_elsewhere_only_the_digest_stays() {
+    let world = world().await;
+    world.store.put(order("1", "x", 1)).await.unwrap();
+    world.store.put(receipt("1", "x", true)).await.unwrap();
+    let handled = HandleReceipt { order: order_id("1"), forget: true, at: at(3) };
+    world.store.put(Write::HandleReceipt(handled)).await.unwrap();
+    assert!(world.store.receipt(&order_id("1")).await.unwrap().is_none());
+    assert!(world.store.is_answered(&order_id("1")).await.unwrap());
+    assert!(!world.store.is_answered(&order_id("2")).await.unwrap());
+    assert_eq!(world.store.put(receipt("1", "x", true)).await.unwrap().effects, [Effect::Unchanged], "known again");
+    assert!(
+        matches!(world.store.put(receipt("1", "x", false)).await, Err(CommitError::Exists { .. })),
+        "still another"
+    );
 }

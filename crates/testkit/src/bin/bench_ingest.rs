@@ -24,7 +24,7 @@ use stanch_testkit::visitor::{Visitor, load, part};
 use stanch_testkit::wait_until;
 
 /// Executors that report at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 /// Findings a second.
 const GOAL: f64 = 2_000.0;
 const PATIENCE: Duration = Duration::from_secs(3_600);
