@@ -152,6 +152,8 @@ const COUNTS: &str = "WITH counted AS (SELECT COALESCE(SUM(open), 0) AS open, \
      put AS (SELECT COUNT(*) AS suppressed, COALESCE(SUM(action IS NOT NULL), 0) AS set_aside FROM aside) \
      SELECT open, actionable - set_aside AS actionable, set_aside, urgent, suppressed, exploited, decided \
      FROM counted, put";
+const OPEN_ON: &str = "SELECT asset, open FROM item_count WHERE asset IN (SELECT value FROM json_each($1)) AND open > 0 \
+     ORDER BY asset";
 const BUSY: &str = "SELECT ri.item, r.id FROM remediation_item ri JOIN remediation r ON r.id = ri.remediation \
      WHERE ri.item IN (SELECT value FROM json_each($1)) AND r.is_over = 0 AND r.state <> 'partially_remediated'";
 
@@ -310,6 +312,18 @@ impl Store {
             suppressed: columns.count("suppressed")?,
             exploited: columns.count("exploited")?,
             decided: columns.count("decided")?,
+        })
+    }
+
+    /// How many open items there are on each of these assets that has some, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn open_items_on(&self, assets: &BTreeSet<AssetId>) -> Result<Vec<(AssetId, u64)>, ReadError> {
+        let rows = sqlx::query(OPEN_ON).bind(ids(assets)).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("count items"))?, |row| {
+            let columns = Columns::new("item", row);
+            Ok((columns.parsed("asset")?, columns.count("open")?))
         })
     }
 

@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::policies::InForce;
 use crate::undecided::Walk;
-use crate::view::{Context, Pages};
+use crate::view::{Context, PAGE, Pages};
 
 /// Facts of a host older than this are stale.
 const FACTS_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -48,12 +48,17 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         }
         looked = true;
         let taken = Taken::new(app, assets, |app, left| app.want(left));
-        let among = taken.get().cloned();
-        let mut pages = Pages::of(Rows { open: Some(true), among, ..Rows::default() });
         let mut decider = Decider::load(app).await?;
-        while let Some((next, new)) = page(app, decider, &mut pages).await? {
-            decider = next;
-            anything |= new;
+        let undecided = match taken.get() {
+            Some(assets) => app.store.open_items_on(assets).await?,
+            None => Vec::new(),
+        };
+        for among in by_the_page(undecided) {
+            let mut pages = Pages::of(Rows { open: Some(true), among: Some(among), ..Rows::default() });
+            while let Some((next, new)) = page(app, decider, &mut pages).await? {
+                decider = next;
+                anything |= new;
+            }
         }
         taken.done();
     }
@@ -68,6 +73,24 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         app.bus.tell(Live::of("items", "", "items were decided"));
     }
     Ok(())
+}
+
+/// Puts assets together whose open items fill a page: a listing that is narrowed to assets puts all their items in order
+/// for every page of it.
+fn by_the_page(assets: Vec<(AssetId, u64)>) -> Vec<BTreeSet<AssetId>> {
+    let mut groups: Vec<BTreeSet<AssetId>> = Vec::new();
+    let mut room = 0;
+    for (asset, items) in assets {
+        match groups.last_mut() {
+            Some(group) if items <= room => drop(group.insert(asset)),
+            _ => {
+                groups.push(BTreeSet::from([asset]));
+                room = u64::from(PAGE);
+            }
+        }
+        room = room.saturating_sub(items);
+    }
+    groups
 }
 
 /// Goes on with the walk over all items. Answers whether any decision is another one.
@@ -332,4 +355,19 @@ fn put(tally: &mut Tally, outcome: &str, count: u64) {
         _ => &mut tally.failed,
     };
     *place = place.saturating_add(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assets_share_a_page_as_long_as_it_holds_their_items() {
+        let asset = |number: u8| AssetId::from_entropy([number; 10]);
+        let page = u64::from(PAGE);
+        let assets = [(1, page - 10), (2, 10), (3, 1), (4, 3 * page), (5, 2), (6, 3)];
+        let groups = by_the_page(assets.map(|(number, items)| (asset(number), items)).into());
+        let expected = [&[1, 2][..], &[3], &[4], &[5, 6]];
+        assert_eq!(groups, expected.map(|group| group.iter().map(|number| asset(*number)).collect::<BTreeSet<_>>()));
+    }
 }
