@@ -102,19 +102,35 @@ pub fn blast(leaf: &Leaf, facts: &HostFacts) -> Blast {
         let local = ports.entry(kind).or_insert(true);
         *local &= socket.address.is_loopback();
     }
-    let (mut cut, mut untouched) = (Vec::new(), 0_u32);
-    for ((stays, protocol, port, program), local) in ports {
+    let (mut cut, mut untouched, mut nameless, mut shared) = (Vec::new(), 0_u32, 0_u32, BTreeSet::new());
+    for (&(stays, protocol, port, program), &local) in &ports {
+        // Of what nobody can name it cannot be told that it stays.
+        if stays && program.is_none() {
+            nameless = nameless.saturating_add(1);
+            continue;
+        }
         if stays {
             untouched = untouched.saturating_add(1);
             continue;
         }
-        let connections = counted.known().filter(|_| protocol == "tcp");
+        // Connections are counted by their port, whichever of its programs has them.
+        let alone = !ports.keys().any(|(_, kind, other, name)| (*kind, *other) == (protocol, port) && *name != program);
+        if !alone && protocol == "tcp" && counted.known().is_some() {
+            shared.insert(port);
+        }
+        let connections = counted.known().filter(|_| protocol == "tcp" && alone);
         let connections = connections.and_then(|counts| counts.iter().find(|one| one.port == port));
         let connections = connections.map(|one| one.connections);
         let program = program.map(str::to_owned);
         cut.push(Cut { protocol: protocol.to_owned(), port, program, local, connections });
     }
     cut.sort_by_key(|one| (one.local, one.port));
+    if nameless > 0 {
+        unknown.push(format!("which programs {nameless} more listening ports belong to: the host does not tell"));
+    }
+    for port in shared {
+        unknown.push(format!("connections to port {port}: more than one program listens there"));
+    }
     Blast { disruption: most(leaf), cut, untouched, sessions, unknown }
 }
 

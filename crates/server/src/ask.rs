@@ -17,7 +17,7 @@ pub(crate) use change::{change_word, heard};
 pub(crate) use draft::draft;
 pub(crate) use rehearse::rehearse;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 use stanch_engine::Proposal;
@@ -29,7 +29,7 @@ use stanch_model::asset::Tier;
 use stanch_model::canonical::digest;
 use stanch_model::edge::{Edge, EdgeKind};
 use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
-use stanch_model::id::{AssetId, ItemId, OrderId, RemediationId};
+use stanch_model::id::{AssetId, ExecutorId, ItemId, OrderId, RemediationId};
 use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
@@ -520,23 +520,25 @@ pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Ve
 /// Tells the executors that a hold covers whole; what it covers in part the server keeps from them order by order.
 async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), Problem> {
     let now = app.now();
-    let covered = |asset: &stanch_model::id::AssetId| match scope {
-        HoldScope::All => true,
-        HoldScope::Asset(held) => held == asset,
-        _ => false,
-    };
     let holds = app.store.holds().await?;
-    let callers: Vec<_> =
+    let callers: Vec<(ExecutorId, AssetId)> =
         app.callers.lock().await.iter().map(|(id, caller)| (id.clone(), caller.asset.id.clone())).collect();
-    for (executor, asset) in callers {
-        // Another hold may stand when one ends.
-        let still = *verb == Verb::Release && view::strongest_whole(&holds, &asset).is_some();
-        if !covered(&asset) || still {
-            continue;
+    for some in callers.chunks(view::PAGE as usize) {
+        // Where an asset stands people say, and not its host.
+        let known = app.store.assets_named(&some.iter().map(|(_, asset)| asset.clone()).collect()).await?.into_iter();
+        let environments: HashMap<AssetId, Option<String>> =
+            known.map(|row| (row.asset.id, row.asset.environment)).collect();
+        for (executor, asset) in some {
+            let environment = environments.get(asset).and_then(Option::as_deref);
+            // Another hold may stand when one ends.
+            let still = *verb == Verb::Release && view::strongest_whole(&holds, asset, environment).is_some();
+            if !view::covers_whole(scope, asset, environment) || still {
+                continue;
+            }
+            let made: Result<(OrderId, Write), _> = orders::order(app, executor, verb.clone(), now);
+            let (_, write) = made.map_err(|error| Problem::internal("making an order", &error))?;
+            app.store.put(write).await?;
         }
-        let made: Result<(OrderId, Write), _> = orders::order(app, &executor, verb.clone(), now);
-        let (_, write) = made.map_err(|error| Problem::internal("making an order", &error))?;
-        app.store.put(write).await?;
     }
     app.bus.wake_all();
     Ok(())

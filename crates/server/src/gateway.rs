@@ -267,7 +267,9 @@ impl Gateway {
     async fn hold(&self, hello: &Hello) -> Result<(), GatewayError> {
         let Some(held) = hello.held else { return Ok(()) };
         let holds = self.app.store.holds().await?;
-        let wanted = crate::view::strongest_whole(&holds, &hello.asset.id);
+        let known = if holds.is_empty() { None } else { self.app.store.asset(&hello.asset.id).await? };
+        let environment = known.as_ref().and_then(|known| known.asset.environment.as_deref());
+        let wanted = crate::view::strongest_whole(&holds, &hello.asset.id, environment);
         let stop_all = wanted.is_some_and(|hold| hold.level == HoldLevel::StopAll);
         let should = if wanted.is_some() { Held::by(stop_all) } else { Held::No };
         if held == should {
@@ -383,22 +385,27 @@ impl Gateway {
         let mut out = Vec::with_capacity(orders.len());
         for order in orders {
             let open = matches!(order.state, OrderState::Waiting | OrderState::Delivered);
-            if open && !self.is_held(&order, &holds, hello).await? {
+            if open && !self.is_held(&order.verb, &holds, hello).await? {
                 out.push(order);
             }
         }
         Ok(out)
     }
 
-    /// Whether a hold keeps an order back.
+    /// Whether a hold keeps an order back. What takes back is kept back only where everything is stopped.
     async fn is_held(
         &self,
-        order: &StoredOrder,
+        verb: &Verb,
         holds: &[stanch_store::hold::Hold],
         hello: &Hello,
     ) -> Result<bool, GatewayError> {
-        let Verb::Apply(grant) = &order.verb else { return Ok(false) };
-        if holds.is_empty() {
+        let (grant, undoes) = match verb {
+            Verb::Apply(grant) => (grant, false),
+            Verb::Undo { grant, .. } => (grant, true),
+            _ => return Ok(false),
+        };
+        let counts = |hold: &stanch_store::hold::Hold| !undoes || hold.level == HoldLevel::StopAll;
+        if !holds.iter().any(counts) {
             return Ok(false);
         }
         let store = &self.app.store;
@@ -416,7 +423,7 @@ impl Gateway {
             policies: &rollout.map(|rollout| rollout.policies).unwrap_or_default(),
             actions: &actions,
         };
-        Ok(holds.iter().any(|hold| about.is_covered_by(&crate::view::hold_scope(hold))))
+        Ok(holds.iter().any(|hold| counts(hold) && about.is_covered_by(&crate::view::hold_scope(hold))))
     }
 
     async fn hand_out(&self, orders: Vec<StoredOrder>, hello: &Hello) -> Result<Batch, GatewayError> {
@@ -441,7 +448,14 @@ impl Gateway {
                 Err(error) => return Err(error.into()),
             }
         }
-        batch.orders = handed;
+        // A hold may have been set while this was written down. What is kept back now is handed out when it ends.
+        let holds = self.app.store.holds().await?;
+        batch.orders = Vec::with_capacity(handed.len());
+        for signed in handed {
+            if !self.is_held(&signed.body.verb, &holds, hello).await? {
+                batch.orders.push(signed);
+            }
+        }
         Ok(batch)
     }
 }

@@ -150,7 +150,9 @@ impl Store {
         let mut spoken = Spoken::default();
         for path in ["$.fired", "$.shadow.words"] {
             let rows = sqlx::query(FIRED).bind(path).fetch_all(self.read()).await;
-            spoken.rules.extend(counted(&rows.map_err(ReadError::database("count what rules say"))?)?);
+            for (rule, items) in counted(&rows.map_err(ReadError::database("count what rules say"))?)? {
+                *spoken.rules.entry(rule).or_default() += items;
+            }
         }
         let rows = sqlx::query(WOULD_CHANGE).fetch_all(self.read()).await;
         spoken.would_change.extend(counted(&rows.map_err(ReadError::database("count what shadow would change"))?)?);

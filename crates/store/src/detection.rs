@@ -77,11 +77,12 @@ const NEW_LINES: &str = "INSERT OR IGNORE INTO detection_line (what, fact, why) 
      json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1)";
 const UNSAY: &str = "DELETE FROM detection_said WHERE asset = $2 AND line NOT IN (SELECT line.id \
      FROM json_each($1) one JOIN detection_line line ON line.what = json_extract(one.value, '$[0]') \
-     AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]'))";
+     AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]')) RETURNING line";
+const FORGET: &str = "DELETE FROM detection_line WHERE id IN (SELECT value FROM json_each($1)) \
+     AND NOT EXISTS (SELECT 1 FROM detection_said WHERE line = detection_line.id)";
 const SAY: &str = "INSERT OR IGNORE INTO detection_said (line, asset) SELECT line.id, $2 FROM json_each($1) one \
      JOIN detection_line line ON line.what = json_extract(one.value, '$[0]') \
      AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]')";
-const PUTTING: &str = "store what detectors said";
 const LINES: &str = "SELECT line.fact, line.why, COUNT(*) AS assets, MIN(said.asset) AS example \
      FROM detection_line line JOIN detection_said said ON said.line = line.id WHERE line.what = $1 \
      AND ($2 IS NULL OR said.asset IN (SELECT value FROM json_each($2))) \
@@ -98,16 +99,23 @@ pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection)
         .bind(micros(detection.at))
         .execute(&mut *conn)
         .await
-        .map_err(CommitError::database(PUTTING))?;
+        .map_err(CommitError::database("store what detectors said"))?;
     let unread = detection.unread.iter().map(|(fact, why)| (Listed::Unread, fact.as_str(), why));
     let blind_spots = detection.blind_spots.iter().map(|why| (Listed::BlindSpots, "", why));
     let notes = detection.notes.iter().map(|why| (Listed::Notes, "", why));
     let lines: Vec<_> = unread.chain(blind_spots).chain(notes).collect();
     let told = json("detection", asset.as_str(), &lines)?;
-    let steps = if lines.is_empty() { &[UNSAY][..] } else { &[NEW_LINES, UNSAY, SAY] };
-    for sql in steps {
-        let done = sqlx::query(*sql).bind(&told).bind(asset.as_str()).execute(&mut *conn).await;
-        done.map_err(CommitError::database(PUTTING))?;
+    let failed = || CommitError::database("store what detectors said");
+    let asset = asset.as_str();
+    if !lines.is_empty() {
+        sqlx::query(NEW_LINES).bind(&told).execute(&mut *conn).await.map_err(failed())?;
+        sqlx::query(SAY).bind(&told).bind(asset).execute(&mut *conn).await.map_err(failed())?;
+    }
+    let unsaid = sqlx::query(UNSAY).bind(&told).bind(asset).fetch_all(&mut *conn).await.map_err(failed())?;
+    if !unsaid.is_empty() {
+        let unsaid = unsaid.iter().filter_map(|row| Columns::new("detection", row).integer("line").ok());
+        let unsaid = serde_json::Value::from_iter(unsaid).to_string();
+        sqlx::query(FORGET).bind(unsaid).execute(conn).await.map_err(failed())?;
     }
     Ok(Effect::Done)
 }

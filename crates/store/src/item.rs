@@ -129,7 +129,10 @@ const PUT: &str = "INSERT INTO item (id, asset, name, body, findings, rank, firs
      fixed_version, action) ";
 const AGAIN: &str = " ON CONFLICT (id) DO UPDATE SET name = excluded.name, body = excluded.body, \
      findings = excluded.findings, last_seen = excluded.last_seen, closed_at = NULL, kind = excluded.kind, \
-     verdict = excluded.verdict, fixed_version = excluded.fixed_version, action = excluded.action";
+     verdict = excluded.verdict, fixed_version = excluded.fixed_version, action = excluded.action, \
+     ruling = CASE WHEN item.closed_at IS NULL THEN item.ruling END, \
+     decided_at = CASE WHEN item.closed_at IS NULL THEN item.decided_at END, \
+     wanted = CASE WHEN item.closed_at IS NULL THEN item.wanted END";
 const ADOPT: &str = "UPDATE finding SET item = owns.item FROM \
      (SELECT json_extract(value, '$[0]') AS finding, json_extract(value, '$[1]') AS item FROM json_each($1)) owns \
      WHERE finding.fingerprint = owns.finding AND (finding.item IS NULL OR finding.item <> owns.item)";

@@ -123,6 +123,9 @@ pub struct RemediationFilter {
     pub item: Option<ItemId>,
 }
 
+/// Rows read at once.
+const PAGE: u32 = 1_000;
+
 const NEW: &str = "INSERT INTO remediation (id, state, wave, is_over, generation, requested_by, on_failure, assets, \
      items, body, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10, $10) \
      ON CONFLICT (id) DO NOTHING";
@@ -296,8 +299,11 @@ impl Store {
             }
             query.push(")");
         }
-        if let Some(over) = filter.over {
-            query.push(" AND is_over = ").push_bind(i64::from(over));
+        // Word for word as in the index that holds only such rows.
+        match filter.over {
+            Some(true) => drop(query.push(" AND is_over = 1")),
+            Some(false) => drop(query.push(" AND is_over = 0")),
+            None => {}
         }
         if let Some(item) = &filter.item {
             query.push(" AND id IN (SELECT remediation FROM remediation_item WHERE item = ");
@@ -306,5 +312,22 @@ impl Store {
         query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
         let rows = query.build().fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list remediations"))?, read)
+    }
+
+    /// All of these remediations, newest first, however many they are.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn all_remediations(&self, filter: &RemediationFilter) -> Result<Vec<StoredRemediation>, ReadError> {
+        let mut all: Vec<StoredRemediation> = Vec::new();
+        loop {
+            let before = all.last().map(|last| (last.created_at, &last.id));
+            let page = self.remediations(filter, before, PAGE).await?;
+            let last = page.len() < PAGE as usize;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
     }
 }

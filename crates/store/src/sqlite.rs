@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -36,6 +36,7 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
     (12, "counts", include_str!("../migrations/sqlite/0012_counts.sql")),
     (13, "receipts", include_str!("../migrations/sqlite/0013_receipts.sql")),
     (14, "detection_lines", include_str!("../migrations/sqlite/0014_detection_lines.sql")),
+    (15, "listings", include_str!("../migrations/sqlite/0015_listings.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

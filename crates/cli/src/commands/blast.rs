@@ -11,7 +11,7 @@ use crate::output::{Output, Tone, plain};
 
 /// How long a person waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The remediation once its targets were measured anew, or as it is when they do not answer in time.
 pub(crate) async fn measured(

@@ -97,6 +97,26 @@ fn what_could_not_be_measured_is_not_told_as_nothing() {
     assert_eq!(ports(&told.cut), [(22, false, None)]);
 }
 
+#[test]
+fn what_nobody_can_name_is_not_told_as_staying() {
+    let nameless = ListeningSocket { exe: None, package: None, service: None, ..socket("0.0.0.0", 8080, "x") };
+    let sockets = vec![nameless, socket("0.0.0.0", 22, "ssh")];
+    let told = blast(&upgrade_and_restart(&[("nginx.service", "restarted")]), &listening(sockets.clone(), &[]));
+    assert_eq!((told.cut.len(), told.untouched), (0, 1));
+    assert_eq!(told.unknown, ["which programs 1 more listening ports belong to: the host does not tell"]);
+    let reboot = leaf(&[("host.reboot", Disruption::Outage, &[("kernel", "6.1.0-51")])]);
+    let told = blast(&reboot, &listening(sockets, &[]));
+    assert_eq!((told.cut.len(), told.untouched, told.unknown.len()), (2, 0, 0), "a reboot asks for no names");
+}
+
+#[test]
+fn connections_to_a_port_of_several_programs_are_nobodys() {
+    let sockets = vec![socket("127.0.0.1", 8080, "ssh"), socket("10.0.0.1", 8080, "nginx")];
+    let told = blast(&upgrade_and_restart(&[("ssh.service", "restarted")]), &listening(sockets, &[(8080, 900)]));
+    assert_eq!(ports(&told.cut), [(8080, true, None)]);
+    assert_eq!(told.unknown, ["connections to port 8080: more than one program listens there"]);
+}
+
 proptest! {
     #[test]
     fn every_port_is_either_cut_off_or_stays(

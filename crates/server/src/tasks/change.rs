@@ -19,7 +19,7 @@ use crate::view::PAGE;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    for row in app.store.remediations(&filter, None, PAGE).await? {
+    for row in app.store.all_remediations(&filter).await? {
         let record = Record::read(&row.body);
         let Some(rollout) = &record.rollout else { continue };
         for term in &rollout.terms.changes {

@@ -1,6 +1,7 @@
 //! Items to decisions: what the policies in force say of each, and what it binds a remediation to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,19 +49,21 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         }
         looked = true;
         let taken = Taken::new(app, assets, |app, left| app.want(left));
-        let mut decider = Decider::load(app).await?;
+        let mut decider = Arc::new(Decider::load(app).await?);
         let undecided = match taken.get() {
             Some(assets) => app.store.open_items_on(assets).await?,
             None => Vec::new(),
         };
         for among in by_the_page(undecided) {
             let mut pages = Pages::of(Rows { open: Some(true), among: Some(among), ..Rows::default() });
-            while let Some((next, new)) = page(app, decider, &mut pages).await? {
-                decider = next;
+            while let Some(new) = page(app, &mut decider, &mut pages).await? {
                 anything |= new;
             }
         }
         taken.done();
+    }
+    if began.elapsed() >= TURN {
+        app.bus.nudge(Stage::Decide);
     }
     if let Some(walk) = app.take_walk() {
         looked = true;
@@ -99,17 +102,16 @@ async fn go_on(app: &App, walk: Walk) -> Result<bool, PassError> {
     let before = walk.took;
     let mut pages = Pages::after(Rows { open: Some(true), ..Rows::default() }, walk.after.clone());
     let mut taken = Taken::new(app, walk, |app, left| app.keep_walk(left));
-    let mut decider = Decider::load(app).await?;
+    let mut decider = Arc::new(Decider::load(app).await?);
     let mut anything = false;
     while began.elapsed() < TURN {
-        let Some((next, new)) = page(app, decider, &mut pages).await? else {
+        let Some(new) = page(app, &mut decider, &mut pages).await? else {
             if let Some(walk) = taken.get() {
                 app.end_walk(walk);
             }
             taken.done();
             return Ok(anything);
         };
-        decider = next;
         anything |= new;
         if let Some(walk) = taken.get_mut() {
             walk.after = pages.last().cloned();
@@ -121,31 +123,40 @@ async fn go_on(app: &App, walk: Walk) -> Result<bool, PassError> {
 }
 
 /// Decides the next page of items: it stands before others are read. Answers whether any decision is another one; nothing
-/// when there are no more items.
-async fn page(app: &App, mut decider: Decider, pages: &mut Pages) -> Result<Option<(Decider, bool)>, PassError> {
+/// when there are no more items. An item on which deciding breaks keeps no other from being decided.
+async fn page(app: &App, decider: &mut Arc<Decider>, pages: &mut Pages) -> Result<Option<bool>, PassError> {
     let rows = pages.next(app).await?;
     if rows.is_empty() {
         return Ok(None);
     }
     let context = Context::of(app, &rows).await?;
-    decider.learn(app, rows.iter().map(|row| &row.item.asset)).await?;
-    let (decider, decided) = tokio::task::spawn_blocking(move || {
-        let other = |row: &StoredItem, decision: &Decision| {
-            !row.decision.as_ref().is_some_and(|last| last.says_the_same(decision))
-        };
-        let all = rows.iter().map(|row| (row, decider.decide(&context, row, None)));
-        let new = all.filter(|(row, decision)| other(row, decision)).map(|(_, decision)| decision);
-        let new: Vec<Decision> = new.collect();
-        (decider, new)
+    // Between pages nobody else has it.
+    Arc::make_mut(decider).learn(app, rows.iter().map(|row| &row.item.asset)).await?;
+    let decider = Arc::clone(decider);
+    let (decided, broken) = tokio::task::spawn_blocking(move || {
+        let (mut decided, mut broken) = (Vec::new(), Vec::new());
+        for row in &rows {
+            match catch_unwind(AssertUnwindSafe(|| decider.decide(&context, row, None))) {
+                Ok(new) if row.decision.as_ref().is_some_and(|last| last.says_the_same(&new)) => {}
+                Ok(new) => decided.push(new),
+                Err(_) => broken.push(row.item.id.clone()),
+            }
+        }
+        (decided, broken)
     })
     .await?;
+    for item in broken {
+        tracing::error!(%item, "deciding an item broke");
+        app.waits(item.as_str(), "deciding it broke, which is a defect of Stanch: what was decided before stands");
+    }
     for chunk in decided.chunks(CHUNK) {
         app.store.put(Write::PutDecisions(chunk.to_vec())).await?;
     }
-    Ok(Some((decider, !decided.is_empty())))
+    Ok(Some(!decided.is_empty()))
 }
 
 /// Everything that decisions rest on beside the item itself, read once for many.
+#[derive(Clone)]
 pub(crate) struct Decider {
     pub(crate) in_force: Arc<InForce>,
     records: BTreeMap<Track, Record>,

@@ -13,7 +13,7 @@ use crate::app::App;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    for row in app.store.remediations(&filter, None, 1_000).await? {
+    for row in app.store.all_remediations(&filter).await? {
         let Some(rollout) = crate::record::Record::read(&row.body).rollout else { continue };
         for task in &rollout.tasks {
             reach(app, &row.id, task).await?;

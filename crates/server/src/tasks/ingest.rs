@@ -30,6 +30,10 @@ use crate::bus::{Live, Stage};
 use crate::record::{TREND, TREND_POINTS};
 use crate::view::listed;
 
+/// Lines of one kind that are kept of what the detectors said of an asset.
+const LINES: usize = 500;
+/// Characters of a host's own that are kept of a line.
+const LINE: usize = 500;
 /// Findings of an asset read at once.
 const FINDINGS: u32 = 10_000;
 /// Receipts taken up in one pass.
@@ -185,10 +189,13 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
         facts_at: read.collected_at,
         knowledge: held.stamp,
         coverage: detection.coverage,
-        blind_spots: detection.blind_spots,
-        notes: detection.notes,
+        blind_spots: bounded(detection.blind_spots, |more| format!("and {more} more")),
+        notes: bounded(detection.notes, |more| format!("and {more} more")),
         feeds: detection.feeds,
-        unread: crate::view::unknown_of(&read).into_iter().map(|one| (one.fact, one.why)).collect(),
+        unread: bounded(
+            crate::view::unknown_of(&read).into_iter().map(|one| (short(&one.fact), short(&one.why))).collect(),
+            |more| ("more".to_owned(), format!("{more} more could not be read")),
+        ),
         system: system(&read),
     };
     let entry = NewEntry::new(now, "server", "findings_judged")
@@ -213,6 +220,20 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("facts", &asset.id, "the detectors ran on new facts"));
     Ok(true)
+}
+
+/// At most [`LINES`] of them, the last of which says how many there are more: a host may say what it likes.
+fn bounded<T>(mut lines: Vec<T>, rest: impl Fn(usize) -> T) -> Vec<T> {
+    if lines.len() > LINES {
+        let more = lines.len() - LINES + 1;
+        lines.truncate(LINES - 1);
+        lines.push(rest(more));
+    }
+    lines
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(LINE).collect()
 }
 
 /// The detectors whose facts could be read.
@@ -309,4 +330,18 @@ async fn count(app: &App) -> Result<(), PassError> {
     let value = serde_json::to_value(&points).unwrap_or_default();
     app.store.put(Write::PutSetting(Setting { key: TREND.to_owned(), value, at: app.now() })).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_lines_the_last_says_how_many_more_there_are() {
+        let lines = |number: usize| (0..number).map(|one| one.to_string()).collect::<Vec<_>>();
+        let rest = |more| format!("{more} more");
+        assert_eq!(bounded(lines(LINES), rest), lines(LINES));
+        let some = bounded(lines(LINES + 10), rest);
+        assert_eq!((some.len(), some.last().map(String::as_str)), (LINES, Some("11 more")));
+    }
 }

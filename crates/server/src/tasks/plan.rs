@@ -46,7 +46,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         app.store.put(Write::HandleReceipt(handled)).await?;
     }
     let filter = RemediationFilter { states: vec!["decided", "planned"], ..RemediationFilter::default() };
-    for row in app.store.remediations(&filter, None, 1_000).await? {
+    for row in app.store.all_remediations(&filter).await? {
         let record = Record::read(&row.body);
         match (row.state, record.plan_orders.is_empty()) {
             (RemediationState::Decided, true) => ask(app, &row, record).await?,

@@ -229,7 +229,7 @@ async fn begin(app: &App, key: Digest, members: &[Wanted]) -> Result<(), PassErr
 async fn withdraw(app: &App) -> Result<(), PassError> {
     let states = vec!["planned", "awaiting_approval", "approved", "scheduled"];
     let filter = RemediationFilter { states, ..RemediationFilter::default() };
-    for row in app.store.remediations(&filter, None, crate::view::PAGE).await? {
+    for row in app.store.all_remediations(&filter).await? {
         let record = Record::read(&row.body);
         let Some(decided) = &record.decided else { continue };
         let mut stands = false;

@@ -34,8 +34,6 @@ use crate::record::{MOMENTS, Record};
 const TICKS: u32 = 24;
 /// How long a risk is accepted that an owner takes upon themselves by answering.
 const ACCEPTED_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
-/// Remediations looked at in one pass.
-const PAGE: u32 = 1_000;
 
 /// Why an event was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +86,7 @@ pub(crate) fn actor(name: &str) -> ActorId {
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     receipts(app).await?;
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let rows = app.store.all_remediations(&filter).await?;
     let rows = rows.into_iter().filter_map(|row| Some((Record::read(&row.body).rollout?, row)));
     let rows: Vec<(Rollout, StoredRemediation)> = rows.collect();
     if rows.is_empty() {
@@ -416,7 +414,7 @@ fn note_gate(record: &mut Record, rollout: &Rollout, now: Timestamp) {
 /// The other remediation that has the lane of an asset.
 async fn at_work(app: &App, but: &RemediationId, asset: &str) -> Result<Option<RemediationId>, TakeError> {
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let rows = app.store.all_remediations(&filter).await?;
     let has_it = |row: &StoredRemediation| {
         let rollout = Record::read(&row.body).rollout;
         rollout.is_some_and(|it| it.tasks.iter().any(|task| task.asset.as_str() == asset && task.state.holds_lane()))

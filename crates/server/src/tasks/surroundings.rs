@@ -203,7 +203,7 @@ async fn held_elsewhere(app: &App, rollout: &Rollout) -> Result<BTreeMap<String,
     }
     let states = vec!["closed", "verified", "awaiting_confirmation", "partially_remediated"];
     let filter = RemediationFilter { states, ..RemediationFilter::default() };
-    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let rows = app.store.all_remediations(&filter).await?;
     let others: Vec<Rollout> = rows.iter().filter_map(|row| Record::read(&row.body).rollout).collect();
     for from in &rollout.terms.promote_from {
         let mut since: BTreeMap<(&String, &Pin), Timestamp> = BTreeMap::new();

@@ -22,7 +22,7 @@ use crate::record::Record;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    for row in app.store.remediations(&filter, None, 1_000).await? {
+    for row in app.store.all_remediations(&filter).await? {
         let record = Record::read(&row.body);
         let Some(rollout) = &record.rollout else { continue };
         for task in &rollout.tasks {

@@ -9,7 +9,6 @@ use stanch_engine::schedule::Schedule;
 use stanch_model::remediation::RemediationState;
 use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
-use super::PAGE;
 use crate::api::Problem;
 use crate::api::types::{Calendar, CalendarSpan, CalendarSpans, Upcoming};
 use crate::app::App;
@@ -60,7 +59,7 @@ pub(crate) async fn calendar(app: &App, sight: &Sight) -> Result<Calendar, Probl
     let calendars = calendars.collect();
     let mut upcoming = Vec::new();
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    for row in app.store.remediations(&filter, None, PAGE).await? {
+    for row in app.store.all_remediations(&filter).await? {
         if sight.is_everything() || row.assets.iter().any(|asset| sight.covers(asset)) {
             upcoming.push(one(app, &row, now));
         }

@@ -97,7 +97,7 @@ pub(super) async fn conflicts_of(
     };
     let Some(mine) = planned(row, rollout) else { return Ok((Vec::new(), false)) };
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    let rows = app.store.remediations(&filter, None, PAGE).await?;
+    let rows = app.store.all_remediations(&filter).await?;
     let others: Vec<Planned> = rows
         .iter()
         .filter(|other| other.id != row.id)

@@ -36,7 +36,10 @@ pub(crate) use remediation::{assets_of_remediation, one as remediation_row, plan
 pub(crate) use report::report;
 pub(crate) use status::{blind_spots, executors, status, unknown};
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
+use stanch_engine::hold::About;
 use stanch_model::hold::HoldScope;
 use stanch_model::id::AssetId;
 
@@ -71,17 +74,20 @@ pub(crate) fn hold_scope(from: &stanch_store::hold::Hold) -> HoldScope {
     from.scope.parse().unwrap_or(HoldScope::All)
 }
 
+/// Whether a hold of this scope covers whatever might be done to an asset of this environment.
+pub(crate) fn covers_whole(scope: &HoldScope, asset: &AssetId, environment: Option<&str>) -> bool {
+    let nothing = BTreeSet::new();
+    About { asset, environment, policies: &nothing, actions: &nothing }.is_covered_by(scope)
+}
+
 /// The strongest hold that covers whatever an executor might do to its asset.
 pub(crate) fn strongest_whole<'a>(
     holds: &'a [stanch_store::hold::Hold],
     asset: &AssetId,
+    environment: Option<&str>,
 ) -> Option<&'a stanch_store::hold::Hold> {
-    let whole = |hold: &&stanch_store::hold::Hold| match hold_scope(hold) {
-        HoldScope::All => true,
-        HoldScope::Asset(held) => held == *asset,
-        _ => false,
-    };
-    holds.iter().filter(whole).max_by_key(|hold| hold.level)
+    let whole = holds.iter().filter(|hold| covers_whole(&hold_scope(hold), asset, environment));
+    whole.max_by_key(|hold| hold.level)
 }
 
 pub(crate) fn hold(from: &stanch_store::hold::Hold) -> Hold {

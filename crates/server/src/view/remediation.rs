@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use stanch_engine::rollout::Rollout;
 use stanch_ledger::Entry;
@@ -25,7 +26,7 @@ use crate::record::Record;
 /// Entries of a timeline at most.
 const TIMELINE: u32 = 2_000;
 
-/// Remediations, newest first.
+/// Remediations that are seen, newest first, at most [`PAGE`] of them.
 pub(crate) async fn remediations(
     app: &App,
     sight: &Sight,
@@ -33,13 +34,22 @@ pub(crate) async fn remediations(
 ) -> Result<Vec<Remediation>, Problem> {
     let rows = Rows { over: filter.open.then_some(false), ..Rows::default() };
     let mut all = Vec::new();
-    for row in app.store.remediations(&rows, None, PAGE).await? {
-        let seen = sight.is_everything() || row.assets.iter().any(|asset| sight.covers(asset));
-        if seen && filter.state.as_deref().is_none_or(|state| state == row.state.name()) {
-            all.push(one(app, &row).await?);
+    let mut last: Option<(Timestamp, RemediationId)> = None;
+    loop {
+        let before = last.as_ref().map(|(at, id)| (*at, id));
+        let page = app.store.remediations(&rows, before, PAGE).await?;
+        let Some(end) = page.last() else { return Ok(all) };
+        last = Some((end.created_at, end.id.clone()));
+        for row in page {
+            let seen = sight.is_everything() || row.assets.iter().any(|asset| sight.covers(asset));
+            if seen && filter.state.as_deref().is_none_or(|state| state == row.state.name()) {
+                all.push(one(app, &row).await?);
+            }
+            if all.len() == PAGE as usize {
+                return Ok(all);
+            }
         }
     }
-    Ok(all)
 }
 
 /// One row on the wire.

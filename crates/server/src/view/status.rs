@@ -9,7 +9,7 @@ use stanch_model::remediation::RemediationState;
 use stanch_store::detection::Listed;
 use stanch_store::remediation::RemediationFilter;
 
-use super::{PAGE, asset, finding, holds};
+use super::{asset, finding, holds};
 use crate::api::Problem;
 use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
@@ -196,7 +196,7 @@ async fn waiting(app: &App, sight: &Sight) -> Result<Vec<Waiting>, Problem> {
         all.push(Waiting { what: "feeds".to_owned(), on: why, since: app.started_at });
     }
     let open = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    for row in app.store.remediations(&open, None, PAGE).await? {
+    for row in app.store.all_remediations(&open).await? {
         if !sight.is_everything() && !row.assets.iter().any(|asset| sight.covers(asset)) {
             continue;
         }

@@ -47,3 +47,24 @@ async fn an_executor_follows_the_holds_even_when_an_order_was_lost() {
     // One for each difference, and one more when the poll was faster than the order that came with the hold.
     assert!((2..=3).contains(&holds), "{holds}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_on_an_environment_stops_its_executors_and_no_others() {
+    let world = World::new(Host::new("host", &[("stapler", "7.88-1", "7.88-2")])).await;
+    world.items(1).await;
+    let assets = world.client.get("/api/v1/assets").await;
+    let id = assets[0]["id"].as_str().unwrap();
+    world.client.post(&format!("/api/v1/assets/{id}/labels"), json!({ "environment": "prod" })).await;
+    let hold = async |environment: &str| {
+        let wanted = json!({ "reason": "audit week", "scope": format!("environment/{environment}") });
+        world.client.post("/api/v1/holds", wanted).await
+    };
+    hold("staging").await;
+    world.planned(&["stapler"]).await;
+    assert!(!world.host().taken.contains(&"hold"), "the hold of another environment is none of its business");
+    let prod = hold("prod").await;
+    world.until("the executor's hold", async || world.host().held.then_some(())).await;
+    let id = prod["id"].as_str().unwrap().replace('/', "%2F");
+    world.client.post(&format!("/api/v1/holds/{id}/release"), json!({})).await;
+    world.until("the release", async || (!world.host().held).then_some(())).await;
+}

@@ -58,8 +58,9 @@ CREATE TABLE item_count (
   decided INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO item_count (asset, open, actionable, urgent, exploited, decided)
-  SELECT asset, COUNT(*), SUM(action IS NOT NULL), SUM(COALESCE(deployer IN ('immediate', 'out_of_cycle'), 0)),
-    SUM(exploited), SUM(ruling IS NOT NULL) FROM item WHERE closed_at IS NULL GROUP BY asset;
+  SELECT asset, SUM(closed_at IS NULL), SUM(closed_at IS NULL AND action IS NOT NULL),
+    SUM(closed_at IS NULL AND COALESCE(deployer IN ('immediate', 'out_of_cycle'), 0)),
+    SUM(closed_at IS NULL AND exploited), SUM(closed_at IS NULL AND ruling IS NOT NULL) FROM item GROUP BY asset;
 
 CREATE TRIGGER item_appears AFTER INSERT ON item BEGIN
   INSERT INTO item_count (asset, open, actionable, urgent, exploited, decided)
@@ -70,7 +71,10 @@ CREATE TRIGGER item_appears AFTER INSERT ON item BEGIN
       urgent = urgent + excluded.urgent, exploited = exploited + excluded.exploited,
       decided = decided + excluded.decided;
 END;
-CREATE TRIGGER item_changes AFTER UPDATE OF closed_at, action, deployer, exploited, ruling ON item BEGIN
+CREATE TRIGGER item_changes AFTER UPDATE OF closed_at, action, deployer, exploited, ruling ON item
+  WHEN (OLD.closed_at IS NULL) <> (NEW.closed_at IS NULL) OR (OLD.action IS NULL) <> (NEW.action IS NULL)
+    OR OLD.deployer IS NOT NEW.deployer OR OLD.exploited <> NEW.exploited
+    OR (OLD.ruling IS NULL) <> (NEW.ruling IS NULL) BEGIN
   UPDATE item_count SET
     open = open + (NEW.closed_at IS NULL) - (OLD.closed_at IS NULL),
     actionable = actionable + (NEW.closed_at IS NULL AND NEW.action IS NOT NULL)

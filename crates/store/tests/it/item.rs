@@ -219,3 +219,25 @@ async fn many_are_decided_and_assessed_in_one_write_and_what_is_not_new_stays_as
     let refused = world.store.put(Write::PutDecisions(vec![again])).await.unwrap_err();
     assert!(matches!(refused, CommitError::Exists { noun: "decision", .. }), "there is one of that time: {refused}");
 }
+
+#[tokio::test]
+async fn an_item_that_comes_back_is_decided_anew() {
+    let world = world().await;
+    let asset = world.asset("host").await;
+    let item = work_item(&asset, "bash", &[]);
+    let sync = async |seconds: i64, items: Vec<NewItem>| {
+        let sync = SyncItems { asset: asset.clone(), items, at: at(seconds) };
+        world.store.put(Write::SyncItems(sync)).await.unwrap();
+    };
+    sync(0, vec![listed(&item)]).await;
+    let auto = |seconds| Decision { mode: Mode::Auto, ..Decision::by_default(item.id.clone(), at(seconds)) };
+    world.store.put(Write::PutDecisions(vec![auto(1)])).await.unwrap();
+    sync(2, vec![listed(&item)]).await;
+    assert!(world.store.item(&item.id).await.unwrap().unwrap().decision.is_some(), "it was there all the time");
+    sync(3, Vec::new()).await;
+    sync(4, vec![listed(&item)]).await;
+    assert_eq!(world.store.item(&item.id).await.unwrap().unwrap().decision, None);
+    assert_eq!(world.store.count_items(None, at(5)).await.unwrap().decided, 0);
+    assert_eq!(world.store.put(Write::PutDecisions(vec![auto(5)])).await.unwrap().effects, [Effect::Done]);
+    assert_eq!(world.store.decisions(&item.id, 10).await.unwrap().len(), 2);
+}
