@@ -14,7 +14,7 @@ use stanch_engine::trust::{Record, Tally};
 use stanch_model::asset::Asset;
 use stanch_model::decision::Decision;
 use stanch_model::finding::{Detector, Finding};
-use stanch_model::id::AssetId;
+use stanch_model::id::{AssetId, ItemId};
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_policy::{ActionFacts, Facts, Known};
 use stanch_store::detection::Detection;
@@ -32,6 +32,8 @@ use crate::view::{Context, PAGE, Pages};
 
 /// Facts of a host older than this are stale.
 const FACTS_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// What waits while deciding breaks on some items.
+const BROKEN: &str = "items that cannot be decided";
 /// Decisions committed together.
 const CHUNK: usize = 200;
 /// Assets whose items are decided together.
@@ -100,6 +102,10 @@ fn by_the_page(assets: Vec<(AssetId, u64)>) -> Vec<BTreeSet<AssetId>> {
 async fn go_on(app: &App, walk: Walk) -> Result<bool, PassError> {
     let began = Instant::now();
     let before = walk.took;
+    if walk.after.is_none() {
+        // It comes by all items, and tells anew.
+        app.goes_on(BROKEN);
+    }
     let mut pages = Pages::after(Rows { open: Some(true), ..Rows::default() }, walk.after.clone());
     let mut taken = Taken::new(app, walk, |app, left| app.keep_walk(left));
     let mut decider = Arc::new(Decider::load(app).await?);
@@ -129,30 +135,57 @@ async fn page(app: &App, decider: &mut Arc<Decider>, pages: &mut Pages) -> Resul
     if rows.is_empty() {
         return Ok(None);
     }
-    let context = Context::of(app, &rows).await?;
+    let context = Arc::new(Context::of(app, &rows).await?);
     // Between pages nobody else has it.
     Arc::make_mut(decider).learn(app, rows.iter().map(|row| &row.item.asset)).await?;
-    let decider = Arc::clone(decider);
-    let (decided, broken) = tokio::task::spawn_blocking(move || {
-        let (mut decided, mut broken) = (Vec::new(), Vec::new());
-        for row in &rows {
-            match catch_unwind(AssertUnwindSafe(|| decider.decide(&context, row, None))) {
-                Ok(new) if row.decision.as_ref().is_some_and(|last| last.says_the_same(&new)) => {}
-                Ok(new) => decided.push(new),
-                Err(_) => broken.push(row.item.id.clone()),
-            }
-        }
-        (decided, broken)
-    })
-    .await?;
-    for item in broken {
-        tracing::error!(%item, "deciding an item broke");
-        app.waits(item.as_str(), "deciding it broke, which is a defect of Stanch: what was decided before stands");
+    let (mut decided, mut broken, mut running) = (Vec::new(), Vec::new(), Vec::new());
+    for part in parts(rows) {
+        let (decider, context) = (Arc::clone(decider), Arc::clone(&context));
+        running.push(tokio::task::spawn_blocking(move || some(&decider, &context, &part)));
+    }
+    for part in running {
+        let (new, failed) = part.await?;
+        decided.extend(new);
+        broken.extend(failed);
+    }
+    if let Some(item) = broken.first() {
+        tracing::error!(%item, items = broken.len(), "deciding broke");
+        let others = broken.len() - 1;
+        app.waits(
+            BROKEN,
+            format!("deciding {item} and {others} others broke, a defect of Stanch; what was decided stands"),
+        );
     }
     for chunk in decided.chunks(CHUNK) {
         app.store.put(Write::PutDecisions(chunk.to_vec())).await?;
     }
     Ok(Some(!decided.is_empty()))
+}
+
+/// Rows for each core, in their order.
+fn parts(mut rows: Vec<StoredItem>) -> Vec<Vec<StoredItem>> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let size = rows.len().div_ceil(cores).max(1);
+    let mut parts = Vec::with_capacity(cores);
+    while rows.len() > size {
+        let rest = rows.split_off(size);
+        parts.push(std::mem::replace(&mut rows, rest));
+    }
+    parts.push(rows);
+    parts
+}
+
+/// What is decided of these that was not decided before, and those on which deciding broke.
+fn some(decider: &Decider, context: &Context, rows: &[StoredItem]) -> (Vec<Decision>, Vec<ItemId>) {
+    let (mut decided, mut broken) = (Vec::new(), Vec::new());
+    for row in rows {
+        match catch_unwind(AssertUnwindSafe(|| decider.decide(context, row, None))) {
+            Ok(new) if row.decision.as_ref().is_some_and(|last| last.says_the_same(&new)) => {}
+            Ok(new) => decided.push(new),
+            Err(_) => broken.push(row.item.id.clone()),
+        }
+    }
+    (decided, broken)
 }
 
 /// Everything that decisions rest on beside the item itself, read once for many.
