@@ -40,6 +40,12 @@ pub enum OpenError {
         #[source]
         source: sqlx::migrate::MigrateError,
     },
+    /// Its findings have ids that would not be given today: all of them would be taken for gone and for new.
+    #[error("the store {path} was written by an earlier build that named findings otherwise")]
+    OtherIds {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl OpenError {
@@ -49,6 +55,9 @@ impl OpenError {
             Self::Open { .. } => "check that the data folder exists, belongs to this user and has room left",
             Self::Damaged { .. } => "stop the server, keep a copy of the file, and restore the last backup",
             Self::Busy { .. } => "another server uses this data folder; stop it, or choose another with --data-dir",
+            Self::OtherIds { .. } => {
+                "keep the folder for its ledger, and begin with another one: choose it with --data-dir"
+            }
             Self::Migrate { .. } => {
                 "the store may come from a newer release: run that one, or restore a backup made by this one"
             }

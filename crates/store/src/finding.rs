@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::Digest;
-use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Verdict, fingerprint};
 use stanch_model::id::{AssetId, FindingId, ItemId};
 
 use crate::column::{Columns, Conn, Row, all, ids, json, micros};
@@ -105,6 +105,7 @@ pub struct FindingFilter {
 const KNOWN: &str = "SELECT fingerprint, detector, digest, closed_at FROM finding WHERE asset = $1 \
      AND detector IN (SELECT value FROM json_each($2))";
 const COLUMNS: &str = "SELECT body, item, first_seen, last_seen, closed_at, closed_as, reopened FROM finding";
+const FIRST: &str = "SELECT body FROM finding WHERE detector = 'advisory' ORDER BY fingerprint LIMIT 1";
 const COUNT_DAY: &str = "INSERT INTO finding_day (day, detector, opened, fixed, withdrawn, gone) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (day, detector) DO UPDATE SET \
      opened = finding_day.opened + $3, fixed = finding_day.fixed + $4, \
@@ -279,6 +280,15 @@ async fn count(conn: &mut Conn, at: Timestamp, days: &BTreeMap<Detector, Day>) -
             .map_err(CommitError::database("count findings"))?;
     }
     Ok(())
+}
+
+/// Whether the first finding of an advisory, if there is one, has the id that it would be given today.
+pub(crate) async fn have_todays_ids(conn: &mut Conn) -> Result<bool, ReadError> {
+    let row = sqlx::query(FIRST).fetch_optional(conn).await.map_err(ReadError::database("read a finding"))?;
+    let Some(row) = row else { return Ok(true) };
+    let finding: Finding = Columns::new("finding", &row).json("body")?;
+    let today = fingerprint(&finding.asset, finding.detector, &finding.id, &finding.binary);
+    Ok(finding.fingerprint == today)
 }
 
 fn read(row: &Row) -> Result<StoredFinding, ReadError> {

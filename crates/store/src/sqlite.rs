@@ -215,7 +215,7 @@ mod tests {
         for (name, closed) in [("1", None), ("2", None), ("3", Some(9))] {
             sqlx::query(
                 "INSERT INTO finding (fingerprint, asset, detector, verdict, id, package, body, digest, first_seen, \
-                 last_seen, closed_at, reopened) VALUES ($1, 'a', 'advisory', 'held', 'x', 'x', '{}', x'', 1, 1, $2, 0)",
+                 last_seen, closed_at, reopened) VALUES ($1, 'a', 'kernel', 'held', 'x', 'x', '{}', x'', 1, 1, $2, 0)",
             )
             .bind(name)
             .bind(closed)

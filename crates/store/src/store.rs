@@ -11,7 +11,7 @@ use crate::entry::Log;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::transition::{Committed, Nudge, Transition, Write};
 use crate::writer::{Ask, Job, Writer};
-use crate::{outbox, sqlite};
+use crate::{finding, outbox, sqlite};
 
 /// Transitions that may wait before the next one has to.
 const QUEUE: usize = 4_096;
@@ -37,6 +37,9 @@ impl Store {
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         let mut conn = sqlite::open_writer(path).await?;
         let damaged = |error: ReadError| OpenError::Damaged { path: path.to_owned(), detail: error.to_string() };
+        if !finding::have_todays_ids(&mut conn).await.map_err(damaged)? {
+            return Err(OpenError::OtherIds { path: path.to_owned() });
+        }
         let log = Log::load(&mut conn).await.map_err(damaged)?;
         let last_nudge = outbox::last(&mut conn).await.map_err(damaged)?;
         let readers = sqlite::open_readers(path).await?;

@@ -6,13 +6,15 @@ use serde_json::json;
 use stanch_model::Digest;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{HostFacts, Known, OsRelease};
-use stanch_model::finding::Coverage;
+use stanch_model::finding::{Coverage, Detector, Finding};
+use stanch_model::id::FindingId;
 use stanch_model::order::{Check, CheckOutcome};
 use stanch_store::approval::{Approval, ApprovalVerdict};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::detection::{Detection, Listed, Said};
 use stanch_store::facts::NewFacts;
 use stanch_store::feed::{Feed, FeedStatus};
+use stanch_store::finding::{ClosedAs, SyncFindings};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
 use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
 use stanch_store::setting::{EPOCH, Setting};
@@ -20,7 +22,7 @@ use stanch_store::suppression::{LiftSuppression, StillWanted, Suppression};
 use stanch_store::verification::Verification;
 use stanch_store::{CommitError, Effect, OpenError, Store, Write};
 
-use crate::world::{at, work_item, world};
+use crate::world::{at, finding, work_item, world};
 
 fn facts(name: &str, seconds: i64) -> HostFacts {
     HostFacts {
@@ -280,6 +282,30 @@ async fn a_file_that_is_no_store_is_refused_with_a_hint() {
     assert!(error.hint().contains("backup"));
     let nowhere = Store::open(&folder.path().join("no/such/folder/stanch.db")).await.unwrap_err();
     assert!(matches!(nowhere, OpenError::Open { .. }), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_names_findings_otherwise_is_refused() {
+    let world = world().await;
+    let asset = world.asset("host").await;
+    let run = |fingerprint: FindingId| {
+        let found = Finding { fingerprint, ..finding(&asset, Detector::Advisory, "CVE-1", "a") };
+        Write::SyncFindings(SyncFindings {
+            asset: asset.clone(),
+            detectors: vec![Detector::Advisory],
+            findings: vec![found],
+            at: at(0),
+            closed_as: ClosedAs::Fixed,
+            otherwise: std::collections::BTreeMap::new(),
+        })
+    };
+    world.store.put(run(stanch_model::finding::fingerprint(&asset, Detector::Advisory, "CVE-1", "a"))).await.unwrap();
+    let world = world.reopened().await;
+    // It comes before the other one.
+    world.store.put(run(FindingId::from_entropy([0; 10]))).await.unwrap();
+    world.store.shut().await;
+    let error = Store::open(&world.folder.path().join("stanch.db")).await.unwrap_err();
+    assert!(matches!(error, OpenError::OtherIds { .. }), "{error:?}");
 }
 
 #[tokio::test]
