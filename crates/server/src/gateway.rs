@@ -17,7 +17,7 @@ use stanch_model::order::{Held, Hello, Order, OrderKeyCertificate, Position, Pro
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::hold::HoldLevel;
-use stanch_store::order::{DeliverOrder, OrderState, StoredOrder};
+use stanch_store::order::{DeliverOrder, OrderState, StoredOrder, VoidOrder};
 use stanch_store::receipt::NewReceipt;
 use stanch_store::setting::Setting;
 use stanch_store::{CommitError, ReadError, Transition, Write};
@@ -448,11 +448,14 @@ impl Gateway {
                 Err(error) => return Err(error.into()),
             }
         }
-        // A hold may have been set while this was written down. What is kept back now is handed out when it ends.
+        // A hold may have been set while this was written down. What is kept back now is ordered anew when it ends: it
+        // must not count as handed out, and the executor may take what comes after it.
         let holds = self.app.store.holds().await?;
         batch.orders = Vec::with_capacity(handed.len());
         for signed in handed {
-            if !self.is_held(&signed.body.verb, &holds, hello).await? {
+            if self.is_held(&signed.body.verb, &holds, hello).await? {
+                self.app.store.put(Write::VoidOrder(VoidOrder { id: signed.body.id.clone() })).await?;
+            } else {
                 batch.orders.push(signed);
             }
         }

@@ -63,10 +63,12 @@ async fn silence(app: &App, id: &RemediationId, rollout: &Rollout, task: &Task) 
     let limit = SignedDuration::try_from(app.config.intervals.silence).unwrap_or(SignedDuration::MAX);
     let last = last_word(app, &order);
     // An order that a hold keeps back is not silence of its executor.
-    if rollout.hold.is_some() && order.state == OrderState::Waiting {
+    if rollout.hold.is_some() && matches!(order.state, OrderState::Waiting | OrderState::Void) {
         return Ok(());
     }
-    if now.duration_since(last) <= limit {
+    // Orders are taken in their order: one that was kept back while a later one was taken is not taken any more.
+    let passed = order.state == OrderState::Void || (order.state == OrderState::Waiting && has_it);
+    if !passed && now.duration_since(last) <= limit {
         return Ok(());
     }
     if order.state == OrderState::Waiting && !has_it {

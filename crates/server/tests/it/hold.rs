@@ -68,3 +68,28 @@ async fn a_hold_on_an_environment_stops_its_executors_and_no_others() {
     world.client.post(&format!("/api/v1/holds/{id}/release"), json!({})).await;
     world.until("the release", async || (!world.host().held).then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_everything_is_stopped_an_undo_that_waits_for_its_executor_is_kept_back() {
+    let mut world = World::new(Host::new("host", &[("stapler", "7.88-1", "7.88-2")])).await;
+    world.items(1).await;
+    let done = world.fixed(&["stapler"]).await;
+    world.unplug().await;
+    world.client.post(&format!("/api/v1/remediations/{done}/undo"), json!({ "all": true })).await;
+    world.state(&done, "rolling_back").await;
+    let wanted = json!({ "reason": "audit week", "scope": "action/package", "stop_all": true });
+    let hold = world.client.post("/api/v1/holds", wanted).await;
+    world.plug();
+    // It has polled and was handed what it may have: new facts that somebody asked for.
+    let seen = world.host().taken.iter().filter(|verb| **verb == "observe").count();
+    let observed = async || {
+        world.client.post("/api/v1/scan", json!({ "refresh": false })).await;
+        (world.host().taken.iter().filter(|verb| **verb == "observe").count() > seen).then_some(())
+    };
+    world.until("new facts", observed).await;
+    assert!(!world.host().taken.contains(&"undo"), "what is stopped altogether is not taken back either");
+    assert_eq!(world.host().version("stapler"), "7.88-2");
+    let id = hold["id"].as_str().unwrap().replace('/', "%2F");
+    world.client.post(&format!("/api/v1/holds/{id}/release"), json!({})).await;
+    world.state(&done, "rolled_back").await;
+}
