@@ -103,6 +103,39 @@ pub enum VerbKind {
     Reconcile,
 }
 
+impl Verb {
+    /// What kind of order it is.
+    #[must_use]
+    pub const fn kind(&self) -> VerbKind {
+        match self {
+            Self::Observe { .. } => VerbKind::Observe,
+            Self::Plan { .. } => VerbKind::Plan,
+            Self::Apply(_) => VerbKind::Apply,
+            Self::Undo { .. } => VerbKind::Undo,
+            Self::Rehearse { .. } => VerbKind::Rehearse,
+            Self::Verify { .. } => VerbKind::Verify,
+            Self::Hold { .. } => VerbKind::Hold,
+            Self::Release => VerbKind::Release,
+            Self::Reconcile { .. } => VerbKind::Reconcile,
+        }
+    }
+}
+
+impl VerbKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Observe,
+        Self::Plan,
+        Self::Apply,
+        Self::Undo,
+        Self::Rehearse,
+        Self::Verify,
+        Self::Hold,
+        Self::Release,
+        Self::Reconcile,
+    ];
+}
+
 /// One action asked for, before it is planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRequest {

@@ -102,7 +102,7 @@ pub(crate) async fn create(
     let _making = app.making.lock().await;
     let request = Request::of(who, key.as_deref(), &wanted);
     if let Some(row) = made_before(app, request.as_ref()).await? {
-        let remediation = Some(view::remediation_row(app, &row).await?);
+        let remediation = Some(view::remediation_row(&row));
         return Ok((false, CreatedRemediation { remediation, left_out: Vec::new() }));
     }
     let mut attempt = 0;
@@ -121,7 +121,7 @@ pub(crate) async fn create(
         }
     };
     let row = app.store.remediation(&id).await?.ok_or_else(|| Problem::not_found("remediation", id.as_str()))?;
-    let remediation = Some(view::remediation_row(app, &row).await?);
+    let remediation = Some(view::remediation_row(&row));
     Ok((true, CreatedRemediation { remediation, left_out }))
 }
 
@@ -350,7 +350,7 @@ async fn row(app: &App, id: &str) -> Result<StoredRemediation, Problem> {
 }
 
 async fn shown(app: &App, id: &str) -> Result<Remediation, Problem> {
-    view::remediation_row(app, &row(app, id).await?).await
+    Ok(view::remediation_row(&row(app, id).await?))
 }
 
 /// Takes back what was done, all of it or some items.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use stanch_model::id::ExecutorId;
+use stanch_model::order::VerbKind;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, broadcast};
 
@@ -48,6 +49,26 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// Who takes up the answers to such orders.
+    pub(crate) const fn taking_up(kind: VerbKind) -> Self {
+        match kind {
+            VerbKind::Observe => Self::Ingest,
+            VerbKind::Plan => Self::Plan,
+            VerbKind::Apply
+            | VerbKind::Undo
+            | VerbKind::Rehearse
+            | VerbKind::Verify
+            | VerbKind::Hold
+            | VerbKind::Release
+            | VerbKind::Reconcile => Self::Rollout,
+        }
+    }
+
+    /// The orders whose answers it takes up.
+    pub(crate) fn takes_up(self) -> Vec<VerbKind> {
+        VerbKind::ALL.into_iter().filter(|kind| Self::taking_up(*kind) == self).collect()
+    }
+
     pub(crate) const ALL: [Self; 16] = [
         Self::Schedule,
         Self::Ingest,

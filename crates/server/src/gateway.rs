@@ -241,11 +241,7 @@ impl Gateway {
         if known {
             tracing::debug!(order = %body.order, "a receipt came again");
         }
-        self.app.bus.nudge(match order.verb {
-            Verb::Observe { .. } => Stage::Ingest,
-            Verb::Plan { .. } => Stage::Plan,
-            _ => Stage::Rollout,
-        });
+        self.app.bus.nudge(Stage::taking_up(order.verb.kind()));
         Ok(())
     }
 

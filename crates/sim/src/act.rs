@@ -22,8 +22,11 @@ pub(crate) enum Act {
     Ledger { stuck: bool },
     /// An executor asks for orders.
     Poll { host: u32 },
-    /// Mail of an executor reaches a server.
-    Up { host: u32, nth: u32, server: u32 },
+    /// Mail of an executor reaches a server. If that is `slow`, orders are written down as handed out and do not leave
+    /// yet.
+    Up { host: u32, nth: u32, server: u32, slow: bool },
+    /// Orders that a server has written down leave it, whatever happened in between.
+    Leave { server: u32 },
     /// An answer reaches its executor.
     Down { host: u32, nth: u32 },
     /// Mail is lost.

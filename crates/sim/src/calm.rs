@@ -16,6 +16,7 @@ impl World {
         self.act(Act::Release)?;
         for server in 0..self.servers.len() {
             self.servers[server].loaded = None;
+            self.servers[server].leaving.clear();
         }
         for host in 0..u32::try_from(self.hosts.len()).unwrap_or(0) {
             self.act(Act::Cut { host, cut: false })?;
@@ -92,7 +93,7 @@ impl World {
         self.act(Act::Poll { host })?;
         for _ in 0..4 {
             while !self.hosts[host as usize].up.is_empty() {
-                self.act(Act::Up { host, nth: 0, server: host })?;
+                self.act(Act::Up { host, nth: 0, server: host, slow: false })?;
             }
             while !self.hosts[host as usize].down.is_empty() {
                 self.act(Act::Down { host, nth: 0 })?;

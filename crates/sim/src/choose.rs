@@ -18,6 +18,7 @@ pub(crate) fn choose(dice: &mut Dice, world: &World) -> Act {
             let (row, turn) = (row(dice, world), u8::try_from(dice.below(6)).unwrap_or(0));
             if dice.percent(15) { Act::Load { server, row, turn } } else { Act::Serve { server, row, turn } }
         }
+        34..=37 if !world.servers[server as usize].leaving.is_empty() && dice.percent(50) => Act::Leave { server },
         34..=37 => Act::Commit { server },
         38..=49 => Act::Handle { server, nth: few(dice) },
         50..=89 => at_host(dice, world, host, server),
@@ -52,7 +53,7 @@ fn at_host(dice: &mut Dice, world: &World, host: u32, server: u32) -> Act {
     match dice.below(100) {
         0..=3 if any => Act::Lost { host, nth, up },
         4..=6 if any => Act::Twice { host, nth, up },
-        _ if up => Act::Up { host, nth, server },
+        _ if up => Act::Up { host, nth, server, slow: dice.percent(15) },
         _ if any => Act::Down { host, nth },
         _ => Act::Poll { host },
     }

@@ -1,11 +1,12 @@
 //! The door between servers and executors: who may poll, what is handed out, where receipts go.
 
+use stanch_engine::rollout::HoldLevel;
 use stanch_model::order::Held;
 
 use crate::defects::Model;
 use crate::host::{Down, Up};
 use crate::store::{Order, OrderState, Receipt, Said, What};
-use crate::world::{Checked, World, host_name, server_name, stamp, violated};
+use crate::world::{Checked, Leaving, World, host_name, server_name, stamp, violated};
 
 /// Orders handed out at once.
 const BATCH: usize = 16;
@@ -51,12 +52,13 @@ impl World {
         (caller.position, caller.counter) = (position, counter);
         caller.seen_at = caller.seen_at.max(now);
         self.follow_hold(host, held, now);
-        let hold = self.store.held.is_some() && !self.planted(Model::HandOutHeld);
+        let level = self.store.held.as_ref().map(|held| held.hold.level);
+        let level = level.filter(|_| !self.planted(Model::HandOutHeld));
         let queue = &mut self.store.queues[host as usize];
         let mut orders = Vec::new();
         for order in queue.orders.iter_mut().filter(|order| order.position > position) {
             let open = matches!(order.state, OrderState::Waiting | OrderState::Delivered);
-            if !open || (hold && matches!(*order.what, What::Apply { .. })) {
+            if !open || is_held(&order.what, level) {
                 continue;
             }
             order.state = OrderState::Delivered;
@@ -66,8 +68,28 @@ impl World {
                 break;
             }
         }
-        if self.store.held.is_some() && orders.iter().any(|order| matches!(*order.what, What::Apply { .. })) {
-            return violated(5, format!("an order to act was handed to host-{host} under a hold"));
+        self.servers[server as usize].leaving.push_back(Leaving { host, nonce, orders });
+        Ok(())
+    }
+
+    /// What was written down leaves, but for what a hold that was set since keeps back: that is void, and ordered anew
+    /// when it ends.
+    pub(crate) fn leave(&mut self, server: u32) -> Checked {
+        let Some(Leaving { host, nonce, mut orders }) = self.servers[server as usize].leaving.pop_front() else {
+            return Ok(());
+        };
+        let level = self.store.held.as_ref().map(|held| held.hold.level);
+        if !self.planted(Model::HandOutHeld) && !self.planted(Model::LookOnce) {
+            for order in orders.extract_if(.., |order| is_held(&order.what, level)) {
+                if let Some(order) = self.store.order(host, order.position)
+                    && order.state != OrderState::Answered
+                {
+                    order.state = OrderState::Void;
+                }
+            }
+        }
+        if orders.iter().any(|order| is_held(&order.what, level)) {
+            return violated(5, format!("an order was handed to host-{host} under a hold that keeps it back"));
         }
         if !orders.is_empty() {
             self.tell(
@@ -84,7 +106,7 @@ impl World {
 
     /// Has the executor follow the hold in the store.
     fn follow_hold(&mut self, host: u32, held: Held, now: i64) {
-        let all = self.store.held.as_ref().map(|held| held.hold.level == stanch_engine::rollout::HoldLevel::StopAll);
+        let all = self.store.held.as_ref().map(|held| held.hold.level == HoldLevel::StopAll);
         let should = all.map_or(Held::No, Held::by);
         if held == should {
             return;
@@ -167,6 +189,15 @@ impl World {
             }
         }
         self.tell(|| "a person".to_owned(), |_| format!("vouches for {}", host_name(host)));
+    }
+}
+
+/// Whether a hold keeps an order back. What takes back is kept back only where everything is stopped.
+fn is_held(what: &What, level: Option<HoldLevel>) -> bool {
+    match what {
+        What::Apply { .. } => level.is_some(),
+        What::Undo { .. } => level == Some(HoldLevel::StopAll),
+        _ => false,
     }
 }
 

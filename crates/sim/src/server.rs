@@ -246,7 +246,13 @@ impl World {
                 return Some((accepted, None));
             }
             let last = order.delivered_at.map_or(order.created_at, |at| at.max(order.created_at));
-            if (held && order.state == OrderState::Waiting) || now - last <= SILENCE {
+            // An order that a hold keeps back is not silence of its executor.
+            if held && matches!(order.state, OrderState::Waiting | OrderState::Void) {
+                continue;
+            }
+            // Orders are taken in their order: one that was kept back while a later one was taken is not taken any more.
+            let passed = order.state == OrderState::Void || (order.state == OrderState::Waiting && has_it);
+            if !passed && now - last <= SILENCE {
                 continue;
             }
             // Never handed out: taken back, so that it cannot start after its journal said that it did not.

@@ -1,5 +1,6 @@
 //! The world: true time, the store, servers, executors and people. [`World::act`] makes one thing happen.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use crate::act::Act;
 use crate::defects::Model;
 use crate::host::Host;
 use crate::setup::{Fate, Setup};
-use crate::store::{Held, ITEMS, Queue, Store};
+use crate::store::{Held, ITEMS, Order, Queue, Store};
 
 /// An invariant that does not hold, by its number in the list of invariants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,16 @@ pub(crate) struct Server {
     /// Milliseconds ahead of the true time.
     pub(crate) skew: i64,
     pub(crate) loaded: Option<Loaded>,
+    /// Orders that are written down as handed out and have not left.
+    pub(crate) leaving: VecDeque<Leaving>,
+}
+
+/// Orders on their way out of a server.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) host: u32,
+    pub(crate) nonce: u64,
+    pub(crate) orders: Vec<Order>,
 }
 
 pub(crate) struct World {
@@ -132,7 +143,8 @@ impl World {
             })
             .collect();
         let queues = hosts.iter().map(|_| Queue::default()).collect();
-        let servers = setup.servers.iter().map(|skew| Server { skew: *skew, loaded: None }).collect();
+        let servers =
+            setup.servers.iter().map(|skew| Server { skew: *skew, loaded: None, leaving: VecDeque::new() }).collect();
         Self {
             setup,
             now: 0,
@@ -206,10 +218,16 @@ impl World {
                     self.handle(server, nth)?;
                 }
             }
+            Act::Leave { server } => {
+                if let Some(server) = self.server(server) {
+                    self.leave(server)?;
+                }
+            }
             Act::ServerDies { server } => {
                 if let Some(server) = self.server(server) {
                     self.figures.deaths += 1;
                     self.servers[server as usize].loaded = None;
+                    self.servers[server as usize].leaving.clear();
                     self.tell(|| server_name(server), |_| "dies and starts again".to_owned());
                     self.reread()?;
                 }
@@ -260,9 +278,12 @@ impl World {
         let at = host as usize;
         match act {
             Act::Poll { .. } => self.poll(host),
-            Act::Up { nth, server, .. } => {
+            Act::Up { nth, server, slow, .. } => {
                 if let Some(server) = self.server(server) {
                     self.arrive(host, nth, server)?;
+                    if !slow {
+                        self.leave(server)?;
+                    }
                 }
             }
             Act::Down { nth, .. } => self.receive(host, nth)?,

@@ -314,20 +314,44 @@ impl Store {
         all(&rows.map_err(ReadError::database("list remediations"))?, read)
     }
 
-    /// All of these remediations, newest first, however many they are.
+    /// These remediations by the page, newest first, for those who must look at all of them.
+    #[must_use]
+    pub fn remediation_pages(&self, filter: RemediationFilter) -> RemediationPages<'_> {
+        RemediationPages { store: self, filter, last: None }
+    }
+
+    /// All of these remediations at once, newest first, however many they are.
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn all_remediations(&self, filter: &RemediationFilter) -> Result<Vec<StoredRemediation>, ReadError> {
-        let mut all: Vec<StoredRemediation> = Vec::new();
-        loop {
-            let before = all.last().map(|last| (last.created_at, &last.id));
-            let page = self.remediations(filter, before, PAGE).await?;
-            let last = page.len() < PAGE as usize;
+        let mut all = Vec::new();
+        let mut pages = self.remediation_pages(filter.clone());
+        while let Some(page) = pages.next().await? {
             all.extend(page);
-            if last {
-                return Ok(all);
-            }
         }
+        Ok(all)
+    }
+}
+
+/// A walk over remediations, newest first. What is written on the way may or may not be seen; nothing is seen twice.
+#[derive(Debug)]
+pub struct RemediationPages<'s> {
+    store: &'s Store,
+    filter: RemediationFilter,
+    last: Option<(Timestamp, RemediationId)>,
+}
+
+impl RemediationPages<'_> {
+    /// The next page; none at the end.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredRemediation>>, ReadError> {
+        let before = self.last.as_ref().map(|(at, id)| (*at, id));
+        let page = self.store.remediations(&self.filter, before, PAGE).await?;
+        let Some(end) = page.last() else { return Ok(None) };
+        self.last = Some((end.created_at, end.id.clone()));
+        Ok(Some(page))
     }
 }

@@ -4,4 +4,5 @@
 
 mod calendars;
 mod clocks;
+mod orders;
 mod recurrences;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde_json::json;
 use stanch_engine::campaign::{self, Back, Done, Kept};
 use stanch_ledger::NewEntry;
@@ -72,12 +71,8 @@ pub(crate) async fn undo_campaign(app: &App, who: &str, wanted: UndoCampaign) ->
 /// Everything that was done and could be taken back. One pass over all remediations.
 async fn done(app: &App) -> Result<Vec<Done>, Problem> {
     let mut all = Vec::new();
-    let mut last: Option<(Timestamp, stanch_model::id::RemediationId)> = None;
-    loop {
-        let before = last.as_ref().map(|(at, id)| (*at, id));
-        let page = app.store.remediations(&RemediationFilter::default(), before, view::PAGE).await?;
-        let Some(end) = page.last() else { return Ok(all) };
-        last = Some((end.created_at, end.id.clone()));
+    let mut pages = app.store.remediation_pages(RemediationFilter::default());
+    while let Some(page) = pages.next().await? {
         for row in page {
             let Some(rollout) = Record::read(&row.body).rollout else { continue };
             let mut one_way: BTreeSet<AssetId> = BTreeSet::new();
@@ -103,4 +98,5 @@ async fn done(app: &App) -> Result<Vec<Done>, Problem> {
             }
         }
     }
+    Ok(all)
 }

@@ -141,7 +141,7 @@ async fn page(app: &App, decider: &mut Arc<Decider>, pages: &mut Pages) -> Resul
     let (mut decided, mut broken, mut running) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts(rows) {
         let (decider, context) = (Arc::clone(decider), Arc::clone(&context));
-        running.push(tokio::task::spawn_blocking(move || some(&decider, &context, &part)));
+        running.push(tokio::task::spawn_blocking(move || each(&part, |row| decider.decide(&context, row, None))));
     }
     for part in running {
         let (new, failed) = part.await?;
@@ -176,10 +176,10 @@ fn parts(mut rows: Vec<StoredItem>) -> Vec<Vec<StoredItem>> {
 }
 
 /// What is decided of these that was not decided before, and those on which deciding broke.
-fn some(decider: &Decider, context: &Context, rows: &[StoredItem]) -> (Vec<Decision>, Vec<ItemId>) {
+fn each(rows: &[StoredItem], decide: impl Fn(&StoredItem) -> Decision) -> (Vec<Decision>, Vec<ItemId>) {
     let (mut decided, mut broken) = (Vec::new(), Vec::new());
     for row in rows {
-        match catch_unwind(AssertUnwindSafe(|| decider.decide(context, row, None))) {
+        match catch_unwind(AssertUnwindSafe(|| decide(row))) {
             Ok(new) if row.decision.as_ref().is_some_and(|last| last.says_the_same(&new)) => {}
             Ok(new) => decided.push(new),
             Err(_) => broken.push(row.item.id.clone()),
@@ -403,7 +403,42 @@ fn put(tally: &mut Tally, outcome: &str, count: u64) {
 
 #[cfg(test)]
 mod tests {
+    use stanch_model::finding::Verdict;
+    use stanch_model::item::{Subject, WorkItem, item_id};
+    use stanch_store::item::ItemCursor;
+
     use super::*;
+
+    #[test]
+    fn an_item_on_which_deciding_breaks_keeps_no_other_from_being_decided() {
+        let rows: Vec<StoredItem> = ["bind9", "curl", "openssl"].map(row).into();
+        let decide = |row: &StoredItem| {
+            assert_ne!(row.item.id, rows[1].item.id, "planted");
+            Decision::by_default(row.item.id.clone(), Timestamp::UNIX_EPOCH)
+        };
+        let (decided, broken) = each(&rows, decide);
+        let ids = |rows: &[&StoredItem]| rows.iter().map(|row| row.item.id.clone()).collect::<Vec<_>>();
+        assert_eq!(decided.into_iter().map(|one| one.item).collect::<Vec<_>>(), ids(&[&rows[0], &rows[2]]));
+        assert_eq!(broken, ids(&[&rows[1]]));
+    }
+
+    fn row(source: &str) -> StoredItem {
+        let asset = AssetId::from_entropy([1; 10]);
+        let subject = Subject::SourcePackage { source: source.to_owned() };
+        let item = WorkItem { id: item_id(&asset, &subject), asset, subject, findings: Vec::new() };
+        StoredItem {
+            verdict: Verdict::AffectedFixable,
+            fixed_version: String::new(),
+            action: None,
+            assessment: None,
+            decision: None,
+            first_seen: Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
+            closed_at: None,
+            cursor: ItemCursor { rank: String::new(), id: item.id.clone() },
+            item,
+        }
+    }
 
     #[test]
     fn assets_share_a_page_as_long_as_it_holds_their_items() {

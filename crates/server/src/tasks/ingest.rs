@@ -11,7 +11,7 @@ use stanch_model::ecosystem;
 use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
-use stanch_model::order::{Answer, Receipt, VerbKind};
+use stanch_model::order::{Answer, Receipt};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::detection::Detection as Said;
 use stanch_store::facts::NewFacts;
@@ -42,7 +42,7 @@ const PAGE: u32 = 256;
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     // What one executor says is taken up in its order.
     let mut said: BTreeMap<ExecutorId, Vec<Receipt>> = BTreeMap::new();
-    let receipts = app.store.unhandled_receipts(&[VerbKind::Observe], PAGE).await?;
+    let receipts = app.store.unhandled_receipts(&Stage::Ingest.takes_up(), PAGE).await?;
     if receipts.len() == PAGE as usize {
         app.bus.nudge(Stage::Ingest);
     }

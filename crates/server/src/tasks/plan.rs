@@ -13,7 +13,7 @@ use stanch_model::asset::Asset;
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::item::WorkItem;
-use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb, VerbKind};
+use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
 use stanch_model::plan::{Plan, PlannedStep, RuleRef};
 use stanch_model::remediation::RemediationState;
 use stanch_model::terms::{HaltIf, Quorum, RingSize, RingTerm, Terms};
@@ -41,7 +41,7 @@ const CALENDARS: SignedDuration = SignedDuration::from_hours(14 * 24);
 const REASONS: usize = 5;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
-    for stored in app.store.unhandled_receipts(&[VerbKind::Plan], 256).await? {
+    for stored in app.store.unhandled_receipts(&Stage::Plan.takes_up(), 256).await? {
         let handled = HandleReceipt { order: stored.receipt.body.order, forget: false, at: app.now() };
         app.store.put(Write::HandleReceipt(handled)).await?;
     }

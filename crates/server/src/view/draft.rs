@@ -95,12 +95,8 @@ struct End {
 async fn ends(app: &App) -> Result<BTreeMap<ItemId, End>, stanch_store::ReadError> {
     let mut ends: BTreeMap<ItemId, End> = BTreeMap::new();
     let called_wrong: BTreeSet<String> = app.store.tasks_with_outcome("misfire").await?;
-    let mut last = None;
-    loop {
-        let before = last.as_ref().map(|(at, id)| (*at, id));
-        let page = app.store.remediations(&RemediationFilter::default(), before, PAGE).await?;
-        let Some(end) = page.last() else { return Ok(ends) };
-        last = Some((end.created_at, end.id.clone()));
+    let mut pages = app.store.remediation_pages(RemediationFilter::default());
+    while let Some(page) = pages.next().await? {
         for row in page {
             let Some(rollout) = Record::read(&row.body).rollout else { continue };
             for task in rollout.tasks.iter().filter(|task| task.sends > 0) {
@@ -123,4 +119,5 @@ async fn ends(app: &App) -> Result<BTreeMap<ItemId, End>, stanch_store::ReadErro
             }
         }
     }
+    Ok(ends)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde_json::Value;
 use stanch_engine::rollout::Rollout;
 use stanch_ledger::Entry;
@@ -34,26 +33,23 @@ pub(crate) async fn remediations(
 ) -> Result<Vec<Remediation>, Problem> {
     let rows = Rows { over: filter.open.then_some(false), ..Rows::default() };
     let mut all = Vec::new();
-    let mut last: Option<(Timestamp, RemediationId)> = None;
-    loop {
-        let before = last.as_ref().map(|(at, id)| (*at, id));
-        let page = app.store.remediations(&rows, before, PAGE).await?;
-        let Some(end) = page.last() else { return Ok(all) };
-        last = Some((end.created_at, end.id.clone()));
+    let mut pages = app.store.remediation_pages(rows);
+    while let Some(page) = pages.next().await? {
         for row in page {
             let seen = sight.is_everything() || row.assets.iter().any(|asset| sight.covers(asset));
             if seen && filter.state.as_deref().is_none_or(|state| state == row.state.name()) {
-                all.push(one(app, &row).await?);
+                all.push(one(&row));
             }
             if all.len() == PAGE as usize {
                 return Ok(all);
             }
         }
     }
+    Ok(all)
 }
 
 /// One row on the wire.
-pub(crate) async fn one(_app: &App, row: &StoredRemediation) -> Result<Remediation, Problem> {
+pub(crate) fn one(row: &StoredRemediation) -> Remediation {
     let record = Record::read(&row.body);
     let wave = match row.state {
         RemediationState::Rolling(wave) | RemediationState::Verifying(wave) | RemediationState::Baking(wave) => {
@@ -61,7 +57,7 @@ pub(crate) async fn one(_app: &App, row: &StoredRemediation) -> Result<Remediati
         }
         _ => None,
     };
-    Ok(Remediation {
+    Remediation {
         id: row.id.to_string(),
         state: row.state.name().to_owned(),
         wave,
@@ -77,7 +73,7 @@ pub(crate) async fn one(_app: &App, row: &StoredRemediation) -> Result<Remediati
         waiting_on: row.waiting.clone(),
         created_at: row.created_at,
         updated_at: row.updated_at,
-    })
+    }
 }
 
 async fn find(app: &App, id: &str) -> Result<StoredRemediation, Problem> {
@@ -130,7 +126,7 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
         questions: record.rollout.iter().flat_map(|rollout| &rollout.questions).map(question).collect(),
         approvals,
         spoken,
-        remediation: one(app, &row).await?,
+        remediation: one(&row),
         plan: plan.as_ref().map(wire_plan).transpose()?,
         left_out: left_out(&record, &row),
         tasks,

@@ -114,12 +114,8 @@ struct Acted {
 /// All remediations by their items. One pass over all of them.
 async fn done(app: &App) -> Result<HashMap<ItemId, Vec<Acted>>, Problem> {
     let mut done: HashMap<ItemId, Vec<Acted>> = HashMap::new();
-    let mut last = None;
-    loop {
-        let before = last.as_ref().map(|(at, id)| (*at, id));
-        let page = app.store.remediations(&RemediationFilter::default(), before, PAGE).await?;
-        let Some(end) = page.last() else { return Ok(done) };
-        last = Some((end.created_at, end.id.clone()));
+    let mut pages = app.store.remediation_pages(RemediationFilter::default());
+    while let Some(page) = pages.next().await? {
         for row in page {
             let record = Record::read(&row.body);
             let asked = u32::from(row.requested_by != crate::tasks::ACTOR);
@@ -139,6 +135,7 @@ async fn done(app: &App) -> Result<HashMap<ItemId, Vec<Acted>>, Problem> {
             }
         }
     }
+    Ok(done)
 }
 
 /// When facts of assets were read.

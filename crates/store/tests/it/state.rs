@@ -1,5 +1,7 @@
 //! Remediations and tasks move only along their arrows, only from where they are, and never silently.
 
+use std::collections::BTreeSet;
+
 use stanch_model::Digest;
 use stanch_model::remediation::{RemediationState as R, TaskState as T};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter};
@@ -229,4 +231,16 @@ async fn remediations_are_listed_newest_first_and_by_item() {
     }
     assert_eq!(seen.len(), 8);
     assert!(seen.is_sorted_by(|a, b| a > b), "equal times: by id");
+}
+
+#[tokio::test]
+async fn a_walk_over_remediations_sees_each_once_however_many_there_are() {
+    let world = world().await;
+    let many: BTreeSet<_> = (0..2_003).map(|nth| remediation_id(&format!("r{nth}"))).collect();
+    for id in &many {
+        world.store.commit(begin(id)).await.unwrap();
+    }
+    let all = world.store.all_remediations(&RemediationFilter::default()).await.unwrap();
+    assert_eq!(all.len(), many.len());
+    assert_eq!(all.into_iter().map(|row| row.id).collect::<BTreeSet<_>>(), many);
 }

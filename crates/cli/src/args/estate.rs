@@ -1,0 +1,164 @@
+//! What is looked after, and what is done about it together.
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Assets {
+    /// List them
+    List,
+    /// Say what an asset is; what is left away stays, an empty text takes it away
+    Label {
+        /// Its id or name
+        asset: String,
+        /// Its environment, such as prod
+        #[arg(long, value_name = "NAME")]
+        environment: Option<String>,
+        /// The team that owns it
+        #[arg(long, value_name = "TEAM")]
+        owner: Option<String>,
+        /// What its data is, such as restricted
+        #[arg(long, value_name = "WORD")]
+        classification: Option<String>,
+        /// How much depends on it: 1 (most) to 5; 0 takes it away
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(0..=5))]
+        tier: Option<u8>,
+        /// A label that policies and rings ask for, such as automation=suggest; without a value it is taken away
+        #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+    },
+    /// Say how an asset hangs on another: playbooks act on what is linked, urgency counts what depends on it
+    Link {
+        /// Its id or name
+        asset: String,
+        /// How it hangs on the other
+        #[arg(value_parser = ["depends_on", "runs_on", "member_of", "used_on"])]
+        kind: String,
+        /// The other's id or name
+        other: String,
+        /// Take it away
+        #[arg(long)]
+        remove: bool,
+    },
+}
+
+/// A label as it is typed.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cases {
+    /// List them
+    List {
+        /// Only those in which something is left to do
+        #[arg(long)]
+        open: bool,
+    },
+    /// Show one: its steps, what happened, the tasks that wait for a person
+    Show {
+        /// Its id, or an unambiguous beginning of it
+        case: String,
+    },
+    /// Open one by hand, with a playbook of the policies in force; every step waits for approval
+    Open {
+        /// The items it is about, by id or name
+        #[arg(required = true, value_name = "ITEM")]
+        items: Vec<String>,
+        /// The playbook
+        #[arg(long, value_name = "NAME")]
+        playbook: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Say that a person's task is done
+    Done {
+        /// The case
+        case: String,
+        /// Which task, where several wait
+        #[arg(long, value_name = "NUMBER")]
+        task: Option<u64>,
+        /// What others should know of it
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// Say that a person's task will not be done
+    Decline {
+        /// The case
+        case: String,
+        /// Which task, where several wait
+        #[arg(long, value_name = "NUMBER")]
+        task: Option<u64>,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// End one: nothing more begins, and what was done stays
+    Close {
+        /// The case
+        case: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Take back everything that was done in one, the last first
+    Undo {
+        /// The case
+        case: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Changes {
+    /// List them, the newest first
+    List {
+        /// Only those that are not closed
+        #[arg(long)]
+        open: bool,
+    },
+    /// Agree to one in the place of the other system
+    Approve {
+        /// Its id
+        change: String,
+        /// The whole hash of the plan that was read
+        #[arg(long, value_name = "HASH")]
+        plan: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Refuse one in the place of the other system
+    Reject {
+        /// Its id
+        change: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Close one once what it is about was done and looked at
+    Close {
+        /// Its id
+        change: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Executors {
+    /// List them
+    List,
+    /// Trust one again that is frozen: its key changed, or it went back in time (a copy, a restored backup)
+    Trust {
+        /// Its id
+        id: String,
+    },
+}

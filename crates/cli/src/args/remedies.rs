@@ -1,0 +1,185 @@
+//! Acting: the server for one machine, what is asked of it, and what stops it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use stanch_model::sign::VerifyingKey;
+
+use super::findings::Select;
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Address of the web pages and the API
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR", value_parser = loopback)]
+    pub(crate) listen: SocketAddr,
+    /// Address by which people reach it, when another program speaks HTTPS before it
+    #[arg(long, env = "STANCH_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Read facts again this often, in minutes
+    #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) every: u32,
+    /// Fetch feeds from their publishers on schedule; without it nothing is fetched
+    #[arg(long, conflicts_with = "feeds")]
+    pub(crate) online: bool,
+    /// Use feeds from this folder instead of the built-in snapshot, read again on schedule
+    #[arg(long, value_name = "DIR")]
+    pub(crate) feeds: Option<PathBuf>,
+    /// Decide by the policies of this folder; what changes there is checked, tested and taken without a restart
+    #[arg(long, env = "STANCH_POLICIES", value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Decide by the policies of this git repository instead; it is asked for something newer every minute
+    #[arg(long, env = "STANCH_POLICIES_REPOSITORY", value_name = "URL", conflicts_with = "policies")]
+    pub(crate) policies_repository: Option<String>,
+    /// The branch of that repository, instead of the one it points at
+    #[arg(long, env = "STANCH_POLICIES_BRANCH", value_name = "NAME", requires = "policies_repository")]
+    pub(crate) policies_branch: Option<String>,
+    /// The folder of that repository with the policies, instead of all of it
+    #[arg(long, env = "STANCH_POLICIES_PATH", value_name = "PATH", requires = "policies_repository")]
+    pub(crate) policies_path: Option<String>,
+    /// Take only policies that bear the signature of this public key; without it nothing runs by itself (mode auto)
+    #[arg(long, env = "STANCH_POLICIES_KEY", value_name = "KEY", value_parser = public_key)]
+    pub(crate) policies_key: Option<VerifyingKey>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fix {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Plan and show, change nothing, and throw the plan away
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before applying
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Apply the plan of this hash, made before with `stanch plan` (12 digits or more)
+    #[arg(long, id = "plan", value_name = "HASH", value_parser = plan_hash,
+        conflicts_with_all = ["items", "all", "include_suppressed", "dry_run", "refresh"])]
+    pub(crate) plan: Option<String>,
+    /// Fetch the archive indexes first (apt-get update)
+    #[arg(long)]
+    pub(crate) refresh: bool,
+}
+
+/// A public key as `stanch policy sign` prints it.
+fn public_key(text: &str) -> Result<VerifyingKey, String> {
+    VerifyingKey::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Enough of a plan's hash to mean that one and no other.
+fn plan_hash(text: &str) -> Result<String, String> {
+    let whole = (12..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if whole { Ok(text.to_ascii_lowercase()) } else { Err("expected 12 to 64 hexadecimal digits".to_owned()) }
+}
+
+/// An address that only this machine reaches: the pages speak plain HTTP.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:7070".to_owned())?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("only loopback addresses: the pages speak plain HTTP. From elsewhere use a tunnel: ssh -L 7070:127.0.0.1:7070 HOST".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The copy is an overlay of the target's file systems. Package scripts run in it without network, without the
+target's services and devices, and what they write goes away with it. Steps that need something that runs,
+such as a restart, cannot be shown in a copy and are listed.
+
+Exit code 0: it went well, and back. 4: it did not, or the copy showed nothing.")]
+pub(crate) struct Rehearse {
+    /// The plan's hash or its remediation, as `stanch plan` and `stanch history` show them (the beginning will do)
+    pub(crate) plan: String,
+    /// The target, by name or id; the first of the first wave if none is named
+    #[arg(long, value_name = "ASSET")]
+    pub(crate) on: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The remediation, as `stanch history` shows it (the beginning will do)
+    pub(crate) remediation: String,
+    /// Do not ask after showing the plan
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// The remediation, as `stanch history` shows it (the beginning will do)
+    pub(crate) remediation: String,
+    /// It stays, it is taken back, or it is taken back and the risk accepted for 90 days
+    #[arg(value_enum)]
+    pub(crate) answer: MayStay,
+    /// Why, for the record
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MayStay {
+    /// It stays
+    Confirm,
+    /// It is taken back
+    Undo,
+    /// It is taken back, and the risk is accepted for 90 days
+    Except,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// The remediation: `last`, or its id as `stanch history` shows it (the beginning will do)
+    #[arg(required_unless_present = "policy")]
+    pub(crate) remediation: Option<String>,
+    /// Only these of its items (ids or source packages); all when none is named
+    pub(crate) items: Vec<String>,
+    /// Everything that this policy did, on all assets, the last act first
+    #[arg(long, value_name = "NAME", conflicts_with = "remediation", requires = "since")]
+    pub(crate) policy: Option<String>,
+    /// What it did since then: a span such as 6h or 3d, or a time such as 2026-11-26T08:00:00Z
+    #[arg(long, value_name = "WHEN", requires = "policy", value_parser = crate::args::past)]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// What it did before then; until now when left out
+    #[arg(long, value_name = "WHEN", requires = "policy", value_parser = crate::args::past)]
+    pub(crate) until: Option<jiff::Timestamp>,
+    /// Why: kept in the record
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Only show what would be taken back
+    #[arg(long, requires = "policy")]
+    pub(crate) dry_run: bool,
+    /// Do not ask before taking it back
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// How many, the newest first
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Hold {
+    /// Start nothing new; with --all also stop at the next safe point
+    Set {
+        /// Why: shown to everybody who waits
+        reason: String,
+        /// What it covers: all, or environment/, policy/, action/ or asset/ with a name
+        #[arg(long = "for", value_name = "SCOPE", default_value = "all")]
+        scope: String,
+        /// Also stop what runs at its next safe point
+        #[arg(long)]
+        all: bool,
+    },
+    /// Allow changes again
+    Release {
+        /// Only the hold of this scope; every one when left away
+        #[arg(long = "for", value_name = "SCOPE")]
+        scope: Option<String>,
+    },
+    /// Whether changes are held
+    Show,
+}
