@@ -7,9 +7,8 @@ use std::sync::Arc;
 use jiff::{Timestamp, ZonedDateTime};
 use stanch_action::{ActionError, Catalogue};
 use stanch_model::asset::Asset;
-use stanch_model::canonical::{CanonicalError, digest};
+use stanch_model::enrol::executor_id;
 use stanch_model::facts::HostFacts;
-use stanch_model::id::ExecutorId;
 use stanch_model::order::{Hello, StepRequest};
 use stanch_model::plan::{Leaf, PlannedStep};
 use stanch_model::sign::VerifyingKey;
@@ -33,9 +32,6 @@ pub enum ExecutorError {
     /// The kernel does not tell which boot this is.
     #[error("the boot id cannot be read")]
     BootId(#[source] std::io::Error),
-    /// The asset has no canonical form.
-    #[error("the host's identity cannot be encoded")]
-    Identity(#[source] CanonicalError),
     /// Journal or key.
     #[error("the executor's folder cannot be opened")]
     Open(#[source] OpenError),
@@ -48,7 +44,7 @@ impl ExecutorError {
             Self::Facts(error) => Some(error.remedy()),
             Self::Rules(_) => Some("mend the file, or move it away for the defaults"),
             Self::Open(error) => error.hint(),
-            Self::BootId(_) | Self::Identity(_) => None,
+            Self::BootId(_) => None,
         }
     }
 }
@@ -75,8 +71,7 @@ impl HostExecutor {
         let options = Options::this_host().cached(folder.join("archive-indexes"));
         let asset = facts::host(&options).map_err(ExecutorError::Facts)?.asset;
         let boot_id = stanch_runner::boot_id().map_err(ExecutorError::BootId)?;
-        let id = executor_id(&asset).map_err(ExecutorError::Identity)?;
-        let config = Config::new(id, asset.clone(), root, boot_id, fresh_seed);
+        let config = Config::new(executor_id(&asset.id), asset.clone(), root, boot_id, fresh_seed);
         let runner = Runner::open(folder, config).map_err(ExecutorError::Open)?;
         let acts = rustix::process::geteuid().is_root();
         let catalogue = if acts { actions::catalogue(&rules) } else { Catalogue::new() };
@@ -127,11 +122,6 @@ impl HostExecutor {
         facts.in_use = Some(in_use::measure(host, &facts.sockets));
         Ok(facts)
     }
-}
-
-/// One executor a host, for ever: the id follows from the asset's.
-fn executor_id(asset: &Asset) -> Result<ExecutorId, CanonicalError> {
-    Ok(ExecutorId::from_digest(&digest("stanch/executor/v1", &asset.id)?))
 }
 
 /// `apt-get update`. When a source cannot be reached, the indexes that are there stay in use.

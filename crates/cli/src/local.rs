@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use stanch_agent::executor::{ExecutorError, HostExecutor};
-use stanch_model::order::{Hello, Progress, Receipt};
+use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::{Signed, VerifyingKey};
-use stanch_runner::{Batch, Link, LinkError, Shutdown};
+use stanch_runner::{Link, LinkError, Shutdown};
 use stanch_server::api::types::{Accepted, Asset, Scan, Status};
 use stanch_server::gateway::{BlockingGateway, GatewayError};
 use stanch_server::{Config, Running, Server, StartError};
@@ -213,8 +213,7 @@ struct InProcess(BlockingGateway);
 
 impl Link for InProcess {
     fn poll(&self, hello: Hello) -> Result<Option<Batch>, LinkError> {
-        let batch = self.0.poll(hello).map_err(link_error)?;
-        Ok(Some(Batch { certificate: batch.certificate, orders: batch.orders }))
+        self.0.poll(hello).map(Some).map_err(link_error)
     }
 
     fn deliver(&self, receipt: &Signed<Receipt>) -> Result<(), LinkError> {

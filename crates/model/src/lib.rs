@@ -10,6 +10,7 @@ pub mod canonical;
 pub mod decision;
 pub mod ecosystem;
 pub mod edge;
+pub mod enrol;
 pub mod facts;
 pub mod finding;
 pub mod hold;

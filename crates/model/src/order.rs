@@ -9,7 +9,7 @@ use crate::canonical::Digest;
 use crate::facts::HostFacts;
 use crate::id::{AssetId, ExecutorId, ItemId, OrderId, TaskId};
 use crate::plan::{Change, Leaf, PlannedStep};
-use crate::sign::{Signable, VerifyingKey};
+use crate::sign::{Signable, Signed, VerifyingKey};
 
 /// Where an order stands in its executor's queue. Ordered; an executor takes only what is higher than its last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -452,6 +452,15 @@ pub struct Progress {
     pub step: Option<u32>,
     /// What is going on.
     pub message: String,
+}
+
+/// What a poll brings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The root's word for the key that signed the orders.
+    pub certificate: Signed<OrderKeyCertificate>,
+    /// Orders with positions above the one in the [`Hello`], in ascending order, each signed with that poll's nonce.
+    pub orders: Vec<Signed<Order>>,
 }
 
 /// What an executor says of itself when it connects.

@@ -29,7 +29,7 @@ pub use execute::{Rehearse, Tools, outcome};
 pub use guard::{Denied, Guard, NoRules};
 pub use journal::{Journal, JournalError, NoObserver, Observer};
 pub use keys::KeyError;
-pub use link::{Batch, Link, LinkError};
+pub use link::{Link, LinkError};
 pub use mask::{EVIDENCE_BYTES, EVIDENCE_PIECES, evidence, mask};
 pub use record::{Hold, Record, StepKind};
 pub use runner::{Config, Lane, OpenError, RunError, Runner, Taken};

@@ -1,16 +1,7 @@
 //! The way to the server, whichever it is: a call in the same process, or a request over the network.
 
-use stanch_model::order::{Hello, Order, OrderKeyCertificate, Progress, Receipt};
+use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::Signed;
-
-/// What a poll brings.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// The root's word for the key that signed the orders.
-    pub certificate: Signed<OrderKeyCertificate>,
-    /// Orders with positions above the one in the [`Hello`], in ascending order, each signed with that poll's nonce.
-    pub orders: Vec<Signed<Order>>,
-}
 
 /// The link to the server. Calls block and come from several threads.
 pub trait Link: Send + Sync {

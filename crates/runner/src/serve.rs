@@ -5,11 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use stanch_model::id::OrderId;
+use stanch_model::order::Batch;
 
 use crate::check::Refused;
 use crate::execute::Tools;
 use crate::journal::JournalError;
-use crate::link::{Batch, Link, LinkError};
+use crate::link::{Link, LinkError};
 use crate::runner::{Lane, RunError, Runner, Taken};
 
 /// First and longest pause after the server was not reached.
@@ -197,14 +198,28 @@ impl Floor<'_> {
         }
     }
 
-    /// Whether anything was taken.
+    /// Takes a batch, and whatever in it may not wait (to hold, to go on) before anything else begins. Answers whether
+    /// anything was taken.
     fn take(&self, batch: &Batch) -> bool {
+        let mut later = Vec::new();
+        let any = self.accept(batch, &mut later);
+        for (order, lane) in later {
+            self.queue(order, lane);
+        }
+        any
+    }
+
+    fn accept(&self, batch: &Batch, later: &mut Vec<(OrderId, Lane)>) -> bool {
         let mut any = false;
         for order in &batch.orders {
             match self.runner.accept(&batch.certificate, order) {
+                Ok(Taken::Accepted { order, lane: Lane::Now }) => {
+                    any = true;
+                    self.queue(order, Lane::Now);
+                }
                 Ok(Taken::Accepted { order, lane }) => {
                     any = true;
-                    self.queue(order, lane);
+                    later.push((order, lane));
                 }
                 Ok(Taken::Known(receipt)) => {
                     if let Err(error) = self.link.deliver(&receipt) {

@@ -216,7 +216,7 @@ impl App {
     pub(crate) fn sign_orders(
         &self,
         orders: Vec<Order>,
-    ) -> Result<crate::gateway::Batch, crate::gateway::GatewayError> {
+    ) -> Result<stanch_model::order::Batch, crate::gateway::GatewayError> {
         let now = self.now();
         let mut key = lock(&self.order_key);
         if key.is_old(now) {
@@ -224,7 +224,7 @@ impl App {
         }
         let orders: Result<Vec<Signed<Order>>, _> = orders.into_iter().map(|order| key.sign(order)).collect();
         let orders = orders.map_err(|error| crate::gateway::GatewayError::Keys(KeyError::Sign(error)))?;
-        Ok(crate::gateway::Batch { certificate: key.certificate.clone(), orders })
+        Ok(stanch_model::order::Batch { certificate: key.certificate.clone(), orders })
     }
 
     /// Notes that something waits, and on what; shown until it is noted as going on.

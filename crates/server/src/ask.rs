@@ -472,6 +472,15 @@ pub(crate) async fn hold(app: &App, visitor: &Visitor, wanted: SetHold) -> Resul
     let level = if wanted.stop_all { HoldLevel::StopAll } else { HoldLevel::StopNew };
     let actor = approve::counted_as(app, visitor).await?;
     let row = HoldRow { scope: scope.to_string(), level, epoch: app.epoch, reason: why.clone(), actor, at: now };
+    // Loosening is a release, and who sets one anew must not become the one who has set it.
+    let in_force = app.store.holds().await?.into_iter().find(|known| known.scope == row.scope);
+    if let Some(known) = in_force.filter(|known| known.level >= level) {
+        if known.level == level {
+            return Ok(view::hold(&known));
+        }
+        return Err(Problem::conflict("held", format!("a hold that stops more is in force: {}", known.reason))
+            .hint("release it first: `stanch hold release`"));
+    }
     let entry = NewEntry::new(now, &visitor.name, "hold_set")
         .about("hold")
         .with(json!({ "scope": scope, "reason": why, "stop_all": wanted.stop_all }));

@@ -9,11 +9,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use stanch_engine::hold::About;
+use stanch_engine::rollout::keeps_back;
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::Asset;
 use stanch_model::id::{AssetId, ExecutorId, OrderId};
-use stanch_model::order::{Held, Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
+use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::hold::HoldLevel;
@@ -33,15 +34,6 @@ const BATCH: u32 = 16;
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
 /// The settings that hold the executors, one each.
 const EXECUTOR: &str = "executor/";
-
-/// What a poll brings.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// The root's word for the key that signed the orders.
-    pub certificate: Signed<OrderKeyCertificate>,
-    /// Orders above the poll's position, in ascending order, each signed with its nonce.
-    pub orders: Vec<Signed<Order>>,
-}
 
 /// What is remembered of an executor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -380,12 +372,26 @@ impl Gateway {
         let orders = self.app.store.orders_after(&hello.executor, hello.position, BATCH).await?;
         let mut out = Vec::with_capacity(orders.len());
         for order in orders {
-            let open = matches!(order.state, OrderState::Waiting | OrderState::Delivered);
-            if open && !self.is_held(&order.verb, &holds, hello).await? {
+            if self.is_held(&order.verb, &holds, hello).await? {
+                // One that was handed out in vain: as it has not taken it, it must not count as if it had.
+                if order.state == OrderState::Delivered && self.is_newest(hello).await {
+                    let void = VoidOrder { id: order.id, unless_delivered: false };
+                    self.app.store.put(Write::VoidOrder(void)).await?;
+                }
+                continue;
+            }
+            // One whose time is over is ordered anew by whoever needs it.
+            if self.app.now() < order.finish_before {
                 out.push(order);
             }
         }
         Ok(out)
+    }
+
+    /// Whether the executor has not polled again since. What an older poll is answered nobody may read any more.
+    async fn is_newest(&self, hello: &Hello) -> bool {
+        let callers = self.app.callers.lock().await;
+        callers.get(&hello.executor).is_some_and(|caller| caller.counter == hello.counter)
     }
 
     /// Whether a hold keeps an order back. What takes back is kept back only where everything is stopped.
@@ -400,7 +406,7 @@ impl Gateway {
             Verb::Undo { grant, .. } => (grant, true),
             _ => return Ok(false),
         };
-        let counts = |hold: &stanch_store::hold::Hold| !undoes || hold.level == HoldLevel::StopAll;
+        let counts = |hold: &stanch_store::hold::Hold| keeps_back(hold.level, undoes);
         if !holds.iter().any(counts) {
             return Ok(false);
         }
@@ -411,12 +417,13 @@ impl Gateway {
             Some(task) => store.remediation(&task.remediation).await?,
             None => None,
         };
-        let rollout = remediation.and_then(|row| Record::read(&row.body).rollout);
+        // What it belongs to is not known, and so not what the hold is about.
+        let Some(rollout) = remediation.and_then(|row| Record::read(&row.body).rollout) else { return Ok(true) };
         let actions = grant.leaf.steps.iter().map(|step| step.action.clone()).collect();
         let about = About {
             asset: &hello.asset.id,
             environment: known.as_ref().and_then(|known| known.asset.environment.as_deref()),
-            policies: &rollout.map(|rollout| rollout.policies).unwrap_or_default(),
+            policies: &rollout.policies,
             actions: &actions,
         };
         Ok(holds.iter().any(|hold| counts(hold) && about.is_covered_by(&crate::view::hold_scope(hold))))
@@ -448,9 +455,13 @@ impl Gateway {
         // must not count as handed out, and the executor may take what comes after it.
         let holds = self.app.store.holds().await?;
         batch.orders = Vec::with_capacity(handed.len());
+        if !self.is_newest(hello).await {
+            return Ok(batch);
+        }
         for signed in handed {
             if self.is_held(&signed.body.verb, &holds, hello).await? {
-                self.app.store.put(Write::VoidOrder(VoidOrder { id: signed.body.id.clone() })).await?;
+                let void = VoidOrder { id: signed.body.id.clone(), unless_delivered: false };
+                self.app.store.put(Write::VoidOrder(void)).await?;
             } else {
                 batch.orders.push(signed);
             }
@@ -575,6 +586,17 @@ async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), Gatewa
 
 /// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
 pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
+    if app.callers.lock().await.get(executor).is_none() {
+        return Ok(false);
+    }
+    // What it was to do before is taken back, since nobody knows what became of it: its journal is asked, if it still has
+    // one.
+    let entry = NewEntry::new(app.now(), who, "executor_trusted").about(executor);
+    let acts = |verb: &Verb| matches!(verb, Verb::Apply(_) | Verb::Undo { .. } | Verb::Rehearse { .. });
+    let open = app.store.unanswered_orders(executor).await?.into_iter().filter(|order| acts(&order.verb));
+    let void = open.map(|order| Write::VoidOrder(VoidOrder { id: order.id, unless_delivered: false }));
+    let transition = void.fold(Transition::new(entry), Transition::write);
+    app.store.commit(transition).await?;
     let mut callers = app.callers.lock().await;
     let Some(mut caller) = callers.get(executor).cloned() else { return Ok(false) };
     caller.frozen = None;
@@ -582,7 +604,5 @@ pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result
     callers.put(executor.clone(), caller.clone());
     drop(callers);
     write(app, executor, &caller).await?;
-    let entry = NewEntry::new(app.now(), who, "executor_trusted").about(executor);
-    app.store.commit(Transition::new(entry)).await?;
     Ok(true)
 }

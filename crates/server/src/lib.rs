@@ -28,6 +28,6 @@ mod web;
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
 pub use config::{Config, Intervals, PolicyPlace, PolicySource};
 pub use error::StartError;
-pub use gateway::{Batch, BlockingGateway, Gateway, GatewayError};
+pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;
 pub use server::{Running, Server};

@@ -1,7 +1,10 @@
 //! When nothing goes wrong any more, everything comes to an end or waits where people can see it.
 
+use stanch_model::remediation::TaskState as T;
+
 use crate::act::Act;
 use crate::commit::has_ended;
+use crate::store::Row;
 use crate::world::{Checked, World, violated};
 
 /// Rounds of everybody doing what they do; 45 s each.
@@ -14,6 +17,8 @@ impl World {
         self.tell(|| "everybody".to_owned(), |_| "has no trouble any more".to_owned());
         self.act(Act::Ledger { stuck: false })?;
         self.act(Act::Release)?;
+        // What is to be taken back is, also while nothing new may start.
+        self.act(Act::Hold { all: false })?;
         for server in 0..self.servers.len() {
             self.servers[server].loaded = None;
             self.servers[server].leaving.clear();
@@ -21,16 +26,18 @@ impl World {
         for host in 0..u32::try_from(self.hosts.len()).unwrap_or(0) {
             self.act(Act::Cut { host, cut: false })?;
         }
-        self.settle(ROUNDS)?;
+        self.settle(ROUNDS, |row| row.rollout.tasks.iter().all(|task| task.state != T::Undoing))?;
+        self.act(Act::Release)?;
+        self.settle(ROUNDS, has_ended)?;
         self.check_all()
     }
 
-    /// Everybody works, one after the other, until every remediation has ended.
-    pub(crate) fn settle(&mut self, rounds: u32) -> Checked {
+    /// Everybody works, one after the other, until every remediation has come so far.
+    pub(crate) fn settle(&mut self, rounds: u32, so_far: fn(&Row) -> bool) -> Checked {
         for _ in 0..rounds {
             let live = self.store.live.clone();
             let open: Vec<u32> =
-                live.iter().filter(|row| self.store.row(**row).is_some_and(|row| !has_ended(row))).copied().collect();
+                live.iter().filter(|row| self.store.row(**row).is_some_and(|row| !so_far(row))).copied().collect();
             if open.is_empty() {
                 return Ok(());
             }
@@ -52,7 +59,7 @@ impl World {
             self.act(Act::Pass(45_000))?;
         }
         let stuck = self.store.live.iter().filter_map(|row| Some((row, self.store.row(*row)?)));
-        let stuck = stuck.filter(|(_, row)| !has_ended(row)).map(|(number, row)| {
+        let stuck = stuck.filter(|(_, row)| !so_far(row)).map(|(number, row)| {
             let waits: Vec<String> =
                 row.rollout.blocked(crate::world::stamp(self.now)).iter().map(|(_, on)| on.to_string()).collect();
             format!("R{number} is stuck at {}: {}", row.rollout.state, waits.join("; "))

@@ -17,6 +17,8 @@ pub(crate) enum Model {
     HandOutHeld,
     /// The gateway does not look at the holds again before what it has written down leaves.
     LookOnce,
+    /// The gateway keeps back what takes back while only what is new is held.
+    HoldUndo,
     /// The executor journals a start only when it is over.
     StartUnwritten,
     /// The executor enters any step again after a crash.
@@ -58,7 +60,7 @@ impl Planted {
             #[cfg(stanch_defects)]
             Place::Engine(_) => "engine",
             Place::Model(Model::NoCompareAndSet | Model::TwoOnALane) => "model of the store",
-            Place::Model(Model::HandOutHeld | Model::LookOnce) => "model of the gateway",
+            Place::Model(Model::HandOutHeld | Model::LookOnce | Model::HoldUndo) => "model of the gateway",
             Place::Model(Model::PlanSuppressed | Model::StartTakenBack) => "model of the server",
             Place::Model(_) => "model of the executor",
         }
@@ -101,6 +103,7 @@ pub const ALL: &[Planted] = &[
     engine("ignore-hold", 5, "a hold stops dispatching", Defect::IgnoreHold),
     model("hand-out-held", 5, "orders to act are withheld under a hold", Model::HandOutHeld),
     model("look-once", 5, "what a hold overtakes on its way out does not leave", Model::LookOnce),
+    model("hold-undo", 16, "undo goes on while only what is new is held", Model::HoldUndo),
     model("start-late", 5, "an order starts within 60 s of its poll", Model::StartLate),
     #[cfg(stanch_defects)]
     engine("accept-any-hash", 6, "only the approved hash runs", Defect::AcceptAnyHash),

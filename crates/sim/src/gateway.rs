@@ -1,6 +1,6 @@
 //! The door between servers and executors: who may poll, what is handed out, where receipts go.
 
-use stanch_engine::rollout::HoldLevel;
+use stanch_engine::rollout::{HoldLevel, keeps_back};
 use stanch_model::order::Held;
 
 use crate::defects::Model;
@@ -16,14 +16,21 @@ pub(crate) const READS: i64 = 30 * 60_000;
 pub(crate) const NOBODY: u32 = u32::MAX;
 
 impl World {
-    /// Mail of an executor reaches a server.
-    pub(crate) fn arrive(&mut self, host: u32, nth: u32, server: u32) -> Checked {
+    /// Mail of an executor reaches a server. Orders that answer it leave at once, or when the server gets to it.
+    pub(crate) fn arrive(&mut self, host: u32, nth: u32, server: u32, slow: bool) -> Checked {
         if self.hosts[host as usize].cut {
             return Ok(());
         }
         let Some(mail) = self.hosts[host as usize].take_up(nth) else { return Ok(()) };
         match mail {
-            mail @ Up::Poll { .. } => self.answer_poll(host, server, &mail),
+            mail @ Up::Poll { .. } => match self.answer_poll(host, server, &mail) {
+                Some(leaving) if slow => {
+                    self.servers[server as usize].leaving.push_back(leaving);
+                    Ok(())
+                }
+                Some(leaving) => self.leave(server, leaving),
+                None => Ok(()),
+            },
             Up::Receipt { position, said, at } => {
                 self.take_receipt(host, position, said, at);
                 self.hosts[host as usize].put_down(Down::Taken { position });
@@ -32,8 +39,8 @@ impl World {
         }
     }
 
-    fn answer_poll(&mut self, host: u32, server: u32, poll: &Up) -> Checked {
-        let Up::Poll { key, counter, nonce, position, held } = *poll else { return Ok(()) };
+    fn answer_poll(&mut self, host: u32, server: u32, poll: &Up) -> Option<Leaving> {
+        let Up::Poll { key, counter, nonce, position, held } = *poll else { return None };
         let now = self.server_time(server);
         let queue = &mut self.store.queues[host as usize];
         let caller = &mut queue.caller;
@@ -42,23 +49,36 @@ impl World {
             caller.key = key;
         }
         if caller.frozen {
-            return Ok(());
+            return None;
         }
         if key != caller.key || position < caller.position || counter < caller.counter || position > queue.last {
             caller.frozen = true;
             self.tell(|| server_name(server), |_| format!("freezes host-{host}: it is not the one it was"));
-            return Ok(());
+            return None;
         }
         (caller.position, caller.counter) = (position, counter);
         caller.seen_at = caller.seen_at.max(now);
         self.follow_hold(host, held, now);
         let level = self.store.held.as_ref().map(|held| held.hold.level);
         let level = level.filter(|_| !self.planted(Model::HandOutHeld));
+        let hold_undo = self.planted(Model::HoldUndo);
         let queue = &mut self.store.queues[host as usize];
         let mut orders = Vec::new();
         for order in queue.orders.iter_mut().filter(|order| order.position > position) {
             let open = matches!(order.state, OrderState::Waiting | OrderState::Delivered);
-            if !open || is_held(&order.what, level) {
+            if !open {
+                continue;
+            }
+            if is_held(&order.what, level) || (hold_undo && level.is_some() && matches!(*order.what, What::Undo { .. }))
+            {
+                // One that was handed out in vain: as it has not taken it, it must not count as if it had.
+                if order.state == OrderState::Delivered {
+                    order.state = OrderState::Void;
+                }
+                continue;
+            }
+            // One whose time is over is ordered anew by whoever needs it.
+            if now >= order.finish_before {
                 continue;
             }
             order.state = OrderState::Delivered;
@@ -68,16 +88,25 @@ impl World {
                 break;
             }
         }
-        self.servers[server as usize].leaving.push_back(Leaving { host, nonce, orders });
-        Ok(())
+        Some(Leaving { host, nonce, counter, orders })
+    }
+
+    /// The oldest orders that were written down leave.
+    pub(crate) fn leave_next(&mut self, server: u32) -> Checked {
+        match self.servers[server as usize].leaving.pop_front() {
+            Some(leaving) => self.leave(server, leaving),
+            None => Ok(()),
+        }
     }
 
     /// What was written down leaves, but for what a hold that was set since keeps back: that is void, and ordered anew
     /// when it ends.
-    pub(crate) fn leave(&mut self, server: u32) -> Checked {
-        let Some(Leaving { host, nonce, mut orders }) = self.servers[server as usize].leaving.pop_front() else {
+    fn leave(&mut self, server: u32, leaving: Leaving) -> Checked {
+        let Leaving { host, nonce, counter, mut orders } = leaving;
+        // What an older poll is answered nobody reads any more.
+        if self.store.queues[host as usize].caller.counter != counter {
             return Ok(());
-        };
+        }
         let level = self.store.held.as_ref().map(|held| held.hold.level);
         if !self.planted(Model::HandOutHeld) && !self.planted(Model::LookOnce) {
             for order in orders.extract_if(.., |order| is_held(&order.what, level)) {
@@ -88,7 +117,11 @@ impl World {
                 }
             }
         }
-        if orders.iter().any(|order| is_held(&order.what, level)) {
+        let stops = |order: &Order| match (&*order.what, level) {
+            (What::Apply { .. }, Some(_)) | (What::Undo { .. }, Some(HoldLevel::StopAll)) => true,
+            (_, _) => false,
+        };
+        if orders.iter().any(stops) {
             return violated(5, format!("an order was handed to host-{host} under a hold that keeps it back"));
         }
         if !orders.is_empty() {
@@ -194,11 +227,8 @@ impl World {
 
 /// Whether a hold keeps an order back. What takes back is kept back only where everything is stopped.
 fn is_held(what: &What, level: Option<HoldLevel>) -> bool {
-    match what {
-        What::Apply { .. } => level.is_some(),
-        What::Undo { .. } => level == Some(HoldLevel::StopAll),
-        _ => false,
-    }
+    let undoes = matches!(what, What::Undo { .. });
+    (undoes || matches!(what, What::Apply { .. })) && level.is_some_and(|level| keeps_back(level, undoes))
 }
 
 /// An order in words.

@@ -48,7 +48,7 @@ pub fn large(seed: u64, assets: usize, each: usize) -> Result<Figures, (u8, Stri
                 let host = dice.index(assets);
                 world.act(Act::Lost { host, nth: 0, up: dice.percent(50) })?;
             }
-            match world.settle(1) {
+            match world.settle(1, has_ended) {
                 Ok(()) => break,
                 // Not yet.
                 Err(Violation { invariant: 16, .. }) => {}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stanch_engine::blocked::Blocked;
-use stanch_engine::rollout::{Event, Illegal, Rollout, Surroundings, Task, Word, step};
+use stanch_engine::rollout::{Awaited, Event, Illegal, OrderStands, Rollout, Silence, Surroundings, Task, Word, step};
 use stanch_engine::verify::{Failure, ItemVerdict, Judgement};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{Answer, CheckOutcome};
@@ -117,7 +117,8 @@ impl World {
             if receipt.of_journal && matches!(*receipt.answer, Answer::Refused { .. }) {
                 return None;
             }
-            let word = Word::of(&receipt.answer, receipt.at)?;
+            let steps = row.plan.leaves.get(receipt.task as usize).map_or(0, |leaf| leaf.steps.len());
+            let word = Word::of(&receipt.answer, steps, receipt.at)?;
             let task = row.rollout.tasks.get(receipt.task as usize)?.id.clone();
             Some(Event::Receipt { task, order: receipt.number, word })
         });
@@ -223,41 +224,36 @@ impl World {
     }
 
     fn silence_event(&self, row: u32, stored: &Row, now: i64) -> Option<(Event, Option<(u32, u64)>)> {
-        let held = stored.rollout.hold.is_some();
-        let numbered = stored.rollout.tasks.iter().enumerate().filter_map(|(at, task)| {
-            let number = match task.state {
-                T::Running if task.rest => return None,
-                T::Dispatched | T::Accepted | T::Running => task.apply_order,
-                // One that is to be sent again anyway is not waited for.
-                T::Undoing if task.again_at.is_none() => task.undo_order,
-                _ => return None,
-            };
-            Some((at, task, number))
-        });
-        for (at, task, number) in numbered {
+        let hold = stored.rollout.hold.as_ref().map(|hold| hold.level);
+        for (at, task) in stored.rollout.tasks.iter().enumerate() {
             let host = stored.hosts[at];
-            let Some(order) = self.store.numbered(host, row, u32::try_from(at).ok()?, number) else { continue };
-            if order.state == OrderState::Answered {
-                continue;
-            }
-            let has_it = self.store.queues[host as usize].caller.position >= order.position;
-            if task.state == T::Dispatched && has_it && order.state == OrderState::Delivered {
-                let accepted = Event::Receipt { task: task.id.clone(), order: number, word: Word::Accepted };
-                return Some((accepted, None));
-            }
+            let Some(number) = task.awaits() else { continue };
+            let number_of = |number| self.store.numbered(host, row, u32::try_from(at).ok()?, number);
+            let Some(order) = number_of(number) else { continue };
             let last = order.delivered_at.map_or(order.created_at, |at| at.max(order.created_at));
-            // An order that a hold keeps back is not silence of its executor.
-            if held && matches!(order.state, OrderState::Waiting | OrderState::Void) {
-                continue;
+            let asked = number_of(task.reconcile_order).map_or(i64::MIN, |asked| asked.created_at);
+            let passed = self.store.queues[host as usize].caller.position >= order.position;
+            let awaited = Awaited {
+                order: match order.state {
+                    OrderState::Waiting => OrderStands::Waiting,
+                    OrderState::Delivered => OrderStands::Delivered,
+                    OrderState::Answered => OrderStands::Answered,
+                    OrderState::Void => OrderStands::Void,
+                },
+                passed,
+                over: now >= order.finish_before,
+                quiet: now.saturating_sub(last.max(asked)) > SILENCE,
+            };
+            let expired = || Event::LeaseExpired { task: task.id.clone() };
+            match task.silence(awaited, hold) {
+                Silence::Wait => {}
+                Silence::Accepted => {
+                    let word = Word::Accepted;
+                    return Some((Event::Receipt { task: task.id.clone(), order: number, word }, None));
+                }
+                Silence::Expired => return Some((expired(), None)),
+                Silence::TakenBack => return Some((expired(), Some((host, order.position)))),
             }
-            // Orders are taken in their order: one that was kept back while a later one was taken is not taken any more.
-            let passed = order.state == OrderState::Void || (order.state == OrderState::Waiting && has_it);
-            if !passed && now - last <= SILENCE {
-                continue;
-            }
-            // Never handed out: taken back, so that it cannot start after its journal said that it did not.
-            let void = order.state == OrderState::Waiting && !has_it;
-            return Some((Event::LeaseExpired { task: task.id.clone() }, void.then_some((host, order.position))));
         }
         None
     }

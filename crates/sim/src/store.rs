@@ -162,6 +162,8 @@ pub(crate) struct Receipt {
 pub(crate) struct Held {
     pub(crate) hold: Hold,
     pub(crate) since: i64,
+    /// Since when it stops everything.
+    pub(crate) all_since: Option<i64>,
 }
 
 #[derive(Debug, Default)]

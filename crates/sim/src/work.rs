@@ -472,6 +472,13 @@ impl World {
             None => {
                 let What::Undo { items, .. } = &*order.what else { return Ok(()) };
                 let kind = StepKind::Undo { of: applied_key, items: items.clone() };
+                let since = self.store.held.as_ref().and_then(|held| held.all_since);
+                let first = !self.hosts[number as usize]
+                    .journal
+                    .has_begun(&self.hosts[number as usize].order_id(order.position));
+                if first && since.is_some_and(|since| self.now - since > START_WITHIN) {
+                    return violated(5, format!("{} began to take back under a hold of everything", host_name(number)));
+                }
                 self.begin(number, order, key, step, kind)?;
                 work.phase = Phase::Begun { key };
                 Ok(())

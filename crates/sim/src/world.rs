@@ -56,6 +56,7 @@ pub(crate) struct Server {
 pub(crate) struct Leaving {
     pub(crate) host: u32,
     pub(crate) nonce: u64,
+    pub(crate) counter: u64,
     pub(crate) orders: Vec<Order>,
 }
 
@@ -220,7 +221,7 @@ impl World {
             }
             Act::Leave { server } => {
                 if let Some(server) = self.server(server) {
-                    self.leave(server)?;
+                    self.leave_next(server)?;
                 }
             }
             Act::ServerDies { server } => {
@@ -280,10 +281,7 @@ impl World {
             Act::Poll { .. } => self.poll(host),
             Act::Up { nth, server, slow, .. } => {
                 if let Some(server) = self.server(server) {
-                    self.arrive(host, nth, server)?;
-                    if !slow {
-                        self.leave(server)?;
-                    }
+                    self.arrive(host, nth, server, slow)?;
                 }
             }
             Act::Down { nth, .. } => self.receive(host, nth)?,
@@ -343,11 +341,13 @@ impl World {
         let by = actor();
         match act {
             Act::Hold { all } => {
-                let level = if all { HoldLevel::StopAll } else { HoldLevel::StopNew };
+                // One in force is only tightened, and tightening does not end it.
+                let known = self.store.held.as_ref();
+                let all_since = known.and_then(|held| held.all_since).or(all.then_some(self.now));
+                let level = if all_since.is_some() { HoldLevel::StopAll } else { HoldLevel::StopNew };
+                let since = known.map_or(self.now, |held| held.since);
                 let hold = Hold { level, reason: "somebody is worried".to_owned() };
-                // Tightening a hold does not end it.
-                let since = self.store.held.as_ref().map_or(self.now, |held| held.since);
-                self.store.held = Some(Held { hold, since });
+                self.store.held = Some(Held { hold, since, all_since });
                 self.tell(
                     || "a person".to_owned(),
                     |_| format!("holds {}", if all { "everything" } else { "new starts" }),

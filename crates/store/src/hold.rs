@@ -37,12 +37,13 @@ pub struct ReleaseHold {
 }
 
 const PUT: &str = "INSERT INTO hold (scope, level, epoch, reason, actor, at) VALUES ($1, $2, $3, $4, $5, $6) \
-     ON CONFLICT (scope) DO UPDATE SET level = $2, epoch = $3, reason = $4, actor = $5, at = $6";
+     ON CONFLICT (scope) DO UPDATE SET level = $2, epoch = $3, reason = $4, actor = $5, at = $6 \
+     WHERE hold.level = 'stop_new' AND $2 = 'stop_all'";
 const RELEASE: &str = "DELETE FROM hold WHERE scope = $1";
 const LIST: &str = "SELECT scope, level, epoch, reason, actor, at FROM hold ORDER BY scope";
 
 pub(crate) async fn put(conn: &mut Conn, hold: &Hold) -> Result<Effect, CommitError> {
-    sqlx::query(PUT)
+    let done = sqlx::query(PUT)
         .bind(&hold.scope)
         .bind(name(&hold.level))
         .bind(crate::column::number("hold", &hold.scope, hold.epoch)?)
@@ -52,7 +53,8 @@ pub(crate) async fn put(conn: &mut Conn, hold: &Hold) -> Result<Effect, CommitEr
         .execute(conn)
         .await
         .map_err(CommitError::database("set a hold"))?;
-    Ok(Effect::Done)
+    // One that is there is only tightened: loosening it is a release.
+    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn release(conn: &mut Conn, release: &ReleaseHold) -> Result<Effect, CommitError> {

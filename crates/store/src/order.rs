@@ -49,6 +49,8 @@ pub struct DeliverOrder {
 pub struct VoidOrder {
     /// Which one.
     pub id: OrderId,
+    /// One that was handed out stays: its executor may be carrying it out.
+    pub unless_delivered: bool,
 }
 
 /// Where an order stands.
@@ -98,7 +100,8 @@ const NEW: &str = "INSERT INTO orders (id, executor, epoch, generation, task, st
      finish_before, verb, created_at) VALUES ($1, $2, $3, $4, $5, 'waiting', $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
 const DELIVER: &str = "UPDATE orders SET state = 'delivered', signed = $1, delivered_at = $2 \
      WHERE id = $3 AND state IN ('waiting', 'delivered')";
-const VOID: &str = "UPDATE orders SET state = 'void' WHERE id = $1 AND state IN ('waiting', 'delivered')";
+const VOID: &str = "UPDATE orders SET state = 'void' WHERE id = $1 \
+     AND (state = 'waiting' OR (state = 'delivered' AND $2 = 0))";
 const ONE: &str = "SELECT id, executor, epoch, generation, task, state, start_within_seconds, finish_before, verb, \
      signed, created_at, delivered_at FROM orders WHERE id = $1";
 const AFTER: &str = "SELECT id, executor, epoch, generation, task, state, start_within_seconds, finish_before, verb, \
@@ -167,7 +170,7 @@ pub(crate) async fn deliver(conn: &mut Conn, delivery: &DeliverOrder) -> Result<
 }
 
 pub(crate) async fn void(conn: &mut Conn, order: &VoidOrder) -> Result<Effect, CommitError> {
-    let done = sqlx::query(VOID).bind(order.id.as_str()).execute(conn).await;
+    let done = sqlx::query(VOID).bind(order.id.as_str()).bind(i64::from(order.unless_delivered)).execute(conn).await;
     let done = done.map_err(CommitError::database("void an order"))?;
     Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
 }

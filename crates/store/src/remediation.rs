@@ -317,7 +317,7 @@ impl Store {
     /// These remediations by the page, newest first, for those who must look at all of them.
     #[must_use]
     pub fn remediation_pages(&self, filter: RemediationFilter) -> RemediationPages<'_> {
-        RemediationPages { store: self, filter, last: None }
+        RemediationPages { store: self, filter, last: None, over: false }
     }
 
     /// All of these remediations at once, newest first, however many they are.
@@ -340,6 +340,7 @@ pub struct RemediationPages<'s> {
     store: &'s Store,
     filter: RemediationFilter,
     last: Option<(Timestamp, RemediationId)>,
+    over: bool,
 }
 
 impl RemediationPages<'_> {
@@ -348,8 +349,12 @@ impl RemediationPages<'_> {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn next(&mut self) -> Result<Option<Vec<StoredRemediation>>, ReadError> {
+        if self.over {
+            return Ok(None);
+        }
         let before = self.last.as_ref().map(|(at, id)| (*at, id));
         let page = self.store.remediations(&self.filter, before, PAGE).await?;
+        self.over = page.len() < PAGE as usize;
         let Some(end) = page.last() else { return Ok(None) };
         self.last = Some((end.created_at, end.id.clone()));
         Ok(Some(page))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
 
 use super::advance::awaits_facts;
-use super::{Effect, Halt, HoldLevel, Illegal, Machine, RESEND_SECONDS, Task};
+use super::{Effect, Halt, HoldLevel, Illegal, Machine, Task};
 use crate::blocked::Blocked;
 use crate::breaker;
 use crate::defect::{Defect, planted};
@@ -148,13 +148,9 @@ impl Machine {
     pub(super) fn send_undo_again(&mut self, at: usize) {
         let stopped = self.stopped();
         let now = self.now;
-        let again = self.after(RESEND_SECONDS);
-        let Some(task) = self.rollout.tasks.get_mut(at) else { return };
-        if task.again_at.is_none_or(|again_at| now < again_at) {
-            return;
-        }
-        if stopped {
-            task.again_at = again;
+        let Some(task) = self.rollout.tasks.get(at) else { return };
+        // What everything is stopped by keeps it waiting; once that ends it goes out.
+        if stopped || task.again_at.is_none_or(|again_at| now < again_at) {
             return;
         }
         self.send_undo(at);

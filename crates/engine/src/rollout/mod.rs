@@ -19,6 +19,7 @@ mod pin;
 #[cfg(test)]
 mod promises;
 mod share;
+mod silence;
 mod surroundings;
 mod take;
 mod wait;
@@ -42,6 +43,7 @@ pub use event::Event;
 pub use halt::Halt;
 pub use pin::Pin;
 pub use share::{ALWAYS, Settled, Share, hour};
+pub use silence::{Awaited, OrderStands, Silence, keeps_back};
 pub use surroundings::{ChangeWord, Environment, FAILING_OTHERS, FAILING_PERCENT, Group, Openings, Surroundings};
 pub use word::Word;
 

@@ -66,9 +66,10 @@ pub enum Word {
 }
 
 impl Word {
-    /// The word in an answer to apply, undo or reconcile; `None` for answers that move no task. `at` is the receipt's
-    /// time, for steps that do not say when they ended.
-    pub fn of(answer: &Answer, at: Timestamp) -> Option<Self> {
+    /// The word in an answer to apply, undo or reconcile; `None` for answers that move no task. `leaf_steps` is how many the
+    /// leaf has: a journal tells only of steps that began. `at` is the receipt's time, for steps that do not say when they
+    /// ended.
+    pub fn of(answer: &Answer, leaf_steps: usize, at: Timestamp) -> Option<Self> {
         Some(match answer {
             Answer::Applied { steps } => applied(steps, at),
             Answer::Undone { steps } => undone(steps, at),
@@ -76,7 +77,10 @@ impl Word {
             Answer::Reconciled { known } => match known {
                 Reconciled::NotStarted => Self::NotStarted,
                 Reconciled::Running => Self::Running,
-                Reconciled::Over { steps } => applied(steps, at),
+                Reconciled::Over { steps } => match applied(steps, at) {
+                    Self::Succeeded { ended_at, .. } if steps.len() < leaf_steps => Self::Partly { ended_at },
+                    word => word,
+                },
                 Reconciled::Lost => Self::Lost,
             },
             _ => return None,
@@ -160,7 +164,7 @@ mod tests {
         let refused = || StepOutcome::Refused { message: "held".to_owned(), moved: Vec::new() };
         let word = |steps: Vec<StepOutcome>| {
             let steps = steps.into_iter().map(report).collect();
-            Word::of(&Answer::Applied { steps }, at).unwrap()
+            Word::of(&Answer::Applied { steps }, 2, at).unwrap()
         };
         assert_eq!(word(vec![StepOutcome::Done]), Word::Succeeded { changed: true, ended_at: at });
         assert_eq!(word(vec![StepOutcome::Unchanged]), Word::Succeeded { changed: false, ended_at: at });
@@ -168,9 +172,15 @@ mod tests {
         assert!(matches!(word(vec![refused(), StepOutcome::NotStarted]), Word::Refused { .. }));
         assert!(matches!(word(vec![StepOutcome::Done, refused()]), Word::Failed { changed: true, .. }));
         assert_eq!(word(vec![StepOutcome::Done, StepOutcome::NotStarted]), Word::Partly { ended_at: at });
+        let over = |steps: Vec<StepOutcome>| {
+            let known = Reconciled::Over { steps: steps.into_iter().map(report).collect() };
+            Word::of(&Answer::Reconciled { known }, 2, at).unwrap()
+        };
+        assert_eq!(over(vec![StepOutcome::Done, StepOutcome::Done]), Word::Succeeded { changed: true, ended_at: at });
+        assert_eq!(over(vec![StepOutcome::Done]), Word::Partly { ended_at: at }, "the second never began");
         let undone = |steps: Vec<StepOutcome>| {
             let steps = steps.into_iter().map(report).collect();
-            Word::of(&Answer::Undone { steps }, at).unwrap()
+            Word::of(&Answer::Undone { steps }, 2, at).unwrap()
         };
         assert_eq!(undone(vec![StepOutcome::Done, StepOutcome::Unchanged]), Word::Undone { ended_at: at });
         assert!(matches!(undone(vec![refused(), StepOutcome::Done]), Word::UndoFailed { .. }));

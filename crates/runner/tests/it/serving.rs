@@ -14,11 +14,11 @@ use stanch_model::asset::Asset;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::ItemId;
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Grant, Hello, Progress, Receipt, StepOutcome, StepRequest, Verb,
+    Answer, Batch, Check, CheckOutcome, Grant, Hello, Progress, Receipt, StepOutcome, StepRequest, Verb,
 };
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::Signed;
-use stanch_runner::{Batch, Link, LinkError, NoRules, Runner, ServeError, Shutdown, Tools, serve};
+use stanch_runner::{Link, LinkError, NoRules, Runner, ServeError, Shutdown, Tools, serve};
 
 use crate::desk::{Desk, Session};
 use crate::place::{Doom, NOW, Place, steps};
@@ -64,6 +64,25 @@ fn orders_come_are_carried_out_and_answered() {
     assert!(matches!(answer(2).unwrap(), Answer::Refused { message, .. } if message == "no facts here"));
     assert_eq!(answer(3).unwrap(), Answer::Held { held: false });
     assert!(runner.undelivered().is_empty());
+}
+
+#[test]
+fn a_hold_that_ends_in_the_same_batch_keeps_nothing_of_it_back() {
+    let mut place = Place::new();
+    let runner = place.open();
+    place.carry_out(&runner, Verb::Hold { stop_all: false, reason: "audit week".to_owned() });
+    let grant = place.grant(&[("motd", "strong")]);
+    let orders: BTreeMap<_, _> = [Verb::Apply(grant), Verb::Release]
+        .into_iter()
+        .map(|verb| place.desk.order(verb))
+        .map(|order| (order.position, order))
+        .collect();
+    let session = Session::new(desk_of(&place), orders, true, Duration::from_secs(20));
+    serve_with(&runner, &session, &place.catalogue(), &Shutdown::new()).unwrap();
+    let (receipts, _, problem) = session.end();
+    assert_eq!(problem, None);
+    let applied = receipts.into_iter().find(|receipt| receipt.position.generation == 2).unwrap().answer;
+    assert_eq!(steps(applied)[0].outcome, StepOutcome::Done);
 }
 
 /// An action that waits in its step until it is told to go on, then reaches a safe point.

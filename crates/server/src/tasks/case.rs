@@ -683,7 +683,7 @@ async fn never_mind(app: &App, row: &StoredRemediation) -> Result<(), PassError>
     };
     let mut transition = Transition::new(entry).write(Write::MoveRemediation(step));
     let orders = Record::read(&row.body).plan_orders;
-    transition.writes.extend(orders.into_iter().map(|id| Write::VoidOrder(VoidOrder { id })));
+    transition.writes.extend(orders.into_iter().map(|id| Write::VoidOrder(VoidOrder { id, unless_delivered: false })));
     app.store.commit(transition).await?;
     app.bus.nudge(Stage::Case);
     Ok(())

@@ -1,9 +1,9 @@
 //! Watches what was handed out: whether executors have it, whether they can be reached, and whether they fell silent.
 
 use jiff::SignedDuration;
-use stanch_engine::rollout::{Event, Rollout, Task, Word};
+use stanch_engine::rollout::{Awaited, Event, OrderStands, Rollout, Silence, Task, Word};
 use stanch_model::id::RemediationId;
-use stanch_model::remediation::TaskState;
+use stanch_store::Effect;
 use stanch_store::order::{OrderState, StoredOrder, VoidOrder};
 use stanch_store::remediation::RemediationFilter;
 
@@ -40,42 +40,54 @@ async fn reach(app: &App, id: &RemediationId, task: &Task) -> Result<(), PassErr
 }
 
 async fn silence(app: &App, id: &RemediationId, rollout: &Rollout, task: &Task) -> Result<(), PassError> {
-    let number = match task.state {
-        TaskState::Dispatched | TaskState::Accepted | TaskState::Running => task.apply_order,
-        TaskState::Undoing if task.undo_order > 0 => task.undo_order,
-        _ => return Ok(()),
-    };
-    let order = orders::numbered(&task.id, "order", number);
-    let Some(order) = app.store.order(&order).await? else {
-        // It could not be made, because no executor was known.
-        return told(take(app, id, "server", Event::LeaseExpired { task: task.id.clone() }, Vec::new()).await);
-    };
-    if order.state == OrderState::Answered {
-        return Ok(());
-    }
-    let now = app.now();
+    let Some(number) = task.awaits() else { return Ok(()) };
+    // Who carries it out is looked up first: of an order that is taken in between, the order tells.
     let caller = orders::executor_of(app, &task.asset).await.map(|(_, caller)| caller);
-    let has_it = caller.as_ref().is_some_and(|caller| caller.position >= order.position);
-    if task.state == TaskState::Dispatched && has_it && order.state == OrderState::Delivered {
-        let event = Event::Receipt { task: task.id.clone(), order: number, word: Word::Accepted };
-        return told(take(app, id, &order.executor.to_string(), event, Vec::new()).await);
-    }
+    let order = app.store.order(&orders::numbered(&task.id, "order", number)).await?;
+    let now = app.now();
+    let awaited = match &order {
+        None => Awaited { order: OrderStands::Missing, passed: false, over: false, quiet: true },
+        Some(order) => Awaited {
+            order: match order.state {
+                OrderState::Waiting => OrderStands::Waiting,
+                OrderState::Delivered => OrderStands::Delivered,
+                OrderState::Answered => OrderStands::Answered,
+                OrderState::Void => OrderStands::Void,
+            },
+            passed: caller.is_some_and(|caller| caller.position >= order.position),
+            over: now >= order.finish_before,
+            quiet: is_quiet(app, task, order).await?,
+        },
+    };
+    let expired = || Event::LeaseExpired { task: task.id.clone() };
+    let (who, event) = match (task.silence(awaited, rollout.hold.as_ref().map(|hold| hold.level)), order) {
+        (Silence::Wait, _) => return Ok(()),
+        (Silence::Accepted, Some(order)) => {
+            let event = Event::Receipt { task: task.id.clone(), order: number, word: Word::Accepted };
+            (order.executor.to_string(), event)
+        }
+        (Silence::TakenBack, Some(order)) => {
+            let void = VoidOrder { id: order.id, unless_delivered: true };
+            if app.store.put(stanch_store::Write::VoidOrder(void)).await?.effects.contains(&Effect::Unchanged) {
+                // It was handed out in this moment: the next pass sees where it stands.
+                return Ok(());
+            }
+            ("server".to_owned(), expired())
+        }
+        (Silence::Expired | Silence::Accepted | Silence::TakenBack, _) => ("server".to_owned(), expired()),
+    };
+    told(take(app, id, &who, event, Vec::new()).await)
+}
+
+/// Whether nothing was heard of an order, nor asked about it, for longer than is borne.
+async fn is_quiet(app: &App, task: &Task, order: &StoredOrder) -> Result<bool, PassError> {
     let limit = SignedDuration::try_from(app.config.intervals.silence).unwrap_or(SignedDuration::MAX);
-    let last = last_word(app, &order);
-    // An order that a hold keeps back is not silence of its executor.
-    if rollout.hold.is_some() && matches!(order.state, OrderState::Waiting | OrderState::Void) {
-        return Ok(());
+    let now = app.now();
+    if now.duration_since(last_word(app, order)) <= limit {
+        return Ok(false);
     }
-    // Orders are taken in their order: one that was kept back while a later one was taken is not taken any more.
-    let passed = order.state == OrderState::Void || (order.state == OrderState::Waiting && has_it);
-    if !passed && now.duration_since(last) <= limit {
-        return Ok(());
-    }
-    if order.state == OrderState::Waiting && !has_it {
-        // Never handed out: taken back, so that it cannot start after its journal said that it did not.
-        app.store.put(stanch_store::Write::VoidOrder(VoidOrder { id: order.id })).await?;
-    }
-    told(take(app, id, "server", Event::LeaseExpired { task: task.id.clone() }, Vec::new()).await)
+    let asked = app.store.order(&orders::numbered(&task.id, "order", task.reconcile_order)).await?;
+    Ok(asked.is_none_or(|asked| now.duration_since(asked.created_at) > limit))
 }
 
 /// When something was last heard of an order: handed out, or a word on the way.

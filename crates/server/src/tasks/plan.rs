@@ -461,7 +461,7 @@ async fn submit(app: &App, row: &StoredRemediation) -> Result<(), PassError> {
 async fn ask_again(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
     let mut transition = Transition::default();
     for id in std::mem::take(&mut record.plan_orders) {
-        transition.writes.push(Write::VoidOrder(VoidOrder { id }));
+        transition.writes.push(Write::VoidOrder(VoidOrder { id, unless_delivered: false }));
     }
     record.left_out.clear();
     transition.writes.push(Write::EditRemediation(EditRemediation {

@@ -7,6 +7,8 @@ mod take;
 
 pub(crate) use take::{TakeError, superseding, take};
 
+use std::collections::BTreeMap;
+
 use stanch_engine::hold::About;
 use stanch_engine::rollout::{Event, Hold, Rollout};
 use stanch_model::Digest;
@@ -75,13 +77,20 @@ fn quietly(taken: Result<bool, TakeError>) -> Result<bool, PassError> {
 
 async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, TakeError> {
     let holds = app.store.holds().await?;
+    let mut environments = BTreeMap::new();
+    if !holds.is_empty() {
+        // Where an asset stands now counts, as it does when orders are handed out.
+        let targets = rollout.tasks.iter().map(|task| task.asset.clone()).collect();
+        let assets = app.store.assets_named(&targets).await?.into_iter().map(|known| known.asset);
+        environments.extend(assets.map(|asset| (asset.id, asset.environment)));
+    }
     // One that covers a part of the targets stops all of them: what would go on without that part was not approved.
     let covers = |hold: &&stanch_store::hold::Hold| {
         let scope = crate::view::hold_scope(hold);
         rollout.tasks.iter().any(|task| {
             let about = About {
                 asset: &task.asset,
-                environment: task.environment.as_deref(),
+                environment: environments.get(&task.asset).unwrap_or(&task.environment).as_deref(),
                 policies: &rollout.policies,
                 actions: &task.actions,
             };

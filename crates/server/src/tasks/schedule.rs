@@ -100,7 +100,7 @@ async fn ask(
         if now.duration_since(order.created_at) < GIVE_UP {
             return Ok(true);
         }
-        app.store.put(stanch_store::Write::VoidOrder(VoidOrder { id: order.id })).await?;
+        app.store.put(stanch_store::Write::VoidOrder(VoidOrder { id: order.id, unless_delivered: false })).await?;
     }
     let (_, write) = orders::order(app, &executor, Verb::Observe { refresh }, now)?;
     app.store.commit(Transition::silent(write)).await?;

@@ -67,6 +67,8 @@ pub(crate) struct Host {
     pub(crate) listens: Option<BTreeMap<u16, (&'static str, u32)>>,
     position: Position,
     counter: u64,
+    /// Its journal does not go back to the first order.
+    forgetful: bool,
     before: BTreeMap<TaskId, BTreeMap<String, String>>,
     done: BTreeMap<TaskId, Vec<StepReport>>,
 }
@@ -109,6 +111,7 @@ impl Host {
             listens: None,
             position: Position::default(),
             counter: 0,
+            forgetful: false,
             before: BTreeMap::new(),
             done: BTreeMap::new(),
         }
@@ -213,6 +216,9 @@ impl Host {
     }
 
     fn answer(&mut self, order: &Order, clock: &dyn Clock) -> Option<Answer> {
+        if clock.now() >= order.finish_before {
+            return Some(Answer::Refused { message: "its time is over".to_owned(), hint: None });
+        }
         Some(match &order.verb {
             Verb::Observe { .. } if self.kind != AssetKind::Host => {
                 Answer::Refused { message: "it has no facts".to_owned(), hint: None }
@@ -244,6 +250,7 @@ impl Host {
             Verb::Reconcile { task, .. } => Answer::Reconciled {
                 known: match self.done.get(task) {
                     Some(steps) => Reconciled::Over { steps: steps.clone() },
+                    None if self.forgetful => Reconciled::Lost,
                     None => Reconciled::NotStarted,
                 },
             },
@@ -449,7 +456,12 @@ impl Double {
     /// Its folder is gone: another key, no journal.
     pub(crate) fn lose_folder(&self) {
         *self.seed.lock().unwrap() = [10; 32];
-        self.host.lock().unwrap().rewind();
+        self.waiting.lock().unwrap().clear();
+        self.unsent.lock().unwrap().clear();
+        let mut host = self.host.lock().unwrap();
+        host.rewind();
+        host.done.clear();
+        host.forgetful = true;
     }
 
     pub(crate) fn hello(&self) -> Hello {

@@ -89,7 +89,55 @@ async fn where_everything_is_stopped_an_undo_that_waits_for_its_executor_is_kept
     world.until("new facts", observed).await;
     assert!(!world.host().taken.contains(&"undo"), "what is stopped altogether is not taken back either");
     assert_eq!(world.host().version("stapler"), "7.88-2");
+    // What is new stays held: that keeps back no undo, whatever kept it back before.
+    world.client.post("/api/v1/holds", json!({ "reason": "audit month" })).await;
     let id = hold["id"].as_str().unwrap().replace('/', "%2F");
     world.client.post(&format!("/api/v1/holds/{id}/release"), json!({})).await;
     world.state(&done, "rolled_back").await;
+    assert!(world.client.get("/api/v1/holds").await.to_string().contains("audit month"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_loosened_by_its_release_alone() {
+    let world = World::new(Host::new("host", &[("stapler", "7.88-1", "7.88-2")])).await;
+    let set = |reason: &str, stop_all: bool| json!({ "reason": reason, "stop_all": stop_all });
+    world.client.post("/api/v1/holds", set("audit week", false)).await;
+    let again = world.client.post("/api/v1/holds", set("me too", false)).await;
+    assert_eq!(again["reason"], "audit week", "it is in force already");
+    let tighter = world.client.post("/api/v1/holds", set("worse than thought", true)).await;
+    assert_eq!(tighter["reason"], "worse than thought");
+    let (status, why) = world.client.refused("/api/v1/holds", set("not so bad", false)).await;
+    assert_eq!((status, why.as_str()), (409, "held"));
+    let holds = world.client.get("/api/v1/holds").await;
+    assert_eq!((holds.as_array().unwrap().len(), &holds[0]["reason"]), (1, &json!("worse than thought")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_long_hold_kept_back_is_done_after_it_and_not_refused_for_its_age() {
+    let mut world = World::new(Host::new("host", &[("stapler", "7.88-1", "7.88-2")])).await;
+    world.items(1).await;
+    let (id, plan) = world.planned(&["stapler"]).await;
+    world.unplug().await;
+    world.approve(&id, &plan).await;
+    world
+        .until("the order", async || {
+            let one = world.client.get(&format!("/api/v1/remediations/{id}")).await;
+            (one["tasks"][0]["state"] == "dispatched").then_some(())
+        })
+        .await;
+    let hold = world.client.post("/api/v1/holds", json!({ "reason": "audit week" })).await;
+    world.plug();
+    world.until("the executor's hold", async || world.host().held.then_some(())).await;
+    world.clock.forward(3 * 3600);
+    let hold = hold["id"].as_str().unwrap();
+    world.client.post(&format!("/api/v1/holds/{hold}/release"), json!({})).await;
+    world
+        .until("the end", async || {
+            // Between two attempts there are pauses.
+            world.clock.forward(31);
+            let one = world.client.get(&format!("/api/v1/remediations/{id}")).await;
+            (one["remediation"]["state"] == "closed").then_some(())
+        })
+        .await;
+    assert_eq!(world.host().version("stapler"), "7.88-2");
 }

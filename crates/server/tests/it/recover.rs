@@ -154,3 +154,23 @@ async fn the_server_runs_with_an_executor_it_does_not_trust_and_a_person_heals_i
         assert_eq!(world.client.get("/api/v1/executors").await[0]["frozen"], json!(null), "{why}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_executor_was_doing_when_it_lost_its_folder_is_not_done_a_second_time() {
+    let mut world = World::new(one()).await;
+    world.items(1).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
+    world.host().gate = Some("apply");
+    world.approve(&id, &plan).await;
+    world.at_gate("apply").await;
+    world.unplug().await;
+    world.double.lose_folder();
+    world.host().gate = None;
+    let executor = world.client.get("/api/v1/executors").await[0]["id"].as_str().unwrap().to_owned();
+    world.client.post(&format!("/api/v1/executors/{executor}/trust"), json!({})).await;
+    world.plug();
+    world.state(&id, "needs_operator").await;
+    let taken = world.host().taken.clone();
+    assert_eq!(taken.iter().filter(|verb| **verb == "apply").count(), 1, "{taken:?}");
+    assert!(taken.contains(&"reconcile"), "its journal was asked: {taken:?}");
+}

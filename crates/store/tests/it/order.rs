@@ -93,7 +93,7 @@ async fn an_order_may_be_handed_out_again_until_it_is_answered_or_void() {
     assert!(world.store.orders_after(&executor_id("x"), Position::default(), 10).await.unwrap().is_empty());
 
     world.store.put(order("2", "x", 1)).await.unwrap();
-    world.store.put(Write::VoidOrder(VoidOrder { id: order_id("2") })).await.unwrap();
+    world.store.put(Write::VoidOrder(VoidOrder { id: order_id("2"), unless_delivered: true })).await.unwrap();
     assert!(world.store.orders_after(&executor_id("x"), Position::default(), 10).await.unwrap().is_empty());
 }
 

@@ -24,12 +24,14 @@ use stanch_action::{
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{Candidate, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
 use stanch_model::id::{ExecutorId, ItemId};
-use stanch_model::order::{Check, CheckOutcome, Hello, Order, OrderKeyCertificate, Progress, Receipt, StepRequest};
+use stanch_model::order::{
+    Batch, Check, CheckOutcome, Hello, Order, OrderKeyCertificate, Progress, Receipt, StepRequest,
+};
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::{Signed, SigningKey, VerifyingKey};
 use stanch_model::{Timestamp, canonical};
 use stanch_policy::{SIGNATURE_FILE, Source};
-use stanch_runner::{Batch, Config as RunnerConfig, Link, LinkError, NoRules, Runner, Shutdown, Tools, serve};
+use stanch_runner::{Config as RunnerConfig, Link, LinkError, NoRules, Runner, Shutdown, Tools, serve};
 use stanch_server::{Config, Intervals, PolicySource, Server};
 use stanch_testkit::claims::Claims;
 use stanch_testkit::visitor::{Visitor, load, part};

@@ -22,7 +22,7 @@ use stanch_policy::{SIGNATURE_FILE, Source};
 use stanch_server::{BlockingGateway, Config, Intervals, PolicySource, Running, Server};
 use stanch_testkit::archive::MOUNT_POINT;
 use stanch_testkit::claims::Claims;
-use stanch_testkit::conformance::{Incoming, Outgoing};
+use stanch_testkit::conformance::Outgoing;
 use stanch_testkit::visitor::{Visitor, load, part};
 use stanch_testkit::world::Frozen;
 use stanch_testkit::{Archive, Base, Package, Suite, Via, World, wait_until};
@@ -360,7 +360,7 @@ fn answer_polls(hellos: mpsc::Receiver<Hello>, mut input: ChildStdin, gateway: &
         let Ok(batch) = gateway.poll(hello) else { return };
         let acts = batch.orders.iter().filter(|order| matches!(order.body.verb, Verb::Apply(_)));
         locked(log).entry(at).or_default().acts.extend(acts.map(|order| order.body.id.clone()));
-        let Ok(line) = serde_json::to_string(&Incoming { certificate: batch.certificate, orders: batch.orders }) else {
+        let Ok(line) = serde_json::to_string(&batch) else {
             return;
         };
         if writeln!(input, "{line}").is_err() {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use stanch_model::Timestamp;
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::{Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
+use stanch_model::order::{Batch, Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, SigningKey, VerifyingKey};
-use stanch_runner::{Batch, Link, LinkError};
+use stanch_runner::{Link, LinkError};
 
 /// A server double: signs what it is told to.
 pub struct Desk {

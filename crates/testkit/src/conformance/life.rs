@@ -7,10 +7,10 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result, bail};
 use stanch_model::order::Hello;
-use stanch_runner::{Batch, Link};
+use stanch_runner::Link;
 
 use super::desk::Session;
-use super::wire::{Incoming, Outgoing};
+use super::wire::Outgoing;
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub fn live(mut command: Command, session: &Session, power_off: &(dyn Fn() + Syn
         scope.spawn(move || {
             for hello in hellos {
                 // The end of the input, when this returns, closes the link.
-                let Ok(Some(Batch { certificate, orders })) = session.poll(hello) else { return };
-                let Ok(line) = serde_json::to_string(&Incoming { certificate, orders }) else { return };
+                let Ok(Some(batch)) = session.poll(hello) else { return };
+                let Ok(line) = serde_json::to_string(&batch) else { return };
                 if writeln!(input, "{line}").is_err() {
                     return;
                 }

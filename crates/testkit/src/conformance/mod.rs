@@ -8,4 +8,4 @@ mod wire;
 pub use desk::{Desk, Session};
 pub use life::{Ended, live};
 pub use toy::{Defect, FileSet};
-pub use wire::{Incoming, Outgoing, StdioLink};
+pub use wire::{Outgoing, StdioLink};

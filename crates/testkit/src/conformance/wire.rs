@@ -4,9 +4,9 @@ use std::io::{BufRead, Write};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use stanch_model::order::{Hello, Order, OrderKeyCertificate, Progress, Receipt};
+use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::Signed;
-use stanch_runner::{Batch, Link, LinkError};
+use stanch_runner::{Link, LinkError};
 
 /// What the executor writes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,16 +24,7 @@ pub enum Outgoing {
     Appends(u64),
 }
 
-/// What it reads: the answer to its poll. The end of the input closes the link.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Incoming {
-    /// The root's word for the order key.
-    pub certificate: Signed<OrderKeyCertificate>,
-    /// The orders.
-    pub orders: Vec<Signed<Order>>,
-}
-
-/// The link over the standard streams.
+/// The link over the standard streams: each poll is answered by a line with a batch, and the end of the input closes it.
 #[derive(Debug, Default)]
 pub struct StdioLink {
     out: Mutex<()>,
@@ -61,8 +52,7 @@ impl Link for StdioLink {
         if count == 0 {
             return Err(LinkError::Closed);
         }
-        let incoming: Incoming = serde_json::from_str(&line).map_err(|error| unreachable(error.to_string()))?;
-        Ok(Some(Batch { certificate: incoming.certificate, orders: incoming.orders }))
+        serde_json::from_str(&line).map(Some).map_err(|error| unreachable(error.to_string()))
     }
 
     fn deliver(&self, receipt: &Signed<Receipt>) -> Result<(), LinkError> {

@@ -22,13 +22,12 @@ pub(super) async fn receipts(app: &App) -> Result<(), PassError> {
         let handled =
             || Write::HandleReceipt(HandleReceipt { order: body.order.clone(), forget: false, at: app.now() });
         match order.verb {
-            Verb::Observe { .. } | Verb::Plan { .. } => continue,
             Verb::Verify { .. } => {
                 app.store.put(handled()).await?;
                 app.bus.nudge(Stage::Verify);
                 continue;
             }
-            Verb::Hold { .. } | Verb::Release => {
+            Verb::Hold { .. } | Verb::Release | Verb::Observe { .. } | Verb::Plan { .. } => {
                 app.store.put(handled()).await?;
                 continue;
             }
@@ -43,7 +42,7 @@ pub(super) async fn receipts(app: &App) -> Result<(), PassError> {
             }
             Verb::Apply(_) | Verb::Undo { .. } | Verb::Reconcile { .. } => {}
         }
-        let event = event_of(app, &order.task, &body.order, Word::of(&body.answer, body.at)).await?;
+        let event = event_of(app, &order.task, body).await?;
         let taken = match event {
             Some((remediation, event)) => {
                 take(app, &remediation, &body.executor.to_string(), event, vec![handled()]).await
@@ -106,14 +105,25 @@ async fn rehearsed(
 async fn event_of(
     app: &App,
     task: &Option<TaskId>,
-    order: &stanch_model::id::OrderId,
-    word: Option<Word>,
+    receipt: &Receipt,
 ) -> Result<Option<(RemediationId, Event)>, PassError> {
-    let (Some(task), Some(word)) = (task, word) else { return Ok(None) };
+    let Some(task) = task else { return Ok(None) };
     let Some(row) = app.store.task(task).await? else { return Ok(None) };
     let Some(remediation) = app.store.remediation(&row.remediation).await? else { return Ok(None) };
-    let rollout = Record::read(&remediation.body).rollout;
-    let Some(known) = rollout.as_ref().and_then(|rollout| rollout.task(task)) else { return Ok(None) };
-    let number = (1..=known.orders).find(|number| orders::numbered(task, "order", *number) == *order);
-    Ok(number.map(|order| (row.remediation, Event::Receipt { task: task.clone(), order, word })))
+    let Some(rollout) = Record::read(&remediation.body).rollout else { return Ok(None) };
+    let Some(known) = rollout.task(task) else { return Ok(None) };
+    let Some(number) = (1..=known.orders).find(|number| orders::numbered(task, "order", *number) == receipt.order)
+    else {
+        return Ok(None);
+    };
+    let steps = match &receipt.answer {
+        Answer::Reconciled { .. } => {
+            let plan = app.store.plan(&rollout.plan).await?;
+            let leaf = plan.and_then(|plan| plan.leaves.into_iter().find(|leaf| leaf.asset == known.asset));
+            leaf.map_or(0, |leaf| leaf.steps.len())
+        }
+        _ => 0,
+    };
+    let word = Word::of(&receipt.answer, steps, receipt.at);
+    Ok(word.map(|word| (row.remediation, Event::Receipt { task: task.clone(), order: number, word })))
 }
