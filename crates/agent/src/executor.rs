@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{Timestamp, ZonedDateTime};
 use stanch_action::{ActionError, Catalogue};
 use stanch_model::asset::Asset;
-use stanch_model::enrol::executor_id;
+use stanch_model::enrol::{Enrol, EnrolmentSecret, executor_id};
 use stanch_model::facts::HostFacts;
+use stanch_model::id::ExecutorId;
 use stanch_model::order::{Hello, StepRequest};
 use stanch_model::plan::{Leaf, PlannedStep};
-use stanch_model::sign::VerifyingKey;
+use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner, ServeError, Shutdown, Tools};
 
 use crate::actions::{self, Host, Invocation, Programs};
@@ -58,6 +60,7 @@ pub struct HostExecutor {
     folder: PathBuf,
     rehearsals: Option<Rehearsals>,
     asset: Asset,
+    id: ExecutorId,
 }
 
 impl HostExecutor {
@@ -71,12 +74,13 @@ impl HostExecutor {
         let options = Options::this_host().cached(folder.join("archive-indexes"));
         let asset = facts::host(&options).map_err(ExecutorError::Facts)?.asset;
         let boot_id = stanch_runner::boot_id().map_err(ExecutorError::BootId)?;
-        let config = Config::new(executor_id(&asset.id), asset.clone(), root, boot_id, fresh_seed);
+        let id = executor_id(&asset.id);
+        let config = Config::new(id.clone(), asset.clone(), root, boot_id, fresh_seed);
         let runner = Runner::open(folder, config).map_err(ExecutorError::Open)?;
         let acts = rustix::process::geteuid().is_root();
         let catalogue = if acts { actions::catalogue(&rules) } else { Catalogue::new() };
         let rehearsals = Rehearsals::new(folder.join("rehearsal")).ok().filter(|_| acts);
-        Ok(Self { runner, catalogue, rules, options, folder: folder.to_owned(), rehearsals, asset })
+        Ok(Self { runner, catalogue, rules, options, folder: folder.to_owned(), rehearsals, asset, id })
     }
 
     /// What it says of itself.
@@ -85,6 +89,23 @@ impl HostExecutor {
     /// When its journal cannot be written.
     pub fn hello(&self) -> Result<Hello, JournalError> {
         self.runner.hello(self.catalogue.iter().map(|action| action.definition().name.to_owned()).collect())
+    }
+
+    /// Which executor it is.
+    pub const fn id(&self) -> &ExecutorId {
+        &self.id
+    }
+
+    /// What it says to be let in: signed with its receipt key.
+    ///
+    /// # Errors
+    /// When its journal cannot be written, or what it says has no canonical form.
+    pub fn enrol(
+        &self,
+        secret: EnrolmentSecret,
+        request: String,
+    ) -> Result<Signed<Enrol>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.runner.sign_as_own(Enrol { secret, hello: self.hello()?, request })?)
     }
 
     /// Carries out orders until `shutdown` is asked or the link is closed. Blocks; unfinished work of an earlier life
@@ -141,6 +162,35 @@ fn fetch_indexes(host: &dyn Programs, folder: &Path, lock_seconds: u32) -> Resul
     let said =
         text.lines().rev().find(|line| line.starts_with("E:") || line.starts_with("W:")).unwrap_or("no reason given");
     Err(ActionError::failed(format!("the archive indexes could not be fetched and are as old as before: {said}")))
+}
+
+/// Between two attempts to open an executor whose journal failed, on a full disk say.
+const REOPEN: Duration = Duration::from_secs(15);
+
+/// Serves until asked to stop. When the journal fails nothing may start any more; it is opened again until that works.
+pub fn keep_serving(
+    mut executor: HostExecutor,
+    reopen: &dyn Fn() -> Result<HostExecutor, ExecutorError>,
+    link: &dyn Link,
+    asked: &Shutdown,
+) {
+    loop {
+        let Err(error) = executor.serve(link, asked) else { return };
+        tracing::error!(error = &error as &dyn std::error::Error, "the executor stopped; it is opened again");
+        // Its lock on the folder goes with it.
+        drop(executor);
+        executor = loop {
+            if asked.wait(REOPEN) {
+                return;
+            }
+            match reopen() {
+                Ok(again) => break again,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the executor cannot be opened yet");
+                }
+            }
+        };
+    }
 }
 
 /// The rules of this host between the runner and the actions, so that no action can forget them. Hours bind only a first

@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod executor;
 pub mod facts;
+pub mod fleet;
 mod in_use;
 pub mod rehearsal;
 pub mod rules;

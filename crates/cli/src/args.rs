@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use estate::{Assets, Cases, Changes, Executors};
+pub(crate) use estate::{Assets, Cases, Changes, Enrolment, Executors};
 pub(crate) use findings::{Explain, Findings, Format, Priority, Report, Scan, Select};
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
@@ -73,6 +73,8 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Run server and executor on this machine, with the web pages
     Up(Up),
+    /// Run the server alone: this machine itself is left as it is
+    Server(Up),
     /// Look for problems; changes nothing, needs no server
     Scan(Scan),
     /// List what the server knows: work items, or with --all every finding
@@ -104,9 +106,12 @@ pub(crate) enum Command {
     /// Stop or allow changes: the kill switch
     #[command(subcommand)]
     Hold(Hold),
-    /// Show executors, and let one back in that was frozen
+    /// Show executors, confirm new ones, put one out, let one back in that was frozen
     #[command(subcommand)]
     Executors(Executors),
+    /// Let other machines in: tokens with which their agents enrol
+    #[command(subcommand)]
+    Enrolment(Enrolment),
     /// Show and refresh vulnerability data
     #[command(subcommand)]
     Feeds(Feeds),

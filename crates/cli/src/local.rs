@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use stanch_agent::executor::{ExecutorError, HostExecutor};
+use stanch_agent::executor::{HostExecutor, keep_serving};
 use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_runner::{Link, LinkError, Shutdown};
@@ -104,7 +104,7 @@ pub(crate) struct Local {
 
 impl Local {
     /// Starts a server without an executor.
-    async fn remembering(config: Config) -> Result<Self, Failure> {
+    pub(crate) async fn remembering(config: Config) -> Result<Self, Failure> {
         let server = Server::open(config).await.map_err(not_started)?;
         Ok(Self { server: server.start().await.map_err(not_started)?, executor: None })
     }
@@ -152,35 +152,6 @@ impl Local {
             // A panic in the executor's thread was logged by the thread itself.
             drop(tokio::task::spawn_blocking(move || thread.join()).await);
         }
-    }
-}
-
-/// Between two attempts to open an executor whose journal failed, on a full disk say.
-const REOPEN: Duration = Duration::from_secs(15);
-
-/// Serves until asked to stop. When the journal fails nothing may start any more; it is opened again until that works.
-fn keep_serving(
-    mut executor: HostExecutor,
-    reopen: &dyn Fn() -> Result<HostExecutor, ExecutorError>,
-    link: &InProcess,
-    asked: &Shutdown,
-) {
-    loop {
-        let Err(error) = executor.serve(link, asked) else { return };
-        tracing::error!(error = &error as &dyn std::error::Error, "the executor stopped; it is opened again");
-        // Its lock on the folder goes with it.
-        drop(executor);
-        executor = loop {
-            if asked.wait(REOPEN) {
-                return;
-            }
-            match reopen() {
-                Ok(again) => break again,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the executor cannot be opened yet");
-                }
-            }
-        };
     }
 }
 

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let output = Output::new(&arguments.global);
-    log_to_stderr(arguments.global.verbose, matches!(arguments.command, Command::Up(_)));
+    log_to_stderr(arguments.global.verbose, matches!(arguments.command, Command::Up(_) | Command::Server(_)));
     match run(arguments, &output) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) if failure.is_unheard() => ExitCode::SUCCESS,
@@ -86,8 +86,10 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
                 .build()
                 .map_err(|error| Failure::new("no threads could be started").because(error))?;
             runtime.block_on(async {
-                if let Command::Up(wanted) = command {
-                    return up::run(output, &folder, &wanted).await;
+                match &command {
+                    Command::Up(wanted) => return up::run(output, &folder, wanted, true).await,
+                    Command::Server(wanted) => return up::run(output, &folder, wanted, false).await,
+                    _ => {}
                 }
                 let session = Session::open(&folder, output, command.need()).await?;
                 let result = online(&session, output, command).await;
@@ -131,6 +133,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Policy(wanted) => commands::policy::online(api, output, &wanted).await,
         Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
         Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,
+        Command::Enrolment(wanted) => commands::enrolment::run(api, output, wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
         Command::Audit(wanted) => commands::audit::run(api, output, wanted).await,
         Command::Assets(wanted) => commands::assets::run(api, output, wanted).await,
@@ -138,6 +141,8 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Token(wanted) => commands::people::tokens(api, output, wanted).await,
         Command::Notify(wanted) => commands::notify::run(api, output, &wanted).await,
         Command::SignIn(wanted) => commands::sign_in::run(api, output, wanted).await,
-        Command::Up(_) | Command::Scan(_) | Command::Completions { .. } | Command::Man { .. } => Ok(Exit::Done),
+        Command::Up(_) | Command::Server(_) | Command::Scan(_) | Command::Completions { .. } | Command::Man { .. } => {
+            Ok(Exit::Done)
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! `up`: server and executor of this machine until they are told to stop.
+//! `up` and `server`: the server, with or without an executor of this machine, until it is told to stop.
 
 use std::path::Path;
 use std::time::Duration;
 
 use stanch_connect::git::Repository;
-use stanch_server::{Config, Intervals, PolicySource};
+use stanch_server::{Config, Door, Intervals, PolicySource};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
@@ -15,30 +15,34 @@ use crate::output::{Output, Tone};
 /// What the server takes for the feeds' own publishers.
 const PUBLISHED: &str = "published";
 
-pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up) -> Result<Exit, Failure> {
+pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up, acts: bool) -> Result<Exit, Failure> {
     let observe = Duration::from_secs(u64::from(wanted.every) * 60);
     let intervals = Intervals { observe, ..Intervals::default() };
     let public_url = wanted.url.clone();
     let config = Config {
         listen: Some(wanted.listen),
         public_url,
+        executors: wanted.executors.map(|listen| Door { listen, names: wanted.executors_name.clone() }),
         intervals,
         feeds: feeds(wanted)?,
         policies: policies(wanted)?,
         ..Config::new(folder)
     };
     let mut stop = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
-    let local = Local::start(config).await?;
+    let local = if acts { Local::start(config).await? } else { Local::remembering(config).await? };
     let server = local.server();
     let address = server.address().unwrap_or(wanted.listen);
     output.say(&format!("Stanch is up at http://{address} (data in {}).", folder.display()));
+    if let Some(door) = server.door() {
+        output.say(&format!("Agents come in at {door}; a token for them: stanch enrolment token NAME"));
+    }
     match &wanted.policies {
         None => output.say("No policies: problems are shown; nothing is changed until a person asks."),
         Some(folder) => {
             output.say(&format!("Policies from {} decide; what holds now: stanch policy status.", folder.display()))
         }
     }
-    if !rustix::process::geteuid().is_root() {
+    if acts && !rustix::process::geteuid().is_root() {
         output.say(&output.paint(Tone::Warn, "Without root it can look but not fix, and some facts stay unknown."));
     }
     match server.sign_in_link() {

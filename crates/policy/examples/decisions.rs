@@ -72,6 +72,7 @@ fn facts(number: usize) -> Result<Facts, Box<dyn Error>> {
         ("action.reversibility", Value::Text("restorable".to_owned())),
         ("action.proven", Value::Bool(true)),
         ("asset.own", Value::Bool(false)),
+        ("asset.confirmed", Value::Bool(true)),
     ] {
         facts.set(path, value)?;
     }

@@ -308,7 +308,18 @@ impl Findings {
             Some(_) => None,
             None => Some(unknown),
         };
-        let caps: [(&str, &'static str, Mode, Option<&str>); 3] = [
+        let caps: [(&str, &'static str, Mode, Option<&str>); 4] = [
+            (
+                "built-in/new-host",
+                "asset.confirmed",
+                Mode::Alert,
+                known(
+                    "asset.confirmed",
+                    "nobody has confirmed yet that it is one of ours",
+                    "whether it is one of ours is not known",
+                    false,
+                ),
+            ),
             (
                 "built-in/stale-data",
                 "item.stale",

@@ -60,6 +60,8 @@ pub struct Known<'a> {
     pub stale: Option<bool>,
     /// Stanch's own server, store or executor runs there; unknown where nobody looked.
     pub own: Option<bool>,
+    /// Somebody has said that it is one of ours.
+    pub confirmed: Option<bool>,
     /// Redundancy groups, where they are known.
     pub groups: Option<&'a [String]>,
 }
@@ -69,7 +71,7 @@ impl Facts {
     pub fn gather(known: &Known<'_>, now: Timestamp) -> Self {
         let mut facts = Self::default();
         facts.item(known, now);
-        facts.asset(known.asset, known.own, known.groups);
+        facts.asset(known.asset, known.own, known.confirmed, known.groups);
         if let Some(action) = known.action {
             facts.action(action);
         }
@@ -77,9 +79,15 @@ impl Facts {
     }
 
     /// The facts of an asset and an action on it, while nothing is said of any item.
-    pub fn of_place(asset: &Asset, own: Option<bool>, groups: Option<&[String]>, action: &ActionFacts) -> Self {
+    pub fn of_place(
+        asset: &Asset,
+        own: Option<bool>,
+        confirmed: Option<bool>,
+        groups: Option<&[String]>,
+        action: &ActionFacts,
+    ) -> Self {
         let mut facts = Self::default();
-        facts.asset(asset, own, groups);
+        facts.asset(asset, own, confirmed, groups);
         facts.action(action);
         facts
     }
@@ -144,7 +152,7 @@ impl Facts {
         self.put("asset.dependents", Some(Value::Int(assessment.dependents.into())));
     }
 
-    fn asset(&mut self, asset: &Asset, own: Option<bool>, groups: Option<&[String]>) {
+    fn asset(&mut self, asset: &Asset, own: Option<bool>, confirmed: Option<bool>, groups: Option<&[String]>) {
         self.put("asset.kind", named(Some(asset.kind)));
         self.put("asset.name", text(&asset.name));
         self.put("asset.environment", asset.environment.as_deref().and_then(text));
@@ -155,6 +163,7 @@ impl Facts {
         self.put("asset.labels", Some(Value::Labels(labels)));
         self.put("asset.groups", groups.map(|groups| Value::Texts(groups.to_vec())));
         self.put("asset.own", own.map(Value::Bool));
+        self.put("asset.confirmed", confirmed.map(Value::Bool));
     }
 
     fn action(&mut self, action: &ActionFacts) {

@@ -9,7 +9,7 @@ use stanch_model::asset::Asset;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Answer, Held, Hello, Order, OrderKeyCertificate, Position, Receipt, Verb};
-use stanch_model::sign::{SignError, Signed, SigningKey, VerifyingKey};
+use stanch_model::sign::{SignError, Signable, Signed, SigningKey, VerifyingKey};
 
 use crate::check::{Known, Refused, check};
 use crate::clock::{Clock, SystemClock};
@@ -214,6 +214,21 @@ impl Runner {
     /// The key that checks this executor's receipts.
     pub fn verifying_key(&self) -> VerifyingKey {
         self.key.verifying_key()
+    }
+
+    /// Signs something with the receipt key, to show that it is this executor's.
+    ///
+    /// # Errors
+    /// When it has no canonical form.
+    pub fn sign_as_own<T: Signable>(&self, body: T) -> Result<Signed<T>, SignError> {
+        Signed::new(body, &self.key)
+    }
+
+    /// Between half of a pause and half as much again, another one for every executor and every poll: a fleet that lost
+    /// its server must not come back in one moment.
+    pub(crate) fn spread(&self, pause: Duration) -> Duration {
+        let draw = self.nonce(self.inner().counter, self.config.clock.since_boot()) % 1_000;
+        pause / 2 + pause.mul_f64(draw as f64 / 1_000.0)
     }
 
     /// The highest position taken.

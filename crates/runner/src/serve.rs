@@ -14,7 +14,7 @@ use crate::link::{Link, LinkError};
 use crate::runner::{Lane, RunError, Runner, Taken};
 
 /// First and longest pause after the server was not reached.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// A poll that brings nothing takes at least this long, so that a link that does not park costs little.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -191,7 +191,7 @@ impl Floor<'_> {
                 Err(LinkError::Closed) => return,
                 Err(error @ LinkError::Unreachable { .. }) => {
                     tracing::warn!(%error, "trying again");
-                    self.tools.shutdown.wait(pause);
+                    self.tools.shutdown.wait(self.runner.spread(pause));
                     pause = (pause * 2).min(RETRY.1);
                 }
             }

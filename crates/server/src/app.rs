@@ -6,27 +6,32 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use stanch_engine::rollout::Openings;
-use stanch_ledger::Signer;
+use stanch_ledger::{NewEntry, Signer};
 use stanch_model::Digest;
-use stanch_model::id::{ActorId, AssetId, OrderId, RemediationId};
+use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId, RemediationId};
 use stanch_model::order::{Order, Progress};
 use stanch_model::sign::Signed;
-use stanch_store::Store;
+use stanch_store::{Store, Transition};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::api::types::Waiting;
 use crate::auth::{Links, Passwords, Seal, Seen, oidc};
-use crate::bus::Bus;
+use crate::bus::{Bus, Live};
 use crate::clock::NoEntropy;
 use crate::config::Config;
 use crate::error::StartError;
+use crate::fleet::Authority;
 use crate::gateway::Callers;
 use crate::knowledge::Knowledge;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
 use crate::undecided::{Undecided, Walk};
+
+/// Refusals of strangers that are recorded within a minute, at most.
+const STRANGERS: usize = 10;
 
 /// The shared parts, by reference.
 #[derive(Clone)]
@@ -59,6 +64,10 @@ pub(crate) struct Parts {
     /// Assets whose executor runs in this process.
     here: Mutex<BTreeSet<AssetId>>,
     order_key: Mutex<OrderKey>,
+    /// Executors whose refusal was recorded lately, and whether they were known.
+    refused: Mutex<HashMap<(ExecutorId, bool), Timestamp>>,
+    /// Vouches for executors on other machines, where they are let in.
+    pub(crate) authority: Option<Arc<Authority>>,
     waiting: Mutex<BTreeMap<String, Waiting>>,
     progress: Mutex<HashMap<OrderId, Progress>>,
     /// Assets with facts on which no detector has run, and the edition of the feeds that all others were judged by.
@@ -82,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) feeding: AsyncMutex<()>,
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
+    door: OnceLock<SocketAddr>,
 }
 
 /// What detectors have to look at.
@@ -125,6 +135,16 @@ impl App {
         let signer = keys.signer().map_err(StartError::Keys)?;
         let knowledge = Knowledge::open(&config)?;
         let policies = Policies::open(config.policies.clone(), &config.data_dir, &store).await.map_err(unread)?;
+        let authority = match &config.executors {
+            Some(door) => {
+                let (names, clock, entropy) = (door.names.clone(), config.clock.clone(), config.entropy.clone());
+                let authority = Authority::open(&config.data_dir, names, clock, entropy);
+                let authority = authority.map_err(|error| StartError::Authority(Box::new(error)))?;
+                authority.check().map_err(|error| StartError::Authority(Box::new(error)))?;
+                Some(Arc::new(authority))
+            }
+            None => None,
+        };
         Ok(Self(Arc::new(Parts {
             config,
             store,
@@ -143,6 +163,8 @@ impl App {
             callers: AsyncMutex::new(callers),
             here: Mutex::default(),
             order_key: Mutex::new(order_key),
+            refused: Mutex::default(),
+            authority,
             waiting: Mutex::default(),
             progress: Mutex::default(),
             unjudged: Mutex::default(),
@@ -157,6 +179,7 @@ impl App {
             feeding: AsyncMutex::new(()),
             closing: OnceLock::new(),
             address: OnceLock::new(),
+            door: OnceLock::new(),
         })))
     }
 
@@ -167,6 +190,16 @@ impl App {
     pub(crate) fn set_closing(&self, closing: watch::Receiver<bool>) {
         // A server starts once: it is consumed by starting.
         let _ = self.closing.set(closing);
+    }
+
+    pub(crate) fn set_door(&self, door: SocketAddr) {
+        // As above.
+        let _ = self.door.set(door);
+    }
+
+    /// Where executors come in, once it listens.
+    pub(crate) fn door(&self) -> Option<SocketAddr> {
+        self.door.get().copied()
     }
 
     pub(crate) fn set_address(&self, address: SocketAddr) {
@@ -210,6 +243,27 @@ impl App {
     /// Notes that an executor of this process is on an asset.
     pub(crate) fn runs_on(&self, asset: &AssetId) {
         lock(&self.here).insert(asset.clone());
+    }
+
+    /// Notes in the record that an executor was refused: one that is known once a minute at most, and of strangers ten
+    /// together, so that nobody can fill the record from outside.
+    pub(crate) async fn refused(&self, executor: &ExecutorId, known: bool, why: &str) {
+        let now = self.now();
+        let minute = SignedDuration::from_mins(1);
+        {
+            let mut told = lock(&self.refused);
+            told.retain(|_, at| now.duration_since(*at) < minute);
+            let (key, strangers) = ((executor.clone(), known), told.keys().filter(|(_, known)| !known).count());
+            if told.contains_key(&key) || (!known && strangers >= STRANGERS) {
+                return;
+            }
+            told.insert(key, now);
+        }
+        let entry = NewEntry::new(now, "server", "executor_refused").about(executor).with(json!({ "why": why }));
+        if let Err(error) = self.store.commit(Transition::new(entry)).await {
+            tracing::error!(error = crate::error::chain(&error), "a refusal could not be recorded");
+        }
+        self.bus.tell(Live::of("executor", executor, why));
     }
 
     /// Signs with the order key in force, with the root's word for it.

@@ -6,6 +6,7 @@ mod case;
 mod change;
 pub(crate) mod connection;
 mod draft;
+pub(crate) mod enrolment;
 pub(crate) mod people;
 mod rehearse;
 pub(crate) mod token;
@@ -25,7 +26,7 @@ use stanch_engine::hold::may_release;
 use stanch_engine::rollout::{Event, Illegal};
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
-use stanch_model::asset::Tier;
+use stanch_model::asset::{Asset, Tier};
 use stanch_model::canonical::digest;
 use stanch_model::edge::{Edge, EdgeKind};
 use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
@@ -632,13 +633,27 @@ pub(crate) async fn trust(app: &App, who: &str, id: &str) -> Result<(), Problem>
     known.then_some(()).ok_or_else(missing)
 }
 
-/// Says what an asset's environment, owner, tier and classification are.
-pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -> Result<(), Problem> {
-    let missing = || Problem::not_found("asset", id);
-    // Two who label at once must not undo each other.
-    let _making = app.making.lock().await;
-    let stored = app.store.asset(&id.parse().map_err(|_| missing())?).await?.ok_or_else(missing)?;
-    let mut asset = stored.asset;
+/// Puts an executor out at once: no certificate of it is in force any more.
+pub(crate) async fn revoke_executor(app: &App, who: &str, id: &str, because: &Because) -> Result<(), Problem> {
+    let missing = || Problem::not_found("executor", id);
+    let executor = id.parse().map_err(|_| missing())?;
+    let why = reason(because.reason.as_deref(), "no reason given");
+    let known = crate::fleet::revoke(app, who, &executor, &why).await;
+    let known = known.map_err(|error| Problem::internal("putting an executor out", &error))?;
+    known.then_some(()).ok_or_else(missing)
+}
+
+/// Says that an executor that was let in is one of ours.
+pub(crate) async fn confirm_executor(app: &App, who: &str, id: &str) -> Result<(), Problem> {
+    let missing = || Problem::not_found("executor", id);
+    let executor = id.parse().map_err(|_| missing())?;
+    let known = crate::gateway::confirm(app, who, &executor).await;
+    let known = known.map_err(|error| Problem::internal("confirming an executor", &error))?;
+    known.then_some(()).ok_or_else(missing)
+}
+
+/// An asset with what somebody says of it.
+fn labelled(mut asset: Asset, wanted: &LabelAsset) -> Result<Asset, Problem> {
     if let Some(name) = &wanted.environment {
         asset.environment = word("environment", name)?;
     }
@@ -662,6 +677,16 @@ pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -
     if asset.labels.len() > LABELS {
         return Err(Problem::bad_request(format!("an asset has at most {LABELS} labels")));
     }
+    Ok(asset)
+}
+
+/// Says what an asset's environment, owner, tier and classification are.
+pub(crate) async fn label(app: &App, who: &str, id: &str, wanted: &LabelAsset) -> Result<(), Problem> {
+    let missing = || Problem::not_found("asset", id);
+    // Two who label at once must not undo each other.
+    let _making = app.making.lock().await;
+    let stored = app.store.asset(&id.parse().map_err(|_| missing())?).await?.ok_or_else(missing)?;
+    let asset = labelled(stored.asset, wanted)?;
     let entry = NewEntry::new(app.now(), who, "asset_labelled").about(&asset.id).with(json!({
         "environment": asset.environment, "owner": asset.owner, "classification": asset.classification,
         "tier": asset.tier.map(Tier::number), "labels": asset.labels,

@@ -43,6 +43,15 @@ impl PolicySource {
     }
 }
 
+/// Where executors on other machines come in.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The names and addresses under which executors reach it; they stand in its certificate.
+    pub names: Vec<String>,
+}
+
 /// Everything a server needs to know before it starts.
 #[derive(Clone)]
 pub struct Config {
@@ -56,6 +65,8 @@ pub struct Config {
     /// The address by which people and providers of identities reach it, when another program stands before it:
     /// `https://stanch.example`. Its name counts as one of ours.
     pub public_url: Option<String>,
+    /// Where executors on other machines come in; `None` lets none in.
+    pub executors: Option<Door>,
     /// The control socket; `None` leaves it away.
     pub socket: Option<PathBuf>,
     /// How often things happen.
@@ -91,6 +102,7 @@ impl Config {
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070))),
             hosts: Vec::new(),
             public_url: None,
+            executors: None,
             intervals: Intervals::default(),
             feeds: Vec::new(),
             policies: None,

@@ -64,6 +64,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Nothing vouches for this server to executors.
+    #[error("cannot open the authority for executors")]
+    Authority(#[source] Box<dyn Error + Send + Sync>),
     /// The address for people is not one.
     #[error("`{0}` is not an address for people: https://NAME or https://NAME:PORT")]
     PublicUrl(String),

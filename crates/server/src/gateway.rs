@@ -3,7 +3,7 @@
 //! What an executor says is believed only as far as its pinned key signed it, and only about its own asset. One that
 //! goes back in time (a copied or rewound machine) is frozen until a person looks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,10 +17,10 @@ use stanch_model::id::{AssetId, ExecutorId, OrderId};
 use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_store::asset::{SeenAsset, SeenBy};
+use stanch_store::executor::StoredExecutor;
 use stanch_store::hold::HoldLevel;
 use stanch_store::order::{DeliverOrder, OrderState, StoredOrder, VoidOrder};
 use stanch_store::receipt::NewReceipt;
-use stanch_store::setting::Setting;
 use stanch_store::{CommitError, ReadError, Transition, Write};
 
 use crate::app::App;
@@ -32,8 +32,6 @@ use crate::record::Record;
 const BATCH: u32 = 16;
 /// Between two writes of an executor's unchanged record.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
-/// The settings that hold the executors, one each.
-const EXECUTOR: &str = "executor/";
 
 /// What is remembered of an executor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,8 +48,22 @@ pub(crate) struct Caller {
     pub(crate) seen_at: Timestamp,
     /// Why it is sent nothing.
     pub(crate) frozen: Option<String>,
+    /// A person, a rule or the program itself has said that it is one of ours; until then its asset is only looked at.
+    #[serde(default = "yes")]
+    pub(crate) confirmed: bool,
+    /// The certificates in force, by their SHA-256: the one it uses and the one it was last given. None where it does not
+    /// come over the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<Digest>,
     #[serde(skip)]
     written_at: Timestamp,
+    #[serde(skip)]
+    revision: u64,
+}
+
+/// What was known before people were asked had come with this program.
+const fn yes() -> bool {
+    true
 }
 
 /// Why an executor was not served.
@@ -140,7 +152,7 @@ impl Gateway {
                 let why = "it presented another key than the pinned one: its folder was lost, or it is another one";
                 let anew = caller.frozen.as_deref() != Some(why);
                 let caller = Caller { frozen: Some(why.to_owned()), ..caller };
-                callers.put(hello.executor.clone(), caller.clone());
+                let caller = callers.put(hello.executor.clone(), caller);
                 drop(callers);
                 write(&self.app, &hello.executor, &caller).await?;
                 if anew {
@@ -152,7 +164,7 @@ impl Gateway {
             Some(caller) => Caller { actions: hello.actions.clone(), asset: hello.asset.clone(), ..caller },
             None => Caller::new(hello, now),
         };
-        callers.put(hello.executor.clone(), caller.clone());
+        let caller = callers.put(hello.executor.clone(), caller);
         drop(callers);
         write(&self.app, &hello.executor, &caller).await?;
         // What people said of the asset stays, whatever the host says of itself.
@@ -294,15 +306,10 @@ impl Gateway {
         let mut caller = callers.get(executor).cloned().ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
         if caller.key.is_none() {
             // A person vouched for it: what it is and where it stands counts from here on.
-            if hello.position > last {
-                // Orders to it rise from where it stands; those it took before are not this server's.
-                let verb = Verb::Observe { refresh: false };
-                let write = crate::tasks::orders::after(&self.app, executor, verb, hello.position, now)
-                    .map_err(|error| GatewayError::Order(Box::new(error)))?;
-                self.app.store.commit(Transition::silent(write)).await?;
-                last = hello.position;
-            }
-            caller = Caller::new(hello, now);
+            stand(&self.app, hello).await?;
+            last = last.max(hello.position);
+            caller =
+                Caller { confirmed: caller.confirmed, certificates: caller.certificates, ..Caller::new(hello, now) };
             pinned = true;
         }
         if caller.key != Some(hello.key) && caller.frozen.is_none() {
@@ -326,7 +333,7 @@ impl Gateway {
         };
         if let Some(why) = suspicion {
             caller.frozen = Some(why.to_owned());
-            callers.put(executor.clone(), caller.clone());
+            let caller = callers.put(executor.clone(), caller);
             drop(callers);
             write(&self.app, executor, &caller).await?;
             self.tell_frozen(executor, why, now).await?;
@@ -343,7 +350,7 @@ impl Gateway {
         if remember {
             caller.written_at = now;
         }
-        callers.put(executor.clone(), caller.clone());
+        let caller = callers.put(executor.clone(), caller);
         drop(callers);
         if remember {
             write(&self.app, executor, &caller).await?;
@@ -388,10 +395,12 @@ impl Gateway {
         Ok(out)
     }
 
-    /// Whether the executor has not polled again since. What an older poll is answered nobody may read any more.
+    /// Whether the executor is still to be answered: it has not polled again since (what an older poll is answered nobody
+    /// may read any more), and nobody has frozen it or put it out.
     async fn is_newest(&self, hello: &Hello) -> bool {
         let callers = self.app.callers.lock().await;
-        callers.get(&hello.executor).is_some_and(|caller| caller.counter == hello.counter)
+        let answers = |caller: &Caller| caller.counter == hello.counter && caller.frozen.is_none();
+        callers.get(&hello.executor).is_some_and(answers)
     }
 
     /// Whether a hold keeps an order back. What takes back is kept back only where everything is stopped.
@@ -441,6 +450,10 @@ impl Gateway {
             verb: order.verb,
         });
         let mut batch = self.app.sign_orders(orders.collect())?;
+        if !self.is_newest(hello).await {
+            batch.orders.clear();
+            return Ok(batch);
+        }
         let mut handed = Vec::new();
         for signed in batch.orders {
             let write = Write::DeliverOrder(DeliverOrder { signed: signed.clone(), at: now });
@@ -507,6 +520,33 @@ impl BlockingGateway {
 }
 
 impl Caller {
+    /// One that was let in.
+    pub(crate) fn enrolled(
+        hello: &Hello,
+        certificate: Digest,
+        confirmed: bool,
+        before: Option<&Self>,
+        now: Timestamp,
+    ) -> Self {
+        let revision = before.map_or(0, |before| before.revision).saturating_add(1);
+        // What a person has confirmed stays so when it enrols again.
+        let confirmed = confirmed || before.is_some_and(|before| before.confirmed);
+        Self { confirmed, certificates: vec![certificate], revision, ..Self::new(hello, now) }
+    }
+
+    /// It is given another certificate. Of those before it keeps the one that it uses.
+    pub(crate) fn gets(&mut self, certificate: Digest) {
+        self.certificates.push(certificate);
+        let more = self.certificates.len().saturating_sub(2);
+        self.certificates.drain(..more);
+    }
+
+    /// No certificate of it is in force any more, and it is sent nothing.
+    pub(crate) fn put_out(&mut self, why: String) {
+        self.certificates.clear();
+        self.frozen = Some(why);
+    }
+
     fn new(hello: &Hello, now: Timestamp) -> Self {
         Self {
             asset: hello.asset.clone(),
@@ -518,7 +558,10 @@ impl Caller {
             journal_head: hello.journal_head,
             seen_at: now,
             frozen: None,
+            confirmed: true,
+            certificates: Vec::new(),
             written_at: now,
+            revision: 0,
         }
     }
 
@@ -534,6 +577,7 @@ impl Caller {
 pub(crate) struct Callers {
     all: HashMap<ExecutorId, Caller>,
     serves: HashMap<AssetId, ExecutorId>,
+    with: HashMap<Digest, ExecutorId>,
 }
 
 impl Callers {
@@ -552,36 +596,91 @@ impl Callers {
         self.all.iter()
     }
 
-    fn put(&mut self, id: ExecutorId, caller: Caller) {
-        if let Some(before) = self.all.get(&id).filter(|before| before.asset.id != caller.asset.id) {
-            self.serves.remove(&before.asset.id);
+    /// The assets of those that nobody has confirmed.
+    pub(crate) fn unconfirmed(&self) -> BTreeSet<AssetId> {
+        self.all.values().filter(|caller| !caller.confirmed).map(|caller| caller.asset.id.clone()).collect()
+    }
+
+    /// The one that this certificate was given to, while it is in force.
+    pub(crate) fn with_certificate(&self, certificate: &Digest) -> Option<&ExecutorId> {
+        self.with.get(certificate)
+    }
+
+    /// Puts one in its place. Answers it as it is to be remembered.
+    pub(crate) fn put(&mut self, id: ExecutorId, mut caller: Caller) -> Caller {
+        if let Some(before) = self.all.get(&id) {
+            caller.revision = caller.revision.max(before.revision).saturating_add(1);
+            if before.asset.id != caller.asset.id {
+                self.serves.remove(&before.asset.id);
+            }
+            for gone in before.certificates.iter().filter(|one| !caller.certificates.contains(one)) {
+                self.with.remove(gone);
+            }
+        } else {
+            caller.revision = caller.revision.saturating_add(1);
         }
+        self.with.extend(caller.certificates.iter().map(|certificate| (*certificate, id.clone())));
         self.serves.insert(caller.asset.id.clone(), id.clone());
-        self.all.insert(id, caller);
+        self.all.insert(id, caller.clone());
+        caller
     }
 }
 
 /// The executors that were known when the server stopped.
 pub(crate) async fn remembered(store: &stanch_store::Store) -> Result<Callers, ReadError> {
-    let damaged = |detail: String| ReadError::Damaged { noun: "setting", detail: format!("an executor: {detail}") };
     let mut callers = Callers::default();
-    for (id, value) in store.settings_under(EXECUTOR).await? {
-        let id: ExecutorId = id.parse().map_err(|error| damaged(format!("{id}: {error}")))?;
-        callers.put(id, serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?);
+    for known in store.executors().await? {
+        let damaged = |error: serde_json::Error| ReadError::Damaged {
+            noun: "executor",
+            detail: format!("{}: {error}", known.id),
+        };
+        let caller: Caller = serde_json::from_value(known.body).map_err(damaged)?;
+        callers.put(known.id, Caller { revision: known.revision, ..caller });
     }
     Ok(callers)
 }
 
-async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
-    let key = format!("{EXECUTOR}{id}");
-    let value = serde_json::to_value(caller).map_err(|error| CommitError::Encode {
-        noun: "setting",
-        id: key.clone(),
+/// What remembers an executor as it is now.
+pub(crate) fn remember(id: &ExecutorId, caller: &Caller, now: Timestamp) -> Result<Write, GatewayError> {
+    let body = serde_json::to_value(caller).map_err(|error| CommitError::Encode {
+        noun: "executor",
+        id: id.to_string(),
         detail: error.to_string(),
     })?;
-    let setting = Setting { key, value, at: app.now() };
-    app.store.commit(Transition::silent(Write::PutSetting(setting))).await?;
+    Ok(Write::PutExecutor(StoredExecutor { id: id.clone(), revision: caller.revision, body, at: now }))
+}
+
+async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
+    app.store.commit(Transition::silent(remember(id, caller, app.now())?)).await?;
     Ok(())
+}
+
+/// Has the orders to an executor rise from where its journal stands; those it took before are not this server's.
+pub(crate) async fn stand(app: &App, hello: &Hello) -> Result<(), GatewayError> {
+    let last = app.store.last_position(&hello.executor).await?;
+    if hello.position > last {
+        let verb = Verb::Observe { refresh: false };
+        let write = crate::tasks::orders::after(app, &hello.executor, verb, hello.position, app.now())
+            .map_err(|error| GatewayError::Order(Box::new(error)))?;
+        app.store.commit(Transition::silent(write)).await?;
+    }
+    Ok(())
+}
+
+/// A person says that an executor that was let in is one of ours: what policies grant for its asset counts from now on.
+pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
+    let caller = {
+        let mut callers = app.callers.lock().await;
+        let Some(caller) = callers.get(executor).cloned() else { return Ok(false) };
+        callers.put(executor.clone(), Caller { confirmed: true, ..caller })
+    };
+    let now = app.now();
+    let entry = NewEntry::new(now, who, "executor_confirmed").about(executor).about(&caller.asset.id);
+    app.store.commit(Transition::new(entry).write(remember(executor, &caller, now)?)).await?;
+    app.want([caller.asset.id]);
+    app.bus.nudge(Stage::Decide);
+    app.bus.tell(Live::of("executor", executor, "was confirmed"));
+    Ok(true)
 }
 
 /// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
@@ -601,7 +700,9 @@ pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result
     let Some(mut caller) = callers.get(executor).cloned() else { return Ok(false) };
     caller.frozen = None;
     caller.key = None;
-    callers.put(executor.clone(), caller.clone());
+    // One that comes over the network enrols anew: a copy of it has the same certificate.
+    caller.certificates.clear();
+    let caller = callers.put(executor.clone(), caller);
     drop(callers);
     write(app, executor, &caller).await?;
     Ok(true)

@@ -12,6 +12,7 @@ mod bus;
 pub mod clock;
 pub mod config;
 pub mod error;
+mod fleet;
 pub mod gateway;
 mod knowledge;
 mod lock;
@@ -26,7 +27,7 @@ mod view;
 mod web;
 
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
-pub use config::{Config, Intervals, PolicyPlace, PolicySource};
+pub use config::{Config, Door, Intervals, PolicyPlace, PolicySource};
 pub use error::StartError;
 pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;

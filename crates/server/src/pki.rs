@@ -173,6 +173,18 @@ pub(crate) fn strange(folder: &Path) -> std::io::Result<Option<String>> {
 }
 
 fn load(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], KeyError> {
+    match kept(path)? {
+        Some(bytes) => <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| KeyError::Damaged { path: path.to_owned() }),
+        None => {
+            let seed = thirty_two(entropy).map_err(KeyError::Entropy)?;
+            keep(path, &seed)?;
+            Ok(seed)
+        }
+    }
+}
+
+/// What a file of the keys' folder holds; nothing if it is not there. One that others can read is not used.
+pub(crate) fn kept(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
     let file = |source| KeyError::File { path: path.to_owned(), source };
     match fs::read(path) {
         Ok(bytes) => {
@@ -180,20 +192,23 @@ fn load(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], KeyError> {
             if mode & 0o077 != 0 {
                 return Err(KeyError::Exposed { path: path.to_owned(), mode });
             }
-            <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| KeyError::Damaged { path: path.to_owned() })
+            Ok(Some(bytes))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let seed = thirty_two(entropy).map_err(KeyError::Entropy)?;
-            // Written whole under another name first: a crash must not leave half a key that looks like damage.
-            let part = path.with_extension("new");
-            let mut out =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(file)?;
-            out.write_all(&seed).and_then(|()| out.sync_all()).map_err(file)?;
-            fs::rename(&part, path).map_err(file)?;
-            Ok(seed)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(file(error)),
     }
+}
+
+/// Keeps something that only this user may read. Written whole under another name first: a crash must not leave half a
+/// key that looks like damage.
+pub(crate) fn keep(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let file = |source| KeyError::File { path: path.to_owned(), source };
+    let part = path.with_added_extension("new");
+    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(file)?;
+    out.write_all(bytes).and_then(|()| out.sync_all()).map_err(file)?;
+    fs::rename(&part, path).map_err(file)?;
+    let folder = path.parent().map(fs::File::open);
+    folder.map_or(Ok(()), |folder| folder.and_then(|folder| folder.sync_all())).map_err(file)
 }
 
 #[cfg(test)]

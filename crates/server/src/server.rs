@@ -39,6 +39,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     work: JoinSet<()>,
     address: Option<SocketAddr>,
+    door: Option<SocketAddr>,
 }
 
 impl Server {
@@ -97,6 +98,14 @@ impl Server {
                 }
             });
         }
+        let mut door = None;
+        if let (Some(wanted), Some(authority)) = (&app.config.executors, &app.authority) {
+            let listen = |source| StartError::Listen { address: wanted.listen, source };
+            let opened = crate::fleet::open(&app, authority, wanted.listen, stopping.clone(), &mut work).await;
+            let bound = opened.map_err(listen)?;
+            app.set_door(bound);
+            door = Some(bound);
+        }
         if let Some(path) = app.config.socket.clone() {
             let listener = bind_socket(&path)?;
             let service = service(&app);
@@ -109,7 +118,7 @@ impl Server {
             });
         }
         tasks::spawn(&app, &stopping, &mut work);
-        Ok(Running { app, lock, stop, work, address })
+        Ok(Running { app, lock, stop, work, address, door })
     }
 }
 
@@ -117,6 +126,11 @@ impl Running {
     /// Where it listens for HTTP, with the port that was given.
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Where executors on other machines come in, with the port that was given.
+    pub const fn door(&self) -> Option<SocketAddr> {
+        self.door
     }
 
     /// The executors' way in.

@@ -45,7 +45,7 @@ pub struct EndSessions {
 pub struct NewToken {
     /// Hash of the token.
     pub hash: Digest,
-    /// What it is for: `sign-in`, `enrol`, `api`.
+    /// What it is for: `sign-in`, `api`.
     pub purpose: String,
     /// Whether it can be used once only.
     pub once: bool,

@@ -31,8 +31,6 @@ const PUT: &str = "INSERT INTO setting (key, value, at) VALUES ($1, $2, $3) \
 const ONE: &str = "SELECT value FROM setting WHERE key = $1";
 const SOME: &str = "SELECT key, value FROM setting WHERE key IN (SELECT value FROM json_each($1))";
 
-const UNDER: &str = "SELECT key, value FROM setting WHERE key >= $1 AND key < $2";
-
 pub(crate) async fn put(conn: &mut Conn, setting: &Setting) -> Result<Effect, CommitError> {
     sqlx::query(PUT)
         .bind(&setting.key)
@@ -64,21 +62,6 @@ impl Store {
         let read = all(&rows.map_err(ReadError::database("read settings"))?, |row| {
             let columns = Columns::new("setting", row);
             Ok((columns.text("key")?, columns.json("value")?))
-        })?;
-        Ok(read.into_iter().collect())
-    }
-
-    /// Every setting whose name begins like this, by what follows.
-    ///
-    /// # Errors
-    /// When the database refuses or a row does not read.
-    pub async fn settings_under(&self, prefix: &str) -> Result<HashMap<String, Value>, ReadError> {
-        let end = format!("{prefix}\u{10ffff}");
-        let rows = sqlx::query(UNDER).bind(prefix).bind(end).fetch_all(self.read()).await;
-        let read = all(&rows.map_err(ReadError::database("read settings"))?, |row| {
-            let columns = Columns::new("setting", row);
-            let key = columns.text("key")?;
-            Ok((key.strip_prefix(prefix).unwrap_or(&key).to_owned(), columns.json("value")?))
         })?;
         Ok(read.into_iter().collect())
     }

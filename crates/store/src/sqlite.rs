@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 15] = [
+const MIGRATIONS: [(i64, &str, &str); 16] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -37,6 +37,7 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
     (13, "receipts", include_str!("../migrations/sqlite/0013_receipts.sql")),
     (14, "detection_lines", include_str!("../migrations/sqlite/0014_detection_lines.sql")),
     (15, "listings", include_str!("../migrations/sqlite/0015_listings.sql")),
+    (16, "enrolment", include_str!("../migrations/sqlite/0016_enrolment.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -18,8 +18,10 @@ use crate::change::PutChange;
 use crate::connection::{Connection, DropConnection};
 use crate::detection::Detection;
 use crate::edge::SetEdge;
+use crate::enrolment::{DropEnrolment, NewEnrolment, UseEnrolment};
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
+use crate::executor::StoredExecutor;
 use crate::facts::NewFacts;
 use crate::feed::Feed;
 use crate::finding::{FindingChanges, SyncFindings};
@@ -125,6 +127,12 @@ pub enum Write {
     DropToken(DropToken),
     /// A lasting token was shown.
     TouchToken(TouchToken),
+    /// An enrolment token was made.
+    NewEnrolment(NewEnrolment),
+    /// A host gets in with one.
+    UseEnrolment(UseEnrolment),
+    /// An enrolment token is taken away.
+    DropEnrolment(DropEnrolment),
     /// Somebody is signed out everywhere.
     EndSessions(EndSessions),
     /// An account is made.
@@ -153,6 +161,8 @@ pub enum Write {
     MoveNotice(MoveNotice),
     /// Notices that are over are forgotten.
     SweepNotices(SweepNotices),
+    /// An executor was heard of.
+    PutExecutor(StoredExecutor),
     /// A setting.
     PutSetting(Setting),
     /// What the detectors say of an asset beside its findings.
@@ -255,6 +265,8 @@ impl Write {
             Self::Join(member) | Self::Leave(member) => Some(("person", member.person.to_string())),
             Self::Give(grant) => Some(("grant", subject(&grant.holder))),
             Self::Revoke(revoke) => Some(("grant", subject(&revoke.holder))),
+            Self::NewEnrolment(new) => Some(("enrolment", format!("enrolment/{}", new.name))),
+            Self::DropEnrolment(token) => Some(("enrolment", format!("enrolment/{}", token.name))),
             Self::PutConnection(connection) => Some(("connection", format!("connection/{}", connection.name))),
             Self::DropConnection(connection) => Some(("connection", format!("connection/{}", connection.name))),
             _ => None,

@@ -12,9 +12,9 @@ use crate::error::CommitError;
 use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
-    approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge, entry,
-    facts, feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person, plan, receipt, remediation,
-    session, setting, sqlite, suppression, task, team, verification,
+    approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
+    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person,
+    plan, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -296,6 +296,9 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::UseToken(used) => session::use_token(conn, used).await,
         Write::DropToken(token) => session::drop_token(conn, token).await,
         Write::TouchToken(token) => session::touch_token(conn, token).await,
+        Write::NewEnrolment(new) => enrolment::new(conn, new).await,
+        Write::UseEnrolment(used) => enrolment::spend(conn, used).await,
+        Write::DropEnrolment(token) => enrolment::drop(conn, token).await,
         Write::EndSessions(end) => session::end_all(conn, end).await,
         Write::NewPerson(new) => person::new(conn, new).await,
         Write::ChangePerson(asked) => person::change(conn, asked).await,
@@ -310,6 +313,7 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::NewNotice(notice) => notice::new(conn, notice).await,
         Write::MoveNotice(step) => notice::step(conn, step).await,
         Write::SweepNotices(sweep) => notice::sweep(conn, sweep).await,
+        Write::PutExecutor(known) => executor::put(conn, known).await,
         Write::PutSetting(setting) => setting::put(conn, setting).await,
         Write::PutDetection(asset, detection) => detection::put(conn, asset, detection).await,
         Write::TakeLease(ask) => lease::take(conn, ask).await,

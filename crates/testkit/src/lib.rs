@@ -14,6 +14,7 @@ pub mod debian;
 mod host;
 pub mod live;
 mod scratch;
+pub mod site;
 pub mod visitor;
 mod wait;
 pub mod world;

@@ -11,4 +11,5 @@ mod facts;
 mod facts_apt;
 mod facts_host;
 mod facts_processes;
+mod fleet;
 mod sbom;

@@ -156,9 +156,63 @@ pub(crate) enum Changes {
 pub(crate) enum Executors {
     /// List them
     List,
-    /// Trust one again that is frozen: its key changed, or it went back in time (a copy, a restored backup)
+    /// Trust one again that is frozen: its key changed, or it went back in time (a copy, a restored backup). What it was to
+    /// do is taken back; one of another machine then enrols anew
     Trust {
         /// Its id
         id: String,
+    },
+    /// Say that one that enrolled is one of ours; until then policies only show what is wrong on its host
+    Confirm {
+        /// Its id
+        id: String,
+    },
+    /// Put one out at once: its certificates are not in force any more, and it gets no orders
+    Revoke {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Enrolment {
+    /// Make a token with which hosts enrol, and print it once
+    Token {
+        /// Its name
+        name: String,
+        /// How many hosts it lets in
+        #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        uses: u32,
+        /// Hours it works
+        #[arg(long, default_value_t = 24, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=2_160))]
+        hours: u32,
+        /// Its hosts count as confirmed: what policies grant is granted at once
+        #[arg(long)]
+        confirmed: bool,
+        /// The environment of its hosts, such as prod
+        #[arg(long, value_name = "WORD")]
+        environment: Option<String>,
+        /// The team that owns its hosts
+        #[arg(long, value_name = "TEAM")]
+        owner: Option<String>,
+        /// What the data of its hosts is, such as restricted
+        #[arg(long, value_name = "WORD")]
+        classification: Option<String>,
+        /// How much depends on its hosts: 1 (most) to 5
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=5))]
+        tier: Option<u8>,
+        /// A label of its hosts (repeatable)
+        #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+    },
+    /// List the tokens, whether they still work or not
+    List,
+    /// Take a token away; hosts that got in with it stay
+    Revoke {
+        /// Its name
+        name: String,
     },
 }

@@ -16,6 +16,12 @@ pub(crate) struct Up {
     /// Address by which people reach it, when another program speaks HTTPS before it
     #[arg(long, env = "STANCH_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// Let executors of other machines in at this address, over mutual TLS
+    #[arg(long, env = "STANCH_EXECUTORS", value_name = "ADDR", requires = "executors_name")]
+    pub(crate) executors: Option<SocketAddr>,
+    /// A name or address under which they reach this machine; it stands in its certificate (repeatable)
+    #[arg(long, env = "STANCH_EXECUTORS_NAME", value_name = "NAME", value_delimiter = ',', requires = "executors")]
+    pub(crate) executors_name: Vec<String>,
     /// Read facts again this often, in minutes
     #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) every: u32,

@@ -27,7 +27,7 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Ex
         }
         return Ok(Exit::Done);
     }
-    let mut table = output.table(&["ASSET", "KIND", "ENVIRONMENT", "OWNER", "LINKS"]);
+    let mut table = output.table(&["ASSET", "KIND", "ENVIRONMENT", "OWNER", "LABELS", "LINKS"]);
     for asset in &assets {
         let said = |text: &Option<String>| plain(text.as_deref().unwrap_or("nobody said"));
         let links = asset.links.iter().map(|link| {
@@ -39,6 +39,7 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Ex
             asset.kind.clone(),
             said(&asset.environment),
             said(&asset.owner),
+            plain(&asset.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")),
             plain(&links.collect::<Vec<_>>().join(", ")),
         ]);
     }

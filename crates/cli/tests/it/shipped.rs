@@ -106,6 +106,7 @@ impl Server {
                 first_seen: Some(now),
                 stale: Some(false),
                 own: Some(false),
+                confirmed: Some(true),
                 groups: None,
             };
             (action.is_some(), bundle.decide(&item.id, &Facts::gather(&known, now), now))

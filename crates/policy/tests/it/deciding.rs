@@ -187,6 +187,7 @@ fn caps_that_are_built_in_hold_in_every_bundle() {
         decide(&auto, &known).mode
     };
     for (path, bad, cap) in [
+        ("asset.confirmed", false, Mode::Alert),
         ("item.stale", true, Mode::Suggest),
         ("asset.own", true, Mode::Approve),
         ("action.proven", false, Mode::Approve),

@@ -88,6 +88,7 @@ fn gather(world: &World, action: Option<&ActionFacts>) -> Facts {
         first_seen: Some(Timestamp::from_second(NOW - 2 * 86_400 - 5).unwrap()),
         stale: Some(false),
         own: None,
+        confirmed: None,
         groups: None,
     };
     Facts::gather(&known, now())

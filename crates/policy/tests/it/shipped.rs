@@ -72,6 +72,7 @@ fn no_start_lifts_a_ceiling() {
             ("action.disruption", Value::Text("session_loss".into())),
             ("asset.tier", Value::Int(1)),
             ("asset.own", Value::Bool(true)),
+            ("asset.confirmed", Value::Bool(false)),
             ("action.proven", Value::Bool(false)),
             ("action.undos", Value::Int(1)),
             ("item.stale", Value::Bool(true)),

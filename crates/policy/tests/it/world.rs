@@ -99,6 +99,7 @@ pub(crate) fn facts() -> Facts {
         ("asset.dependents", Value::Int(2)),
         ("asset.groups", texts("web")),
         ("asset.own", Value::Bool(false)),
+        ("asset.confirmed", Value::Bool(true)),
         ("action.kind", text("package.upgrade")),
         ("action.disruption", text("restart")),
         ("action.reversibility", text("restorable")),

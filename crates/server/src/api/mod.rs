@@ -6,6 +6,7 @@ mod campaign;
 mod case;
 mod change;
 mod connection;
+mod enrolment;
 mod event;
 mod executor;
 mod feed;
@@ -61,6 +62,7 @@ fn operations() -> OpenApiRouter<App> {
         .merge(status::routes())
         .merge(asset::routes())
         .merge(executor::routes())
+        .merge(enrolment::routes())
         .merge(finding::routes())
         .merge(item::routes())
         .merge(remediation::routes())

@@ -197,6 +197,8 @@ pub(crate) struct Decider {
     /// Feeds whose silence is not believed any more.
     stale: BTreeSet<String>,
     own: BTreeSet<AssetId>,
+    /// Hosts that were let in and that nobody has confirmed.
+    unconfirmed: BTreeSet<AssetId>,
     now: Timestamp,
 }
 
@@ -212,6 +214,7 @@ impl Decider {
             detected: HashMap::new(),
             stale: stale.collect(),
             own: app.own(),
+            unconfirmed: app.callers.lock().await.unconfirmed(),
             now,
         })
     }
@@ -282,6 +285,7 @@ impl Decider {
             first_seen: Some(row.first_seen),
             stale: self.is_stale(&row.item.asset, findings.iter().map(|finding| finding.detector)),
             own: Some(self.own.contains(&asset.id)),
+            confirmed: Some(!self.unconfirmed.contains(&asset.id)),
             groups: Some(&self.groups(asset)),
         };
         Facts::gather(&known, self.now)
@@ -292,8 +296,9 @@ impl Decider {
         let ask = |declared: Declared| self.declared(&[declared], asset, None);
         let actions = catalogue::ALL.into_iter().filter_map(ask);
         let own = Some(self.own.contains(&asset.id));
+        let confirmed = Some(!self.unconfirmed.contains(&asset.id));
         let groups = self.groups(asset);
-        actions.map(|action| Facts::of_place(asset, own, Some(&groups), &action)).collect()
+        actions.map(|action| Facts::of_place(asset, own, confirmed, Some(&groups), &action)).collect()
     }
 
     /// The redundancy groups that an asset is a member of.

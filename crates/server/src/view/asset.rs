@@ -58,6 +58,7 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
         tier: asset.tier.map(|tier| tier.number()),
         owner: asset.owner.clone(),
         classification: asset.classification.clone(),
+        labels: asset.labels.clone(),
         os: facts.as_ref().map(|facts| facts.facts.os.pretty_name.clone()),
         facts_at: facts.as_ref().map(|facts| facts.facts.collected_at),
         judged_at: judged.map(|said| said.facts_at),

@@ -84,6 +84,7 @@ fn executor(id: &ExecutorId, caller: &Caller, connected: bool) -> Executor {
         connected,
         actions: caller.actions.clone(),
         frozen: caller.frozen.clone(),
+        confirmed: caller.confirmed,
     }
 }
 

@@ -19,11 +19,12 @@ use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Answer, Hello, Verb};
 use stanch_model::sign::{SigningKey, VerifyingKey};
 use stanch_policy::{SIGNATURE_FILE, Source};
-use stanch_server::{BlockingGateway, Config, Intervals, PolicySource, Running, Server};
+use stanch_server::{BlockingGateway, Intervals, PolicySource};
 use stanch_testkit::archive::MOUNT_POINT;
 use stanch_testkit::claims::Claims;
 use stanch_testkit::conformance::Outgoing;
-use stanch_testkit::visitor::{Visitor, load, part};
+use stanch_testkit::site::Site;
+use stanch_testkit::visitor::{load, part};
 use stanch_testkit::world::Frozen;
 use stanch_testkit::{Archive, Base, Package, Suite, Via, World, wait_until};
 
@@ -195,7 +196,7 @@ impl Estate {
         let archive = Archive::new()?;
         let disk = disk(&archive, bad)?;
         let policies = tempfile::tempdir()?;
-        let server = Site::open(runtime, policies.path().to_owned())?;
+        let server = site(runtime, policies.path().to_owned())?;
         let log = Log::default();
         let mut worlds = Vec::new();
         for at in 0..hosts {
@@ -277,20 +278,12 @@ name: some
 facts: {item.fixable: true, item.name: tool, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
 ";
 
-/// The server and somebody who looks at it.
-struct Site {
-    running: Running,
-    visitor: Visitor,
-    _folder: tempfile::TempDir,
-}
-
-impl Site {
-    fn open(runtime: &tokio::runtime::Runtime, policies: PathBuf) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mut config = Config::new(folder.path());
-        config.listen = Some("127.0.0.1:0".parse()?);
+/// A server that decides by the policies of this folder, and looks often.
+fn site(runtime: &tokio::runtime::Runtime, policies: PathBuf) -> Result<Site> {
+    let key = key()?.verifying_key();
+    Site::open(runtime, |config| {
         config.own = Some(BTreeSet::new());
-        config.policies = Some(PolicySource::folder(policies, Some(key()?.verifying_key())));
+        config.policies = Some(PolicySource::folder(policies, Some(key)));
         config.intervals = Intervals {
             tick: Duration::from_millis(500),
             park: Duration::from_secs(5),
@@ -298,11 +291,7 @@ impl Site {
             decide: Duration::from_secs(2),
             ..Intervals::default()
         };
-        let running = runtime.block_on(async { Server::open(config).await?.start().await })?;
-        let link = running.sign_in_link()?.context("no link to sign in with")?;
-        let visitor = Visitor::sign_in(runtime.handle(), &link)?;
-        Ok(Self { running, visitor, _folder: folder })
-    }
+    })
 }
 
 /// Starts a host's executor and carries its words to the server and back until it ends.

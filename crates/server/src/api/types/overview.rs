@@ -129,6 +129,8 @@ pub struct Executor {
     pub actions: Vec<String>,
     /// Why it is sent nothing, if it is frozen.
     pub frozen: Option<String>,
+    /// Whether somebody has said that it is one of ours; until then its asset is only looked at.
+    pub confirmed: bool,
 }
 
 /// One asset.
@@ -148,6 +150,8 @@ pub struct Asset {
     pub owner: Option<String>,
     /// What its data is, where a person said.
     pub classification: Option<String>,
+    /// Its labels, as people or its enrolment said.
+    pub labels: std::collections::BTreeMap<String, String>,
     /// The operating system's own name.
     pub os: Option<String>,
     /// When its facts were read.

@@ -1,0 +1,377 @@
+//! The door for executors: TLS that knows who comes in, and the few things they may say.
+//!
+//! Strangers may ask for the authority's certificate and may enrol. Everything else needs a certificate that is in force
+//! now: it is looked up with every request, so that taking it away needs no list and no waiting.
+
+use std::collections::HashMap;
+use std::future::Future as _;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::serve::{IncomingStream, Listener};
+use axum::{Json, Router};
+use stanch_model::Digest;
+use stanch_model::enrol::{Certified, Enrol, Renew};
+use stanch_model::id::ExecutorId;
+use stanch_model::order::{Batch, Hello, Progress, Receipt};
+use stanch_model::sign::Signed;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Sleep;
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::server::{ServerConfig, WebPkiClientVerifier};
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, rustls};
+
+use super::authority::Authority;
+use super::enrol::{EnrolError, enrol, renew};
+use crate::api::{Body, Problem};
+use crate::app::App;
+use crate::gateway::{Gateway, GatewayError};
+
+/// A handshake that takes longer is broken off.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once. They cost processor time, and a fleet that comes back in one moment must not starve the rest.
+const HANDSHAKES: usize = 512;
+/// The same from one address, so that nobody keeps all of them busy with silence. Those turned away try again.
+const HANDSHAKES_EACH: usize = 64;
+/// Who shows no certificate is here to enrol, and not to stay.
+const STRANGERS_STAY: Duration = Duration::from_secs(60);
+/// Connections whose handshake is over and that nobody has taken yet.
+const WAITING: usize = 64;
+/// Largest body of a request, in bytes; facts of a large host are a few megabytes.
+const LARGEST_RECEIPT: usize = 32 << 20;
+/// The same where only small things are said.
+const LARGEST: usize = 256 << 10;
+
+/// Connections on which the handshake is over.
+pub(super) struct Door {
+    arrived: mpsc::Receiver<(Visit, SocketAddr)>,
+    address: SocketAddr,
+}
+
+/// A connection; that of a stranger ends by itself.
+pub(super) struct Visit {
+    stream: TlsStream<TcpStream>,
+    ends: Option<Pin<Box<Sleep>>>,
+}
+
+impl Visit {
+    fn new(stream: TlsStream<TcpStream>) -> Self {
+        let stranger = stream.get_ref().1.peer_certificates().is_none();
+        Self { stream, ends: stranger.then(|| Box::pin(tokio::time::sleep(STRANGERS_STAY))) }
+    }
+
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready())
+    }
+}
+
+impl AsyncRead for Visit {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, to)
+    }
+}
+
+impl AsyncWrite for Visit {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// How many handshakes are going on with each address.
+#[derive(Clone, Default)]
+struct Going(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of them; it ends when this is dropped.
+struct Turn {
+    going: Going,
+    from: IpAddr,
+}
+
+impl Going {
+    fn begin(&self, from: IpAddr) -> Option<Turn> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(from).or_default();
+        if *count >= HANDSHAKES_EACH {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { going: self.clone(), from })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut all = self.going.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.from) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                all.remove(&self.from);
+            }
+        }
+    }
+}
+
+impl Listener for Door {
+    type Io = Visit;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.arrived.recv().await {
+            Some(arrived) => arrived,
+            // The server stops.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Who is at the other end: the SHA-256 of the certificate that the authority gave them, if they have shown one.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    certificate: Option<Digest>,
+    from: SocketAddr,
+}
+
+impl Connected<IncomingStream<'_, Door>> for Shown {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        let (_, session) = stream.io().stream.get_ref();
+        let certificate =
+            session.peer_certificates().and_then(|chain| chain.first()).map(|leaf| Digest::of_bytes(leaf));
+        Self { certificate, from: *stream.remote_addr() }
+    }
+}
+
+/// Listens, and serves executors until the server stops. Answers where.
+pub(crate) async fn open(
+    app: &App,
+    authority: &Arc<Authority>,
+    wanted: SocketAddr,
+    mut stopping: watch::Receiver<bool>,
+    work: &mut tokio::task::JoinSet<()>,
+) -> io::Result<SocketAddr> {
+    let acceptor = TlsAcceptor::from(Arc::new(settings(authority).map_err(io::Error::other)?));
+    let listener = TcpListener::bind(wanted).await?;
+    let address = listener.local_addr()?;
+    let (arrivals, arrived) = mpsc::channel(WAITING);
+    let mut closing = stopping.clone();
+    work.spawn(async move {
+        let slots = Arc::new(Semaphore::new(HANDSHAKES));
+        let going = Going::default();
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = closing.wait_for(|stop| *stop) => return,
+            };
+            let (stream, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // No file handle is free, say: those at work give theirs back.
+                    tracing::warn!(%error, "a connection of an executor was not taken");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Some(turn) = going.begin(from.ip()) else {
+                tracing::debug!(%from, "too many handshakes from one address");
+                continue;
+            };
+            let (acceptor, arrivals) = (acceptor.clone(), arrivals.clone());
+            tokio::spawn(async move {
+                let _turn = (slot, turn);
+                drop(stream.set_nodelay(true));
+                match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                    // If nobody takes it, the server stops.
+                    Ok(Ok(stream)) => drop(arrivals.send((Visit::new(stream), from)).await),
+                    Ok(Err(error)) => tracing::debug!(%from, %error, "a handshake failed"),
+                    Err(_) => tracing::debug!(%from, "a handshake took too long"),
+                }
+            });
+        }
+    });
+    let service = router(app, authority).into_make_service_with_connect_info::<Shown>();
+    work.spawn(async move {
+        let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
+        if let Err(error) = axum::serve(Door { arrived, address }, service).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the executors' listener ended");
+        }
+    });
+    Ok(address)
+}
+
+fn settings(authority: &Arc<Authority>) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate().clone())?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()?;
+    let resolver: Arc<dyn rustls::server::ResolvesServerCert> = Arc::clone(authority) as _;
+    let settings = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(resolver);
+    Ok(settings)
+}
+
+#[derive(Clone)]
+struct Behind {
+    app: App,
+    authority: Arc<Authority>,
+}
+
+fn router(app: &App, authority: &Arc<Authority>) -> Router {
+    Router::new()
+        .route("/executor/v1/authority", get(show_authority))
+        .route("/executor/v1/enrol", post(let_in))
+        .route("/executor/v1/certificate", post(newer))
+        .route("/executor/v1/orders", post(orders))
+        .route("/executor/v1/receipts", post(receipt).layer(DefaultBodyLimit::max(LARGEST_RECEIPT)))
+        .route("/executor/v1/progress", post(progress))
+        .layer(DefaultBodyLimit::max(LARGEST))
+        .with_state(Behind { app: app.clone(), authority: Arc::clone(authority) })
+}
+
+/// An executor whose certificate is in force.
+struct Known(ExecutorId);
+
+impl FromRequestParts<Behind> for Known {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, behind: &Behind) -> Result<Self, Problem> {
+        let shown = parts.extensions.get::<ConnectInfo<Shown>>().map(|info| &info.0);
+        let Some(certificate) = shown.and_then(|shown| shown.certificate) else {
+            return Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "no_certificate",
+                "Who is it",
+                "no certificate was shown",
+            )
+            .hint("enrol this host: stanch-agent enrol"));
+        };
+        let callers = behind.app.callers.lock().await;
+        match callers.with_certificate(&certificate) {
+            Some(executor) => Ok(Self(executor.clone())),
+            None => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "certificate_not_in_force",
+                "Who is it",
+                "this certificate is not in force: it was taken away or replaced",
+            )
+            .hint("have a person look (stanch executors list), then enrol this host anew: stanch-agent enrol")),
+        }
+    }
+}
+
+impl Known {
+    /// Nobody speaks for another.
+    async fn is(&self, app: &App, claimed: &ExecutorId) -> Result<(), Problem> {
+        if self.0 == *claimed {
+            return Ok(());
+        }
+        app.refused(&self.0, true, "it speaks for another executor").await;
+        Err(Problem::forbidden("an executor speaks for itself alone"))
+    }
+}
+
+async fn show_authority(State(behind): State<Behind>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/x-pem-file")], behind.authority.pem())
+}
+
+async fn let_in(
+    State(behind): State<Behind>,
+    ConnectInfo(shown): ConnectInfo<Shown>,
+    Body(asked): Body<Signed<Enrol>>,
+) -> Result<Json<Certified>, Problem> {
+    enrol(&behind.app, &behind.authority, &asked, shown.from).await.map(Json).map_err(problem)
+}
+
+async fn newer(
+    State(behind): State<Behind>,
+    known: Known,
+    Body(asked): Body<Renew>,
+) -> Result<Json<Certified>, Problem> {
+    known.is(&behind.app, &asked.executor).await?;
+    renew(&behind.app, &behind.authority, &asked).await.map(Json).map_err(problem)
+}
+
+async fn orders(State(behind): State<Behind>, known: Known, Body(hello): Body<Hello>) -> Result<Json<Batch>, Problem> {
+    known.is(&behind.app, &hello.executor).await?;
+    Gateway::new(behind.app.clone()).poll(hello).await.map(Json).map_err(refusal)
+}
+
+async fn receipt(
+    State(behind): State<Behind>,
+    known: Known,
+    Body(receipt): Body<Signed<Receipt>>,
+) -> Result<StatusCode, Problem> {
+    known.is(&behind.app, &receipt.body.executor).await?;
+    Gateway::new(behind.app.clone()).receipt(receipt).await.map_err(refusal)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn progress(
+    State(behind): State<Behind>,
+    known: Known,
+    Body(progress): Body<Progress>,
+) -> Result<StatusCode, Problem> {
+    // A word about somebody else's order is not told.
+    if behind.app.store.order(&progress.order).await?.is_some_and(|order| order.executor == known.0) {
+        Gateway::new(behind.app.clone()).progress(progress).await;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn problem(error: EnrolError) -> Problem {
+    match error {
+        EnrolError::Internal(error) => Problem::internal("letting an executor in", error.as_ref()),
+        refused => {
+            let hint = refused.hint();
+            Problem::new(StatusCode::FORBIDDEN, "not_let_in", "Not let in", refused.to_string()).hint(hint)
+        }
+    }
+}
+
+fn refusal(error: GatewayError) -> Problem {
+    match error {
+        GatewayError::Stopping => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server stops", "ask again in a moment")
+        }
+        GatewayError::Keys(_) | GatewayError::Read(_) | GatewayError::Commit(_) | GatewayError::Order(_) => {
+            Problem::internal("serving an executor", &error)
+        }
+        refused => Problem::forbidden(refused.to_string()),
+    }
+}
