@@ -58,6 +58,11 @@ const PROOFS: &[Proof] = &[
         run: worlds::rollout,
     },
     Proof {
+        name: "fleet",
+        shows: "20 real roots with real agents over mutual TLS: enrolled, patched in three rings, all taken back",
+        run: worlds::fleet,
+    },
+    Proof {
         name: "kills",
         shows: "rollouts go on over 200 kills of the server: budgets hold, nothing runs twice, nothing is stuck",
         run: worlds::kills,

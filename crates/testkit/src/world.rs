@@ -318,6 +318,11 @@ impl World {
         *self.running() = None;
     }
 
+    /// The process id of its first process, as this process sees it; nothing while it is off.
+    pub fn init(&self) -> Option<i32> {
+        self.running().as_ref().map(|running| running.init.as_raw_nonzero().get())
+    }
+
     /// Whether its first process lives.
     pub fn is_up(&self) -> bool {
         self.running().as_ref().is_some_and(Running::is_up)

@@ -21,6 +21,11 @@ pub(crate) fn rollout(results: &mut Results) -> Result<()> {
     results.relay(&mut kit("prove_rollout")?)
 }
 
+/// Many roots with agents that enrol and call over the network; see `crates/testkit/src/bin/prove_fleet.rs`.
+pub(crate) fn fleet(results: &mut Results) -> Result<()> {
+    results.relay(&mut kit("prove_fleet")?)
+}
+
 /// A server that is killed again and again; see `crates/testkit/src/bin/prove_kills.rs`.
 pub(crate) fn kills(results: &mut Results) -> Result<()> {
     results.relay(&mut kit("prove_kills")?)

@@ -1,13 +1,13 @@
 //! Campaigns to undos: asks for what a policy did to be taken back, the last first on every asset, and notes how each
 //! ended. What was done later and stays keeps what was done before it on the same asset.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use stanch_engine::rollout::{Rollout, Task};
+use stanch_engine::rollout::{Illegal, Rollout, Task};
 use stanch_ledger::NewEntry;
-use stanch_model::id::AssetId;
-use stanch_model::remediation::TaskState;
+use stanch_model::id::{AssetId, ItemId, RemediationId};
+use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_store::campaign::{PutCampaign, StoredCampaign};
 use stanch_store::{Transition, Write};
 
@@ -31,26 +31,27 @@ async fn go_on(app: &App, stored: &StoredCampaign) -> Result<(), PassError> {
     // What was done earlier on these assets waits, or stays.
     let mut waits: BTreeSet<AssetId> = BTreeSet::new();
     let mut stays: BTreeSet<AssetId> = BTreeSet::new();
-    for at in 0..campaign.steps.len() {
-        let Some(step) = campaign.steps.get(at) else { break };
+    let mut due: BTreeMap<RemediationId, Vec<usize>> = BTreeMap::new();
+    for (at, step) in campaign.steps.iter_mut().enumerate() {
         let asset = step.back.asset.clone();
-        let state = match &step.state {
+        match &step.state {
             StepState::Waiting if stays.contains(&asset) => {
-                StepState::Kept { why: "what was done after it on this asset stays".to_owned() }
+                step.state = StepState::Kept { why: "what was done after it on this asset stays".to_owned() };
             }
-            StepState::Waiting if waits.contains(&asset) => StepState::Waiting,
-            StepState::Waiting => begin(app, &campaign, step).await?,
-            StepState::Asked => ended(app, step).await?,
-            over => over.clone(),
-        };
-        match &state {
+            StepState::Waiting if !waits.contains(&asset) => {
+                due.entry(step.back.remediation.clone()).or_default().push(at);
+            }
+            StepState::Asked => step.state = ended(app, step).await?,
+            _ => {}
+        }
+        match &step.state {
             StepState::Waiting | StepState::Asked => drop(waits.insert(asset)),
             StepState::Kept { .. } => drop(stays.insert(asset)),
             StepState::Done => {}
         }
-        if let Some(step) = campaign.steps.get_mut(at) {
-            step.state = state;
-        }
+    }
+    for steps in due.into_values() {
+        begin(app, &mut campaign, steps).await?;
     }
     let over = campaign.steps.iter().all(|step| matches!(step.state, StepState::Done | StepState::Kept { .. }));
     if campaign == before && !over {
@@ -73,22 +74,54 @@ async fn go_on(app: &App, stored: &StoredCampaign) -> Result<(), PassError> {
     Ok(())
 }
 
-/// Asks for the undo, unless a server that stopped since has asked already.
-async fn begin(app: &App, campaign: &Campaign, step: &CampaignStep) -> Result<StepState, PassError> {
-    let Some((rollout, task)) = task(app, step).await? else {
-        return Ok(StepState::Kept { why: "its remediation is not known any more".to_owned() });
-    };
-    if goes_back(step, &task) || is_back(step, &task) {
-        return ended(app, step).await;
+/// Asks for the undo of what one remediation did on these assets, all of it at once: while it goes back on one of them, it
+/// takes no other word. What a server that stopped since has asked already is not asked again.
+async fn begin(app: &App, campaign: &mut Campaign, steps: Vec<usize>) -> Result<(), PassError> {
+    let (mut asked, mut items) = (Vec::new(), Vec::new());
+    for at in steps {
+        let Some(step) = campaign.steps.get_mut(at) else { continue };
+        match task(app, step).await? {
+            None => step.state = StepState::Kept { why: "its remediation is not known any more".to_owned() },
+            Some((_, task)) if goes_back(step, &task) || is_back(step, &task) => step.state = ended(app, step).await?,
+            Some((_, task)) => {
+                let left: Vec<ItemId> =
+                    step.back.items.iter().filter(|item| !task.undone.contains(item)).cloned().collect();
+                asked.push((at, left.clone()));
+                items.extend(left);
+            }
+        }
     }
-    let left = step.back.items.iter().filter(|item| !task.undone.contains(item)).cloned().collect();
     let reason = format!("everything that {} did: {}", campaign.policy, campaign.reason);
-    match ask::take_back(app, &campaign.by, &rollout.remediation, left, &reason, false).await {
-        Ok(()) => Ok(StepState::Asked),
-        Err(TakeError::Busy { .. }) => Ok(StepState::Waiting),
-        Err(TakeError::Pass(error)) => Err(error),
-        Err(error) => Ok(StepState::Kept { why: error.to_string() }),
+    let Some(id) = asked.first().and_then(|(at, _)| campaign.steps.get(*at)).map(|step| step.back.remediation.clone())
+    else {
+        return Ok(());
+    };
+    let mut groups = vec![(asked, items)];
+    while let Some((asked, items)) = groups.pop() {
+        let state = match ask::take_back(app, &campaign.by, &id, items, &reason, false).await {
+            Ok(()) => StepState::Asked,
+            Err(TakeError::Busy { .. }) => StepState::Waiting,
+            Err(TakeError::Illegal(Illegal::NotNow { state, .. })) if is_going_back(state) => StepState::Waiting,
+            Err(TakeError::Pass(error)) => return Err(error),
+            // One that cannot go back keeps no other from it.
+            Err(_) if asked.len() > 1 => {
+                groups.extend(asked.into_iter().map(|(at, left)| (vec![(at, left.clone())], left)));
+                continue;
+            }
+            Err(error) => StepState::Kept { why: error.to_string() },
+        };
+        for (at, _) in asked {
+            if let Some(step) = campaign.steps.get_mut(at) {
+                step.state = state.clone();
+            }
+        }
     }
+    Ok(())
+}
+
+/// Whether it takes something back, and takes another word about that only afterwards.
+const fn is_going_back(state: RemediationState) -> bool {
+    matches!(state, RemediationState::Halted | RemediationState::RollingBack)
 }
 
 async fn ended(app: &App, step: &CampaignStep) -> Result<StepState, PassError> {

@@ -223,6 +223,32 @@ async fn what_a_policy_did_is_taken_back_together_the_last_act_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_did_on_many_hosts_in_one_rollout_is_taken_back_on_all_of_them() {
+    let (world, folder) = signed(host("one"), &policy("alert", "")).await;
+    world.items(1).await;
+    let (two, three) = (world.join(2, host("two")).await, world.join(3, host("three")).await);
+    world.items(3).await;
+    write(folder.path(), &policy("auto", "limits: {concurrent: 5}\n"));
+    sign(folder.path());
+    let closed = in_state(&world, "closed").await;
+    assert_eq!(closed["assets"].as_array().unwrap().len(), 3, "one rollout: {closed:#}");
+    let wanted = json!({ "policy": "all", "since": closed["created_at"], "reason": "slow" });
+    let begun = world.client.post("/api/v1/campaigns", wanted).await;
+    let path = format!("/api/v1/campaigns/{}", begun["id"].as_str().unwrap());
+    let over = world
+        .until("its end", async || {
+            let campaign = world.client.get(&path).await;
+            (campaign["over"] == true).then_some(campaign)
+        })
+        .await;
+    assert!(over["steps"].as_array().unwrap().iter().all(|step| step["state"] == "done"), "{over:#}");
+    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
+    for other in [two, three] {
+        assert_eq!(other.host.lock().unwrap().version("paperclip"), "3.0.15-1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_tells_how_long_things_were_open_and_what_they_waited_for() {
     let (world, _folder) = signed(host("one"), &policy("approve", "")).await;
     let waits = in_state(&world, "awaiting_approval").await;

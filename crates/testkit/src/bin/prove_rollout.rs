@@ -17,19 +17,15 @@ use serde_json::{Value, json};
 use stanch_model::Timestamp;
 use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Answer, Hello, Verb};
-use stanch_model::sign::{SigningKey, VerifyingKey};
-use stanch_policy::{SIGNATURE_FILE, Source};
+use stanch_model::sign::VerifyingKey;
 use stanch_server::{BlockingGateway, Intervals, PolicySource};
-use stanch_testkit::archive::MOUNT_POINT;
 use stanch_testkit::claims::Claims;
 use stanch_testkit::conformance::Outgoing;
 use stanch_testkit::site::Site;
+use stanch_testkit::tool::{self, NEW, OLD, version};
 use stanch_testkit::visitor::{load, part};
-use stanch_testkit::world::Frozen;
-use stanch_testkit::{Archive, Base, Package, Suite, Via, World, wait_until};
+use stanch_testkit::{Archive, World, wait_until};
 
-const OLD: &str = "1.0-1";
-const NEW: &str = "1.0-1+deb12u1";
 /// How long anything may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(900);
 const IN_WORLD: &str = "/opt/executor";
@@ -156,31 +152,6 @@ fn name(at: usize) -> String {
     format!("web-{at:02}")
 }
 
-fn version(world: &World) -> Result<String> {
-    world.must(["dpkg-query", "--show", "--showformat=${Version}", "tool"])
-}
-
-fn tool(version: &str) -> Package {
-    Package::new("tool", version)
-        .file_mode("/usr/bin/tool", format!("#!/bin/sh\necho {version}\n"), 0o755)
-        .conffile("/etc/tool.conf", format!("version = {version}\n"))
-}
-
-/// One disk with the old version installed and the new one on offer.
-fn disk(archive: &Archive, bad: bool) -> Result<Frozen> {
-    archive.publish(&Suite::main(), &tool(OLD))?;
-    let new = tool(NEW);
-    let new = if bad { new.broken_postinst() } else { new.postinst(&format!("echo configured {NEW} >>/var/log/tool")) };
-    archive.publish(&Suite::security(), &new)?;
-    let executor = std::env::current_exe()?.with_file_name("executor_under_test");
-    let world = World::builder(&Base::minimal()?).bind(archive.path(), MOUNT_POINT).bind(executor, IN_WORLD).boot()?;
-    world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
-    world.must(["apt-get", "update"])?;
-    world.must(["apt-get", "install", "-y", &format!("tool={OLD}")])?;
-    world.write("/var/log/tool", "")?;
-    Ok(world.freeze())
-}
-
 /// Many hosts, their executors and their server.
 struct Estate {
     worlds: Vec<World>,
@@ -194,7 +165,8 @@ struct Estate {
 impl Estate {
     fn boot(runtime: &tokio::runtime::Runtime, hosts: usize, bad: bool) -> Result<Self> {
         let archive = Archive::new()?;
-        let disk = disk(&archive, bad)?;
+        let executor = std::env::current_exe()?.with_file_name("executor_under_test");
+        let disk = tool::disk(&archive, bad, &[(executor, IN_WORLD)])?;
         let policies = tempfile::tempdir()?;
         let server = site(runtime, policies.path().to_owned())?;
         let log = Log::default();
@@ -221,12 +193,7 @@ impl Estate {
 
     /// Puts the policies in force.
     fn decide(&self) -> Result<()> {
-        let text = POLICIES.to_owned();
-        let signed =
-            stanch_policy::sign(&[Source { name: "all.yaml".into(), text: text.clone() }], &key()?, Timestamp::now())?;
-        std::fs::write(self.policies.path().join("all.yaml"), text)?;
-        std::fs::write(self.policies.path().join(SIGNATURE_FILE), serde_json::to_string(&signed)?)?;
-        Ok(())
+        tool::decide(self.policies.path(), &tool::policy("{count: 2, bake: 5s}, {percent: 100}", 4))
     }
 
     fn in_state(&self, state: &str) -> Result<Value> {
@@ -250,37 +217,9 @@ impl Estate {
     }
 }
 
-fn key() -> Result<SigningKey> {
-    Ok(SigningKey::from_seed(&[3; 32])?)
-}
-
-const POLICIES: &str = "\
-apiVersion: stanch/v1
-kind: Policy
-name: all
-match: {all: true}
-rules:
-  - id: fixable
-    when: item.fixable && item.name == \"tool\"
-    mode: auto
-limits: {concurrent: 4, per_hour: 1000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}
-rollout:
-  waves: [{count: 2, bake: 5s}, {percent: 100}]
-  halt_if: {failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}
-tests:
-  - {given: some, expect: {mode: auto, rule: fixable}}
-  - {given: some, set: {item.fixable: false}, expect: {silent: [fixable]}}
-  - {given: some, set: {item.name: other}, expect: {silent: [fixable]}}
----
-apiVersion: stanch/v1
-kind: Facts
-name: some
-facts: {item.fixable: true, item.name: tool, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
-";
-
 /// A server that decides by the policies of this folder, and looks often.
 fn site(runtime: &tokio::runtime::Runtime, policies: PathBuf) -> Result<Site> {
-    let key = key()?.verifying_key();
+    let key = tool::key()?.verifying_key();
     Site::open(runtime, |config| {
         config.own = Some(BTreeSet::new());
         config.policies = Some(PolicySource::folder(policies, Some(key)));

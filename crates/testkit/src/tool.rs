@@ -1,0 +1,101 @@
+//! What rollouts over real roots are proven on: a package with a fixed version on offer, good or bad, and a policy that
+//! upgrades it by itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use stanch_model::Timestamp;
+use stanch_model::sign::SigningKey;
+use stanch_policy::{SIGNATURE_FILE, Source};
+
+use crate::archive::{Archive, MOUNT_POINT, Package, Suite, Via};
+use crate::debian::Base;
+use crate::world::{Frozen, World};
+
+/// The version that is installed.
+pub const OLD: &str = "1.0-1";
+/// The version that fixes it.
+pub const NEW: &str = "1.0-1+deb12u1";
+
+fn package(version: &str) -> Package {
+    Package::new("tool", version)
+        .file_mode("/usr/bin/tool", format!("#!/bin/sh\necho {version}\n"), 0o755)
+        .conffile("/etc/tool.conf", format!("version = {version}\n"))
+}
+
+/// A disk with the old version installed and the new one on offer, which does not configure if it is `bad`. What is
+/// bound in stands there in every world of it.
+///
+/// # Errors
+/// When no world boots, or the package cannot be made.
+pub fn disk(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+    archive.publish(&Suite::main(), &package(OLD))?;
+    let new = package(NEW);
+    let new = if bad { new.broken_postinst() } else { new.postinst(&format!("echo configured {NEW} >>/var/log/tool")) };
+    archive.publish(&Suite::security(), &new)?;
+    let builder = World::builder(&Base::minimal()?).bind(archive.path(), MOUNT_POINT);
+    let builder = bound.iter().fold(builder, |builder, (source, target)| builder.bind(source, target));
+    let world = builder.boot()?;
+    world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
+    world.must(["apt-get", "update"])?;
+    world.must(["apt-get", "install", "-y", &format!("tool={OLD}")])?;
+    world.write("/var/log/tool", "")?;
+    Ok(world.freeze())
+}
+
+/// The version that a world has.
+///
+/// # Errors
+/// When it has none.
+pub fn version(world: &World) -> Result<String> {
+    world.must(["dpkg-query", "--show", "--showformat=${Version}", "tool"])
+}
+
+/// What signs the policies of proofs.
+///
+/// # Errors
+/// Never: the seed is good.
+pub fn key() -> Result<SigningKey> {
+    Ok(SigningKey::from_seed(&[3; 32])?)
+}
+
+/// A policy that upgrades the package by itself, in these waves, so many hosts at once.
+pub fn policy(waves: &str, concurrent: u32) -> String {
+    format!(
+        "\
+apiVersion: stanch/v1
+kind: Policy
+name: all
+match: {{all: true}}
+rules:
+  - id: fixable
+    when: item.fixable && item.name == \"tool\"
+    mode: auto
+limits: {{concurrent: {concurrent}, per_hour: 1000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}}
+rollout:
+  waves: [{waves}]
+  halt_if: {{failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}}
+tests:
+  - {{given: some, expect: {{mode: auto, rule: fixable}}}}
+  - {{given: some, set: {{item.fixable: false}}, expect: {{silent: [fixable]}}}}
+  - {{given: some, set: {{item.name: other}}, expect: {{silent: [fixable]}}}}
+---
+apiVersion: stanch/v1
+kind: Facts
+name: some
+facts: {{item.fixable: true, item.name: tool, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}}
+"
+    )
+}
+
+/// Puts policies in force: signed, in the folder that a server decides by.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn decide(folder: &Path, text: &str) -> Result<()> {
+    let source = Source { name: "all.yaml".into(), text: text.to_owned() };
+    let signed = stanch_policy::sign(&[source], &key()?, Timestamp::now())?;
+    std::fs::write(folder.join("all.yaml"), text)?;
+    std::fs::write(folder.join(SIGNATURE_FILE), serde_json::to_string(&signed)?)?;
+    Ok(())
+}
