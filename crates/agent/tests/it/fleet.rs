@@ -200,3 +200,39 @@ fn a_certificate_is_renewed_and_the_one_before_the_last_is_out() {
     assert!(!in_force(&old), "two later it does not");
     assert!(in_force(&link));
 }
+
+#[test]
+fn what_is_too_large_or_makes_no_sense_is_refused_and_harms_nobody() {
+    use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+    let fleet = Fleet::new();
+    let folder = tempfile::tempdir().unwrap();
+    assert!(fleet.enrol(folder.path(), &fleet.token("web", json!({}))).status.success());
+    let identity = Identity::load(folder.path()).unwrap();
+    let certificate = |pem: &str| Certificate::from_pem(pem.as_bytes()).unwrap();
+    let key = PrivateKey::from_pem(identity.key.as_bytes()).unwrap();
+    let tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&[certificate(&identity.authority)]))
+        .client_cert(Some(ClientCert::new_with_certs(&[certificate(&identity.certificate)], key)))
+        .build();
+    let config = ureq::Agent::config_builder().tls_config(tls).http_status_as_error(false).proxy(None).build();
+    let http: ureq::Agent = config.into();
+    let post = |path: &str, body: Vec<u8>| {
+        let url = format!("{}/executor/v1/{path}", identity.server);
+        http.post(&url).content_type("application/json").send(&body[..]).map(|answer| answer.status().as_u16())
+    };
+    let nested = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    for path in ["enrol", "certificate", "orders", "receipts", "progress"] {
+        for body in
+            [Vec::new(), b"{".to_vec(), b"null".to_vec(), b"{\"hello\": 1}".to_vec(), nested.clone(), vec![0xff; 64]]
+        {
+            let status = post(path, body).unwrap();
+            assert!((400..500).contains(&status), "{path}: {status}");
+        }
+        let size = if path == "receipts" { 33 << 20 } else { 300 << 10 };
+        // It may hang up before it has read all of it.
+        assert!(matches!(post(path, vec![b' '; size]), Ok(413) | Err(_)), "{path}");
+    }
+    assert_eq!(fleet.executors().len(), 1, "it is there, and it is well");
+}
