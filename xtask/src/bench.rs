@@ -1,6 +1,7 @@
 //! Benchmarks: ratios against a peer measured in the same run, so that a slow machine slows both.
 
 mod decide;
+mod fleet;
 mod ingest;
 mod measure;
 mod plan;
@@ -27,6 +28,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "store", goal: "10,000 durable transitions a second at 1,000 in flight", run: store::bench },
     Bench { name: "decide", goal: "a p99 under 1 ms at 200 rules", run: decide::bench },
     Bench { name: "ingest", goal: "2,000 findings a second taken up, grouped and decided", run: ingest::bench },
+    Bench { name: "fleet", goal: "a hold reaches 1,000 agents within a second, 50 KB an agent", run: fleet::bench },
     Bench { name: "plan", goal: "20 times less CPU than unattended-upgrade --dry-run", run: plan::bench },
 ];
 
