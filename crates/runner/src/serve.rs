@@ -133,7 +133,7 @@ impl Floor<'_> {
 
     fn work(&self, queue: &Queue) {
         while let Some(order) = queue.pop() {
-            if self.tools.shutdown.is_asked() {
+            if self.is_over() {
                 return;
             }
             self.run(&order);
@@ -148,9 +148,13 @@ impl Floor<'_> {
         }
     }
 
+    /// Ends this life of the executor, and not its process: it is opened again.
     fn fail(&self, error: ServeError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.tools.shutdown.ask();
+    }
+
+    fn is_over(&self) -> bool {
+        self.tools.shutdown.is_asked() || self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Hands over what the server does not have. Two threads may do so at once: the server takes both.
@@ -173,7 +177,7 @@ impl Floor<'_> {
     fn poll(&self) {
         let actions: Vec<String> = self.tools.catalogue.iter().map(|a| a.definition().name.to_owned()).collect();
         let mut pause = RETRY.0;
-        while !self.tools.shutdown.is_asked() {
+        while !self.is_over() {
             self.deliver();
             let hello = match self.runner.hello(actions.clone()) {
                 Ok(hello) => hello,

@@ -527,6 +527,9 @@ pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Ve
     view::holds(app).await
 }
 
+/// Executors that are told of a hold in one transaction.
+const TOLD_TOGETHER: usize = 200;
+
 /// Tells the executors that a hold covers whole; what it covers in part the server keeps from them order by order.
 async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), Problem> {
     let now = app.now();
@@ -538,6 +541,7 @@ async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), P
         let known = app.store.assets_named(&some.iter().map(|(_, asset)| asset.clone()).collect()).await?.into_iter();
         let environments: HashMap<AssetId, Option<String>> =
             known.map(|row| (row.asset.id, row.asset.environment)).collect();
+        let mut told = Vec::new();
         for (executor, asset) in some {
             let environment = environments.get(asset).and_then(Option::as_deref);
             // Another hold may stand when one ends.
@@ -547,7 +551,19 @@ async fn to_executors(app: &App, scope: &HoldScope, verb: &Verb) -> Result<(), P
             }
             let made: Result<(OrderId, Write), _> = orders::order(app, executor, verb.clone(), now);
             let (_, write) = made.map_err(|error| Problem::internal("making an order", &error))?;
-            app.store.put(write).await?;
+            told.push(write);
+        }
+        for some in told.chunks(TOLD_TOGETHER) {
+            let all = Transition { writes: some.to_vec(), ..Transition::default() };
+            if app.store.commit(all).await.is_ok() {
+                continue;
+            }
+            // One that cannot be told keeps no other from it: it compares what holds it with every poll.
+            for write in some {
+                if let Err(error) = app.store.put(write.clone()).await {
+                    tracing::error!(error = crate::error::chain(&error), "an executor was not told of a hold");
+                }
+            }
         }
     }
     app.bus.wake_all();

@@ -55,6 +55,9 @@ pub(crate) struct Caller {
     /// come over the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<Digest>,
+    /// The token with which it enrolled, until it has polled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    enrolled_with: Option<String>,
     #[serde(skip)]
     written_at: Timestamp,
     #[serde(skip)]
@@ -83,6 +86,12 @@ pub enum GatewayError {
     /// It presents another key than the pinned one.
     #[error("the executor {0} presents another key than the one that was pinned")]
     OtherKey(ExecutorId),
+    /// Its certificate is not in force any more.
+    #[error("the certificate of the executor {0} is not in force")]
+    NotInForce(ExecutorId),
+    /// It says that it took orders that nobody can have given.
+    #[error("the executor {0} stands where no executor can stand")]
+    NoPosition(ExecutorId),
     /// It speaks about an asset that is not its own.
     #[error("the executor {0} speaks about an asset that is not its own")]
     OtherAsset(ExecutorId),
@@ -109,10 +118,15 @@ pub enum GatewayError {
     Stopping,
 }
 
+/// Positions above this are no executor's: nobody was given so many orders.
+const HIGHEST: u64 = 1 << 53;
+
 /// The executors' way in.
 #[derive(Clone)]
 pub struct Gateway {
     app: App,
+    /// What an executor of another machine has shown; nothing for one of this process.
+    shown: Option<Digest>,
 }
 
 /// The same for a thread that may block, such as a local executor's.
@@ -124,7 +138,20 @@ pub struct BlockingGateway {
 
 impl Gateway {
     pub(crate) const fn new(app: App) -> Self {
-        Self { app }
+        Self { app, shown: None }
+    }
+
+    /// For an executor that has shown a certificate. That it is in force is looked at again with whatever it says: what
+    /// it says may have been on its way for long.
+    pub(crate) const fn behind_the_door(app: App, certificate: Digest) -> Self {
+        Self { app, shown: Some(certificate) }
+    }
+
+    fn lets_in(&self, executor: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
+        match &self.shown {
+            Some(shown) if !caller.certificates.contains(shown) => Err(GatewayError::NotInForce(executor.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// The same for a thread that may block. Must be called inside the server's runtime.
@@ -154,9 +181,8 @@ impl Gateway {
                 let caller = Caller { frozen: Some(why.to_owned()), ..caller };
                 let caller = callers.put(hello.executor.clone(), caller);
                 drop(callers);
-                write(&self.app, &hello.executor, &caller).await?;
                 if anew {
-                    self.tell_frozen(&hello.executor, why, now).await?;
+                    self.tell_frozen(&hello.executor, &caller, why, now).await?;
                 }
                 return Ok(());
             }
@@ -216,6 +242,7 @@ impl Gateway {
         let key = {
             let callers = self.app.callers.lock().await;
             let caller = callers.get(&executor).ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
+            self.lets_in(&executor, caller)?;
             caller.key.ok_or_else(|| GatewayError::OtherKey(executor.clone()))?
         };
         let body = receipt.open(&key).map_err(GatewayError::Signature)?;
@@ -304,6 +331,7 @@ impl Gateway {
         let mut callers = self.app.callers.lock().await;
         let mut pinned = false;
         let mut caller = callers.get(executor).cloned().ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
+        self.lets_in(executor, &caller)?;
         if caller.key.is_none() {
             // A person vouched for it: what it is and where it stands counts from here on.
             stand(&self.app, hello).await?;
@@ -335,11 +363,13 @@ impl Gateway {
             caller.frozen = Some(why.to_owned());
             let caller = callers.put(executor.clone(), caller);
             drop(callers);
-            write(&self.app, executor, &caller).await?;
-            self.tell_frozen(executor, why, now).await?;
+            self.tell_frozen(executor, &caller, why, now).await?;
             return Err(GatewayError::Frozen { executor: executor.clone(), why: why.to_owned() });
         }
-        let moved = pinned || caller.position != hello.position || caller.actions != hello.actions;
+        // The newer certificate has arrived: those before it are out.
+        let arrived = self.shown.is_some_and(|shown| caller.uses(shown));
+        let moved = pinned || arrived || caller.position != hello.position || caller.actions != hello.actions;
+        caller.enrolled_with = None;
         caller.position = hello.position;
         caller.counter = hello.counter;
         caller.actions.clone_from(&hello.actions);
@@ -365,10 +395,16 @@ impl Gateway {
         Ok(())
     }
 
-    async fn tell_frozen(&self, executor: &ExecutorId, why: &str, now: Timestamp) -> Result<(), GatewayError> {
+    async fn tell_frozen(
+        &self,
+        executor: &ExecutorId,
+        caller: &Caller,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), GatewayError> {
         let entry =
             NewEntry::new(now, "server", "executor_frozen").about(executor).with(serde_json::json!({ "why": why }));
-        self.app.store.commit(Transition::new(entry)).await?;
+        self.app.store.commit(Transition::new(entry).write(remember(executor, caller, now)?)).await?;
         self.app.bus.tell(Live::of("executor", executor, why));
         Ok(())
     }
@@ -399,7 +435,10 @@ impl Gateway {
     /// may read any more), and nobody has frozen it or put it out.
     async fn is_newest(&self, hello: &Hello) -> bool {
         let callers = self.app.callers.lock().await;
-        let answers = |caller: &Caller| caller.counter == hello.counter && caller.frozen.is_none();
+        let answers = |caller: &Caller| {
+            let same = caller.counter == hello.counter && caller.key == Some(hello.key);
+            same && caller.frozen.is_none() && self.lets_in(&hello.executor, caller).is_ok()
+        };
         callers.get(&hello.executor).is_some_and(answers)
     }
 
@@ -524,21 +563,41 @@ impl Caller {
     pub(crate) fn enrolled(
         hello: &Hello,
         certificate: Digest,
-        confirmed: bool,
+        (confirmed, with): (bool, String),
         before: Option<&Self>,
         now: Timestamp,
     ) -> Self {
         let revision = before.map_or(0, |before| before.revision).saturating_add(1);
         // What a person has confirmed stays so when it enrols again.
         let confirmed = confirmed || before.is_some_and(|before| before.confirmed);
-        Self { confirmed, certificates: vec![certificate], revision, ..Self::new(hello, now) }
+        Self {
+            confirmed,
+            certificates: vec![certificate],
+            enrolled_with: Some(with),
+            revision,
+            ..Self::new(hello, now)
+        }
     }
 
-    /// It is given another certificate. Of those before it keeps the one that it uses.
-    pub(crate) fn gets(&mut self, certificate: Digest) {
-        self.certificates.push(certificate);
-        let more = self.certificates.len().saturating_sub(2);
-        self.certificates.drain(..more);
+    /// Whether it enrolled with this token and this key and has said nothing since: it may not have heard the answer.
+    pub(crate) fn waits_for_answer(&self, hello: &Hello, token: &str) -> bool {
+        self.key == Some(hello.key) && self.enrolled_with.as_deref() == Some(token) && self.frozen.is_none()
+    }
+
+    /// It is given another certificate. Of those before it keeps the one that it uses: the other may be lost on its way.
+    /// Nothing when the one that it has shown is not in force, or it is frozen.
+    pub(crate) fn gets(&mut self, shown: &Digest, certificate: Digest) -> Option<()> {
+        let known = self.certificates.contains(shown) && self.frozen.is_none();
+        known.then(|| self.certificates = vec![*shown, certificate])
+    }
+
+    /// It has come with this certificate: if that is the newest of several, the others are out. Answers whether any is.
+    fn uses(&mut self, shown: Digest) -> bool {
+        let newest = self.certificates.len() > 1 && self.certificates.last() == Some(&shown);
+        if newest {
+            self.certificates = vec![shown];
+        }
+        newest
     }
 
     /// No certificate of it is in force any more, and it is sent nothing.
@@ -560,6 +619,7 @@ impl Caller {
             frozen: None,
             confirmed: true,
             certificates: Vec::new(),
+            enrolled_with: None,
             written_at: now,
             revision: 0,
         }
@@ -655,8 +715,17 @@ async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), Gatewa
     Ok(())
 }
 
+/// Whether an executor can stand where it says that it does.
+pub(crate) fn may_stand(app: &App, hello: &Hello) -> Result<(), GatewayError> {
+    if hello.position.epoch > app.epoch || hello.position.generation > HIGHEST {
+        return Err(GatewayError::NoPosition(hello.executor.clone()));
+    }
+    Ok(())
+}
+
 /// Has the orders to an executor rise from where its journal stands; those it took before are not this server's.
 pub(crate) async fn stand(app: &App, hello: &Hello) -> Result<(), GatewayError> {
+    may_stand(app, hello)?;
     let last = app.store.last_position(&hello.executor).await?;
     if hello.position > last {
         let verb = Verb::Observe { refresh: false };
@@ -669,6 +738,7 @@ pub(crate) async fn stand(app: &App, hello: &Hello) -> Result<(), GatewayError> 
 
 /// A person says that an executor that was let in is one of ours: what policies grant for its asset counts from now on.
 pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
+    let _making = app.making.lock().await;
     let caller = {
         let mut callers = app.callers.lock().await;
         let Some(caller) = callers.get(executor).cloned() else { return Ok(false) };
@@ -685,25 +755,32 @@ pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Resu
 
 /// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
 pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
-    if app.callers.lock().await.get(executor).is_none() {
-        return Ok(false);
+    let _making = app.making.lock().await;
+    let (before, caller) = {
+        let mut callers = app.callers.lock().await;
+        let Some(before) = callers.get(executor).cloned() else { return Ok(false) };
+        // One that comes over the network enrols anew: a copy of it has the same certificate.
+        let caller = Caller { frozen: None, key: None, certificates: Vec::new(), ..before.clone() };
+        (before, callers.put(executor.clone(), caller))
+    };
+    let done = vouched(app, who, executor, &caller).await;
+    if done.is_err() {
+        app.callers.lock().await.put(executor.clone(), before);
     }
-    // What it was to do before is taken back, since nobody knows what became of it: its journal is asked, if it still has
-    // one.
-    let entry = NewEntry::new(app.now(), who, "executor_trusted").about(executor);
+    done?;
+    // A poll that is parked ends now.
+    app.bus.wake([executor]);
+    Ok(true)
+}
+
+/// What it was to do before is taken back, since nobody knows what became of it: its journal is asked, if it still has one.
+async fn vouched(app: &App, who: &str, executor: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
+    let now = app.now();
+    let entry = NewEntry::new(now, who, "executor_trusted").about(executor);
     let acts = |verb: &Verb| matches!(verb, Verb::Apply(_) | Verb::Undo { .. } | Verb::Rehearse { .. });
     let open = app.store.unanswered_orders(executor).await?.into_iter().filter(|order| acts(&order.verb));
     let void = open.map(|order| Write::VoidOrder(VoidOrder { id: order.id, unless_delivered: false }));
-    let transition = void.fold(Transition::new(entry), Transition::write);
+    let transition = void.fold(Transition::new(entry).write(remember(executor, caller, now)?), Transition::write);
     app.store.commit(transition).await?;
-    let mut callers = app.callers.lock().await;
-    let Some(mut caller) = callers.get(executor).cloned() else { return Ok(false) };
-    caller.frozen = None;
-    caller.key = None;
-    // One that comes over the network enrols anew: a copy of it has the same certificate.
-    caller.certificates.clear();
-    let caller = callers.put(executor.clone(), caller);
-    drop(callers);
-    write(app, executor, &caller).await?;
-    Ok(true)
+    Ok(())
 }

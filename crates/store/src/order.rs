@@ -133,7 +133,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, Commi
         let expected = format!("epoch {}", new.epoch);
         return Err(CommitError::Conflict { noun: "order", id: id.to_owned(), expected });
     }
-    let generation = if new.epoch > last.epoch { 1 } else { last.generation + 1 };
+    let generation = if new.epoch > last.epoch { 1 } else { last.generation.saturating_add(1) };
     let done = sqlx::query(NEW)
         .bind(id)
         .bind(new.executor.as_str())

@@ -19,7 +19,7 @@ use stanch_runner::Shutdown;
 
 /// Where the token is looked for when no file is named: never on the command line, where every user could read it.
 const TOKEN: &str = "STANCH_ENROL_TOKEN";
-/// Between two attempts to renew the certificate; there are days for it.
+/// Between two looks whether the certificate is to be renewed; there are days for it.
 const RENEW_AGAIN: Duration = Duration::from_secs(3600);
 
 #[derive(Parser)]
@@ -145,15 +145,20 @@ fn serve(folder: &Path) -> anyhow::Result<()> {
         scope.spawn(|| {
             let mut identity = identity;
             loop {
-                let left = identity.renew_at.duration_since(Timestamp::now());
-                let wait = Duration::try_from(left).unwrap_or(Duration::ZERO);
-                if shutdown.wait(wait) {
-                    return;
+                // Looked at every hour: clocks are set, and machines sleep.
+                if !identity.is_due(Timestamp::now()) {
+                    if shutdown.wait(RENEW_AGAIN) {
+                        return;
+                    }
+                    continue;
                 }
                 match fleet::renew(folder, &identity, &link, &id) {
                     Ok(newer) => {
                         tracing::info!("the certificate was renewed");
                         identity = newer;
+                        if shutdown.wait(RENEW_AGAIN) {
+                            return;
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(error = &error as &dyn std::error::Error, "the certificate was not renewed");

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use stanch_model::sign::VerifyingKey;
 
@@ -61,7 +61,9 @@ impl IdentityError {
             Self::Missing { .. } => {
                 "enrol it: stanch-agent enrol --server URL, with a token from `stanch enrolment token`"
             }
-            Self::Exposed { .. } => "have the executor put out (stanch executors revoke) and enrol this host anew",
+            Self::Exposed { .. } => {
+                "have the executor put out (stanch executors revoke) and vouched for (trust), then enrol this host anew"
+            }
             Self::File { .. } => "run it as root",
             Self::Damaged { .. } => "enrol this host anew; a person has to vouch for it first: stanch executors trust",
         }
@@ -99,7 +101,16 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// No certificate is left alone for longer than this, whatever the clock said when it was given.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 10);
+
 impl Identity {
+    /// Whether its certificate should be renewed.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let left = self.renew_at.duration_since(now);
+        left <= SignedDuration::ZERO || left > LONGEST
+    }
+
     /// Reads it from the agent's folder.
     ///
     /// # Errors

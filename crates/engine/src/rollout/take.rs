@@ -405,7 +405,10 @@ impl Machine {
             }
         }
         for (task, wanted) in self.rollout.tasks.iter_mut().zip(wanted) {
-            task.to_undo = wanted;
+            // What goes back already, because it failed and was set aside, goes on doing so.
+            if !wanted.is_empty() || task.state != T::Undoing {
+                task.to_undo = wanted;
+            }
         }
         self.rollout.undo_by = Some(by.clone());
         if active { self.halt(Halt::Person { by }) } else { self.to(S::RollingBack) }

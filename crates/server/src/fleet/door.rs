@@ -4,9 +4,9 @@
 //! now: it is looked up with every request, so that taking it away needs no list and no waiting.
 
 use std::collections::HashMap;
-use std::future::Future as _;
+use std::future::{Future as _, IntoFuture as _};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::Signed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Sleep;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -35,6 +35,7 @@ use tokio_rustls::rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, rustls};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::authority::Authority;
 use super::enrol::{EnrolError, enrol, renew};
@@ -44,12 +45,17 @@ use crate::gateway::{Gateway, GatewayError};
 
 /// A handshake that takes longer is broken off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once. They cost processor time, and a fleet that comes back in one moment must not starve the rest.
-const HANDSHAKES: usize = 512;
-/// The same from one address, so that nobody keeps all of them busy with silence. Those turned away try again.
-const HANDSHAKES_EACH: usize = 64;
-/// Who shows no certificate is here to enrol, and not to stay.
+/// Handshakes and strangers at once: a fleet that comes back in one moment must not starve the rest.
+const STRANGERS: usize = 512;
+/// The same from one address, or one IPv6 network, so that nobody takes all the places by silence. Those turned away try
+/// again.
+const STRANGERS_EACH: usize = 64;
+/// Who shows no certificate that is in force is here to enrol, and not to stay.
 const STRANGERS_STAY: Duration = Duration::from_secs(60);
+/// The same for what is said in one breath.
+const BREATH: Duration = Duration::from_secs(30);
+/// Requests that are under way when the server stops are seen through for so long.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// Connections whose handshake is over and that nobody has taken yet.
 const WAITING: usize = 64;
 /// Largest body of a request, in bytes; facts of a large host are a few megabytes.
@@ -63,16 +69,26 @@ pub(super) struct Door {
     address: SocketAddr,
 }
 
-/// A connection; that of a stranger ends by itself.
+/// A connection; that of a stranger ends by itself, and keeps its place until then.
 pub(super) struct Visit {
     stream: TlsStream<TcpStream>,
     ends: Option<Pin<Box<Sleep>>>,
+    _place: Option<Place>,
 }
 
+/// A place among the strangers.
+type Place = (OwnedSemaphorePermit, Turn);
+
 impl Visit {
-    fn new(stream: TlsStream<TcpStream>) -> Self {
-        let stranger = stream.get_ref().1.peer_certificates().is_none();
-        Self { stream, ends: stranger.then(|| Box::pin(tokio::time::sleep(STRANGERS_STAY))) }
+    async fn of(app: &App, stream: TlsStream<TcpStream>, place: Place) -> Self {
+        let known = match shown_by(&stream) {
+            Some(certificate) => app.callers.lock().await.with_certificate(&certificate).is_some(),
+            None => false,
+        };
+        if known {
+            return Self { stream, ends: None, _place: None };
+        }
+        Self { stream, ends: Some(Box::pin(tokio::time::sleep(STRANGERS_STAY))), _place: Some(place) }
     }
 
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
@@ -106,9 +122,17 @@ impl AsyncWrite for Visit {
     }
 }
 
-/// How many handshakes are going on with each address.
+/// How many handshakes and strangers there are of each address.
 #[derive(Clone, Default)]
 struct Going(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// What counts as one address: of IPv6 a whole network is one customer's.
+fn one(from: IpAddr) -> IpAddr {
+    match from {
+        IpAddr::V4(_) => from,
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
+    }
+}
 
 /// One of them; it ends when this is dropped.
 struct Turn {
@@ -120,7 +144,7 @@ impl Going {
     fn begin(&self, from: IpAddr) -> Option<Turn> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(from).or_default();
-        if *count >= HANDSHAKES_EACH {
+        if *count >= STRANGERS_EACH {
             return None;
         }
         *count += 1;
@@ -166,11 +190,13 @@ pub(super) struct Shown {
 
 impl Connected<IncomingStream<'_, Door>> for Shown {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        let (_, session) = stream.io().stream.get_ref();
-        let certificate =
-            session.peer_certificates().and_then(|chain| chain.first()).map(|leaf| Digest::of_bytes(leaf));
-        Self { certificate, from: *stream.remote_addr() }
+        Self { certificate: shown_by(&stream.io().stream), from: *stream.remote_addr() }
     }
+}
+
+fn shown_by(stream: &TlsStream<TcpStream>) -> Option<Digest> {
+    let chain = stream.get_ref().1.peer_certificates();
+    chain.and_then(|chain| chain.first()).map(|leaf| Digest::of_bytes(leaf))
 }
 
 /// Listens, and serves executors until the server stops. Answers where.
@@ -186,8 +212,10 @@ pub(crate) async fn open(
     let address = listener.local_addr()?;
     let (arrivals, arrived) = mpsc::channel(WAITING);
     let mut closing = stopping.clone();
+    let service = router(app, authority).into_make_service_with_connect_info::<Shown>();
+    let app = app.clone();
     work.spawn(async move {
-        let slots = Arc::new(Semaphore::new(HANDSHAKES));
+        let slots = Arc::new(Semaphore::new(STRANGERS));
         let going = Going::default();
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
@@ -204,28 +232,39 @@ pub(crate) async fn open(
                     continue;
                 }
             };
-            let Some(turn) = going.begin(from.ip()) else {
+            let Some(turn) = going.begin(one(from.ip())) else {
                 tracing::debug!(%from, "too many handshakes from one address");
                 continue;
             };
-            let (acceptor, arrivals) = (acceptor.clone(), arrivals.clone());
+            let (app, acceptor, arrivals) = (app.clone(), acceptor.clone(), arrivals.clone());
             tokio::spawn(async move {
-                let _turn = (slot, turn);
                 drop(stream.set_nodelay(true));
                 match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                    // If nobody takes it, the server stops.
-                    Ok(Ok(stream)) => drop(arrivals.send((Visit::new(stream), from)).await),
+                    Ok(Ok(stream)) => {
+                        let visit = Visit::of(&app, stream, (slot, turn)).await;
+                        // If nobody takes it, the server stops.
+                        drop(arrivals.send((visit, from)).await);
+                    }
                     Ok(Err(error)) => tracing::debug!(%from, %error, "a handshake failed"),
                     Err(_) => tracing::debug!(%from, "a handshake took too long"),
                 }
             });
         }
     });
-    let service = router(app, authority).into_make_service_with_connect_info::<Shown>();
     work.spawn(async move {
+        let mut over = stopping.clone();
         let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
-        if let Err(error) = axum::serve(Door { arrived, address }, service).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the executors' listener ended");
+        let serving = axum::serve(Door { arrived, address }, service).with_graceful_shutdown(stopped);
+        let farewell = async move {
+            drop(over.wait_for(|stop| *stop).await);
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            ended = serving.into_future() => if let Err(error) = ended {
+                tracing::error!(%error, "the executors' listener ended");
+            },
+            // Whoever has not said it by now says it again to the next server.
+            () = farewell => {}
         }
     });
     Ok(address)
@@ -261,11 +300,12 @@ fn router(app: &App, authority: &Arc<Authority>) -> Router {
         .route("/executor/v1/receipts", post(receipt).layer(DefaultBodyLimit::max(LARGEST_RECEIPT)))
         .route("/executor/v1/progress", post(progress))
         .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(RequestBodyTimeoutLayer::new(BREATH))
         .with_state(Behind { app: app.clone(), authority: Arc::clone(authority) })
 }
 
-/// An executor whose certificate is in force.
-struct Known(ExecutorId);
+/// An executor whose certificate is in force, and that certificate.
+struct Known(ExecutorId, Digest);
 
 impl FromRequestParts<Behind> for Known {
     type Rejection = Problem;
@@ -283,7 +323,7 @@ impl FromRequestParts<Behind> for Known {
         };
         let callers = behind.app.callers.lock().await;
         match callers.with_certificate(&certificate) {
-            Some(executor) => Ok(Self(executor.clone())),
+            Some(executor) => Ok(Self(executor.clone(), certificate)),
             None => Err(Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "certificate_not_in_force",
@@ -315,7 +355,10 @@ async fn let_in(
     ConnectInfo(shown): ConnectInfo<Shown>,
     Body(asked): Body<Signed<Enrol>>,
 ) -> Result<Json<Certified>, Problem> {
-    enrol(&behind.app, &behind.authority, &asked, shown.from).await.map(Json).map_err(problem)
+    // It goes on to its end even if whoever asked hangs up: half of it would be known to the store alone.
+    let done = tokio::spawn(async move { enrol(&behind.app, &behind.authority, &asked, shown.from).await }).await;
+    let done = done.map_err(|error| Problem::internal("letting an executor in", &error))?;
+    done.map(Json).map_err(problem)
 }
 
 async fn newer(
@@ -324,12 +367,12 @@ async fn newer(
     Body(asked): Body<Renew>,
 ) -> Result<Json<Certified>, Problem> {
     known.is(&behind.app, &asked.executor).await?;
-    renew(&behind.app, &behind.authority, &asked).await.map(Json).map_err(problem)
+    renew(&behind.app, &behind.authority, &asked, &known.1).await.map(Json).map_err(problem)
 }
 
 async fn orders(State(behind): State<Behind>, known: Known, Body(hello): Body<Hello>) -> Result<Json<Batch>, Problem> {
     known.is(&behind.app, &hello.executor).await?;
-    Gateway::new(behind.app.clone()).poll(hello).await.map(Json).map_err(refusal)
+    Gateway::behind_the_door(behind.app.clone(), known.1).poll(hello).await.map(Json).map_err(refusal)
 }
 
 async fn receipt(
@@ -338,7 +381,7 @@ async fn receipt(
     Body(receipt): Body<Signed<Receipt>>,
 ) -> Result<StatusCode, Problem> {
     known.is(&behind.app, &receipt.body.executor).await?;
-    Gateway::new(behind.app.clone()).receipt(receipt).await.map_err(refusal)?;
+    Gateway::behind_the_door(behind.app.clone(), known.1).receipt(receipt).await.map_err(refusal)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -349,7 +392,7 @@ async fn progress(
 ) -> Result<StatusCode, Problem> {
     // A word about somebody else's order is not told.
     if behind.app.store.order(&progress.order).await?.is_some_and(|order| order.executor == known.0) {
-        Gateway::new(behind.app.clone()).progress(progress).await;
+        Gateway::behind_the_door(behind.app.clone(), known.1).progress(progress).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }

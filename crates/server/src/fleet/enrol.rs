@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stanch_ledger::NewEntry;
+use stanch_model::Digest;
 use stanch_model::asset::{Asset, AssetKind, Tier};
 use stanch_model::enrol::{Certified, Enrol, Renew, executor_id};
 use stanch_model::id::ExecutorId;
@@ -52,6 +53,9 @@ pub(crate) enum EnrolError {
     /// The token is not one of ours, or does not work any more.
     #[error("the token is not valid: it was taken away, is too old, or has let in as many hosts as it may")]
     Token,
+    /// What it has shown is not in force any more.
+    #[error("the certificate is not in force any more")]
+    NotInForce,
     /// The request is not signed by the key in it.
     #[error("the request is not signed by the executor's own key")]
     Signature,
@@ -126,10 +130,15 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
     let now = app.now();
     let digest = secret.digest();
     let token = app.store.enrolment(&digest).await?.ok_or(EnrolError::Token)?;
-    if token.used >= token.uses || token.expires_at <= now {
+    asked.open(&hello.key).map_err(|_| EnrolError::Signature)?;
+    // Two that enrol as the same one at once: the second sees the first.
+    let _making = app.making.lock().await;
+    let before = app.callers.lock().await.get(&hello.executor).cloned();
+    // The answer to the same request may have been lost: it is given again, and counts once.
+    let again = before.as_ref().is_some_and(|before| before.waits_for_answer(hello, &token.name));
+    if (token.used >= token.uses && !again) || token.expires_at <= now {
         return Err(EnrolError::Token);
     }
-    asked.open(&hello.key).map_err(|_| EnrolError::Signature)?;
     let name = hello.asset.name.as_str();
     if hello.asset.kind != AssetKind::Host || hello.executor != executor_id(&hello.asset.id) {
         return Err(EnrolError::Nonsense("an executor enrols for the host that it runs on"));
@@ -140,13 +149,17 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
     let becomes: Becomes = serde_json::from_value(token.body).map_err(|error| EnrolError::Internal(Box::new(error)))?;
     let (certificate, fingerprint) = authority.vouch_for(&hello.executor, request).map_err(EnrolError::Request)?;
 
-    // Two that enrol as the same one at once: the second sees the first.
-    let _making = app.making.lock().await;
-    let before = app.callers.lock().await.get(&hello.executor).cloned();
-    if before.as_ref().is_some_and(|before| before.key.is_some()) {
+    if !again && before.as_ref().is_some_and(|before| before.key.is_some()) {
         return Err(EnrolError::Known(hello.executor.clone()));
     }
-    let asset = match app.store.asset(&hello.asset.id).await? {
+    let known = app.store.asset(&hello.asset.id).await?;
+    if known.as_ref().is_some_and(|known| known.asset.kind != AssetKind::Host) {
+        return Err(EnrolError::Nonsense("an executor enrols for the host that it runs on"));
+    }
+    // A token vouches for new hosts. What is known already, say by a scanner, somebody confirms by name.
+    let confirmed = becomes.confirmed && known.is_none();
+    let with = token.name.clone();
+    let asset = match known {
         // What people said of it stays.
         Some(known) => Asset { name: name.to_owned(), ..known.asset },
         None => Asset {
@@ -160,15 +173,18 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
             labels: becomes.labels,
         },
     };
-    let caller = Caller::enrolled(hello, fingerprint, becomes.confirmed, before.as_ref(), now);
+    let caller = Caller::enrolled(hello, fingerprint, (confirmed, with), before.as_ref(), now);
     let entry = NewEntry::new(now, &becomes.made_by, "executor_enrolled")
         .about(&hello.executor)
         .about(&asset.id)
         .about(format!("enrolment/{}", token.name))
         .resting_on("certificate", fingerprint)
         .with(json!({ "key": hello.key, "name": name, "confirmed": caller.confirmed, "again": before.is_some() }));
-    let transition = Transition::new(entry)
-        .write(Write::UseEnrolment(UseEnrolment { digest, at: now }))
+    let mut transition = Transition::new(entry);
+    if !again {
+        transition = transition.write(Write::UseEnrolment(UseEnrolment { digest, at: now }));
+    }
+    let transition = transition
         .write(Write::SeeAsset(SeenAsset { asset: asset.clone(), by: SeenBy::People, at: now }))
         .write(gateway::remember(&hello.executor, &caller, now)?);
     app.store.commit(transition).await?;
@@ -181,14 +197,19 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
 }
 
 /// Vouches for a newer key of an executor that the door knows. The one in force stays so until the newer one is used.
-pub(crate) async fn renew(app: &App, authority: &Authority, asked: &Renew) -> Result<Certified, EnrolError> {
+pub(crate) async fn renew(
+    app: &App,
+    authority: &Authority,
+    asked: &Renew,
+    shown: &Digest,
+) -> Result<Certified, EnrolError> {
     let (certificate, fingerprint) =
         authority.vouch_for(&asked.executor, &asked.request).map_err(EnrolError::Request)?;
     let now = app.now();
     let caller = {
         let mut callers = app.callers.lock().await;
         let Some(mut caller) = callers.get(&asked.executor).cloned() else { return Err(EnrolError::Token) };
-        caller.gets(fingerprint);
+        caller.gets(shown, fingerprint).ok_or(EnrolError::NotInForce)?;
         callers.put(asked.executor.clone(), caller)
     };
     let entry = NewEntry::new(now, asked.executor.to_string(), "executor_certified")
@@ -208,6 +229,7 @@ fn certified(authority: &Authority, certificate: String) -> Certified {
 /// Puts an executor out: none of its certificates is in force any more, from now on. Answers whether it was known.
 pub(crate) async fn revoke(app: &App, who: &str, executor: &ExecutorId, why: &str) -> Result<bool, EnrolError> {
     let now = app.now();
+    let _making = app.making.lock().await;
     let caller = {
         let mut callers = app.callers.lock().await;
         let Some(mut caller) = callers.get(executor).cloned() else { return Ok(false) };

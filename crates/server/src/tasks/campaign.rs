@@ -19,10 +19,12 @@ use crate::bus::Live;
 use crate::record::{Campaign, CampaignStep, Record, StepState};
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
+    let mut first = Ok(());
     for stored in app.store.live_campaigns().await? {
-        go_on(app, &stored).await?;
+        // One that cannot go on keeps no other from it.
+        first = first.and(go_on(app, &stored).await);
     }
-    Ok(())
+    first
 }
 
 async fn go_on(app: &App, stored: &StoredCampaign) -> Result<(), PassError> {
@@ -50,12 +52,13 @@ async fn go_on(app: &App, stored: &StoredCampaign) -> Result<(), PassError> {
             StepState::Done => {}
         }
     }
+    let mut first = Ok(());
     for steps in due.into_values() {
-        begin(app, &mut campaign, steps).await?;
+        first = first.and(begin(app, &mut campaign, steps).await);
     }
     let over = campaign.steps.iter().all(|step| matches!(step.state, StepState::Done | StepState::Kept { .. }));
     if campaign == before && !over {
-        return Ok(());
+        return first;
     }
     let now = app.now();
     let put =
@@ -71,7 +74,7 @@ async fn go_on(app: &App, stored: &StoredCampaign) -> Result<(), PassError> {
     }
     app.store.commit(transition).await?;
     app.bus.tell(Live::of("campaign", &stored.id, if over { "over" } else { "goes on" }));
-    Ok(())
+    first
 }
 
 /// Asks for the undo of what one remediation did on these assets, all of it at once: while it goes back on one of them, it
@@ -82,7 +85,9 @@ async fn begin(app: &App, campaign: &mut Campaign, steps: Vec<usize>) -> Result<
         let Some(step) = campaign.steps.get_mut(at) else { continue };
         match task(app, step).await? {
             None => step.state = StepState::Kept { why: "its remediation is not known any more".to_owned() },
-            Some((_, task)) if goes_back(step, &task) || is_back(step, &task) => step.state = ended(app, step).await?,
+            Some((_, task)) if is_back(step, &task) || is_mine(step, &task) => step.state = ended(app, step).await?,
+            // Something else of it goes back: afterwards.
+            Some((_, task)) if task.state == TaskState::Undoing => {}
             Some((_, task)) => {
                 let left: Vec<ItemId> =
                     step.back.items.iter().filter(|item| !task.undone.contains(item)).cloned().collect();
@@ -130,7 +135,7 @@ async fn ended(app: &App, step: &CampaignStep) -> Result<StepState, PassError> {
     };
     Ok(if is_back(step, &task) {
         StepState::Done
-    } else if goes_back(step, &task) {
+    } else if task.state == TaskState::Undoing || is_mine(step, &task) {
         StepState::Asked
     } else {
         let said = task.message.unwrap_or_else(|| format!("its task is {}", task.state.name()));
@@ -142,9 +147,9 @@ fn is_back(step: &CampaignStep, task: &Task) -> bool {
     step.back.items.iter().all(|item| task.undone.contains(item))
 }
 
-fn goes_back(step: &CampaignStep, task: &Task) -> bool {
-    let mine = || step.back.items.iter().any(|item| task.to_undo.contains(item));
-    task.state == TaskState::Undoing || (task.state != TaskState::UndoFailed && mine())
+/// Whether something of the step is to go back.
+fn is_mine(step: &CampaignStep, task: &Task) -> bool {
+    task.state != TaskState::UndoFailed && step.back.items.iter().any(|item| task.to_undo.contains(item))
 }
 
 async fn task(app: &App, step: &CampaignStep) -> Result<Option<(Rollout, Task)>, PassError> {
