@@ -21,7 +21,7 @@ use stanch_model::enrol::{Certified, Enrol, EnrolmentToken, executor_id};
 use stanch_model::order::{Answer, Batch, Held, Hello, Order, Position, Receipt, Verb};
 use stanch_model::sign::{Signed, SigningKey};
 use stanch_model::{Digest, Timestamp};
-use stanch_testkit::visitor::load;
+use stanch_testkit::visitor::{load, part};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Agents that enrol at once.
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     let server = Server::start(&program, folder.path())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let made = server.ask(&["enrolment", "token", "bench", "--uses", &agents.to_string(), "--confirmed"])?;
-    let token: EnrolmentToken = made["token"].as_str().context("a token")?.parse()?;
+    let token: EnrolmentToken = part(&made, "token").as_str().context("a token")?.parse()?;
 
     let began = Instant::now();
     let fleet = runtime.block_on(enrol_all(&server.door, &token, agents))?;
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     }
     server.until("every agent is connected", |server| {
         let all = server.ask_all(&["executors", "list"])?;
-        Ok(all.iter().filter(|one| one["connected"] == true).count() >= agents
+        Ok(all.iter().filter(|one| *part(one, "connected") == true).count() >= agents
             && polling.load(Ordering::Relaxed) >= agents)
     })?;
     let connected = began.elapsed().as_secs_f64();
