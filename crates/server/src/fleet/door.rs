@@ -126,10 +126,10 @@ impl AsyncWrite for Visit {
 #[derive(Clone, Default)]
 struct Going(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// What counts as one address: of IPv6 a whole network is one customer's.
+/// What counts as one address: of IPv6 a whole network is one customer's, and IPv4 that came in over IPv6 is IPv4.
 fn one(from: IpAddr) -> IpAddr {
-    match from {
-        IpAddr::V4(_) => from,
+    match from.to_canonical() {
+        IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
     }
 }
@@ -416,5 +416,25 @@ fn refusal(error: GatewayError) -> Problem {
             Problem::internal("serving an executor", &error)
         }
         refused => Problem::forbidden(refused.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_of_one_address_or_network_share_its_places_and_take_no_others() {
+        let at = |text: &str| one(text.parse().unwrap());
+        assert_eq!(at("2001:db8:1:2::3"), at("2001:db8:1:2:ffff::9"));
+        assert_ne!(at("2001:db8:1:2::3"), at("2001:db8:1:3::3"));
+        assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
+        assert_ne!(at("::ffff:192.0.2.1"), at("::ffff:192.0.2.2"));
+
+        let going = Going::default();
+        let mut turns: Vec<Turn> = (0..STRANGERS_EACH).map(|_| going.begin(at("192.0.2.1")).unwrap()).collect();
+        assert!(going.begin(at("192.0.2.1")).is_none() && going.begin(at("192.0.2.2")).is_some());
+        turns.pop();
+        assert!(going.begin(at("192.0.2.1")).is_some());
     }
 }

@@ -82,6 +82,8 @@ impl EnrolError {
                 "if it is the same host, vouch for it and enrol it again: stanch executors trust; a copy needs a machine \
                  id of its own: rm /etc/machine-id && systemd-machine-id-setup"
             }
+            Self::NotInForce => "have a person look: stanch executors list",
+            Self::Nonsense(_) => "look at what this host says of itself, and begin anew in an empty folder",
             _ => "update stanch-agent on this host",
         }
     }

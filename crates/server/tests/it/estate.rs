@@ -183,6 +183,17 @@ async fn change_stops_while_too_many_neighbours_are_ill() {
     in_state(&world, "closed").await;
 }
 
+/// Asks for a campaign and waits for its end.
+async fn taken_back(world: &World, wanted: Value) -> Value {
+    let begun = world.client.post("/api/v1/campaigns", wanted).await;
+    let path = format!("/api/v1/campaigns/{}", begun["id"].as_str().unwrap());
+    let over = async || {
+        let campaign = world.client.get(&path).await;
+        (campaign["over"] == true).then_some(campaign)
+    };
+    world.until("its end", over).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_policy_did_is_taken_back_together_the_last_act_first() {
     let (world, _folder) = signed(host("one"), &policy("auto", "")).await;
@@ -205,14 +216,7 @@ async fn what_a_policy_did_is_taken_back_together_the_last_act_first() {
     assert_eq!((steps.len(), steps[1] == &json!(first), &shown["id"]), (2, true, &Value::Null), "{shown:#}");
     assert_eq!(world.host().version("paperclip"), "3.0.18-1");
 
-    let begun = world.client.post("/api/v1/campaigns", wanted(false)).await;
-    let path = format!("/api/v1/campaigns/{}", begun["id"].as_str().unwrap());
-    let over = world
-        .until("its end", async || {
-            let campaign = world.client.get(&path).await;
-            (campaign["over"] == true).then_some(campaign)
-        })
-        .await;
+    let over = taken_back(&world, wanted(false)).await;
     let states: Vec<&Value> = over["steps"].as_array().unwrap().iter().map(|step| &step["state"]).collect();
     assert_eq!(states, [&json!("done"), &json!("done")], "{over:#}");
     assert_eq!(world.host().version("paperclip"), "3.0.15-1");
@@ -233,14 +237,7 @@ async fn what_a_policy_did_on_many_hosts_in_one_rollout_is_taken_back_on_all_of_
     let closed = in_state(&world, "closed").await;
     assert_eq!(closed["assets"].as_array().unwrap().len(), 3, "one rollout: {closed:#}");
     let wanted = json!({ "policy": "all", "since": closed["created_at"], "reason": "slow" });
-    let begun = world.client.post("/api/v1/campaigns", wanted).await;
-    let path = format!("/api/v1/campaigns/{}", begun["id"].as_str().unwrap());
-    let over = world
-        .until("its end", async || {
-            let campaign = world.client.get(&path).await;
-            (campaign["over"] == true).then_some(campaign)
-        })
-        .await;
+    let over = taken_back(&world, wanted).await;
     assert!(over["steps"].as_array().unwrap().iter().all(|step| step["state"] == "done"), "{over:#}");
     assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     for other in [two, three] {
