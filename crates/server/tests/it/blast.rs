@@ -23,6 +23,7 @@ async fn the_approval_shows_what_is_cut_off_and_who_hangs_on_it() {
     world.items(1).await;
     let other = world.join(2, host("web-2")).await;
     let shop = world.join(3, Host::new("shop", &[])).await;
+    world.items(2).await;
     let id_of = |double: &crate::double::Double| double.host.lock().unwrap().asset().id;
     let own = world.host().asset().id;
     client.post(&format!("/api/v1/assets/{}/links", id_of(&shop)), json!({ "to": own, "kind": "depends_on" })).await;
