@@ -1,6 +1,7 @@
 //! The gate, the proofs and the benchmarks: everything that is run on the project rather than by it.
 
 mod bench;
+mod dist;
 mod packages;
 mod prove;
 mod sim;
@@ -32,6 +33,15 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
+    /// Packages: .deb for server and agent, .rpm for the agent. Installs what building them needs.
+    Dist {
+        /// Where to [default: target/dist].
+        #[arg(long)]
+        out: Option<std::path::PathBuf>,
+        /// From a debug build, for proofs.
+        #[arg(long)]
+        debug: bool,
+    },
     /// The benchmarks, each a ratio against a peer in the same run.
     Bench {
         /// Which; all when none is named.
@@ -53,6 +63,7 @@ fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().task {
         Task::Test { list } => test::run(list),
         Task::Prove { names, list } => prove::run(&names, list),
+        Task::Dist { out, debug } => dist::run(out, debug),
         Task::Bench { names } => bench::run(&names),
         Task::Sim(asked) => sim::run(&asked),
         Task::Fuzz { seconds, names } => prove::fuzz(seconds, &names),

@@ -63,6 +63,11 @@ const PROOFS: &[Proof] = &[
         run: worlds::fleet,
     },
     Proof {
+        name: "package",
+        shows: "the agent's .deb under a real systemd: installed, at work, upgraded by its own hand, purged",
+        run: worlds::package,
+    },
+    Proof {
         name: "kills",
         shows: "rollouts go on over 200 kills of the server: budgets hold, nothing runs twice, nothing is stuck",
         run: worlds::kills,

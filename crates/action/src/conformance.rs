@@ -318,7 +318,16 @@ impl<'a> Pass<'a> {
         let canonical = |error| Wrong::Action(format!("the leaf has no canonical form: {error}"));
         let leaf_hash = leaf.hash().map_err(canonical)?;
         let plan: Digest = digest("stanch/conformance/v1", &leaf_hash).map_err(canonical)?;
-        Ok(Grant { task: TaskId::from_entropy([7; 10]), plan, leaf_hash, leaf, epoch: 1, attempt: 1, rest: false })
+        Ok(Grant {
+            task: TaskId::from_entropy([7; 10]),
+            plan,
+            leaf_hash,
+            leaf,
+            epoch: 1,
+            attempt: 1,
+            rest: false,
+            vouched: None,
+        })
     }
 }
 

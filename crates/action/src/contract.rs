@@ -260,6 +260,12 @@ impl Catalogue {
         self
     }
 
+    /// Those of them that are wanted, by name.
+    #[must_use]
+    pub fn only(self, wanted: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.into_iter().filter(|(name, _)| wanted(name)).collect())
+    }
+
     /// The action of this name.
     pub fn get(&self, name: &str) -> Option<&dyn Action> {
         self.0.get(name).map(AsRef::as_ref)

@@ -11,7 +11,7 @@ use stanch_model::asset::Asset;
 use stanch_model::enrol::{Enrol, EnrolmentSecret, executor_id};
 use stanch_model::facts::HostFacts;
 use stanch_model::id::ExecutorId;
-use stanch_model::order::{Hello, StepRequest};
+use stanch_model::order::{Grant, Hello, StepRequest};
 use stanch_model::plan::{Leaf, PlannedStep};
 use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner, ServeError, Shutdown, Tools};
@@ -19,6 +19,7 @@ use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner
 use crate::actions::{self, Host, Invocation, Programs};
 use crate::facts::{self, FactsError, Options};
 use crate::in_use;
+use crate::probe::{self, Probe};
 use crate::rehearsal::Rehearsals;
 use crate::rules::{Rules, RulesError};
 
@@ -75,10 +76,13 @@ impl HostExecutor {
         let asset = facts::host(&options).map_err(ExecutorError::Facts)?.asset;
         let boot_id = stanch_runner::boot_id().map_err(ExecutorError::BootId)?;
         let id = executor_id(&asset.id);
-        let config = Config::new(id.clone(), asset.clone(), root, boot_id, fresh_seed);
+        let abilities = Probe::this_host().abilities(env!("CARGO_PKG_VERSION"), rules.approvals.clone());
+        let mut config = Config::new(id.clone(), asset.clone(), root, boot_id, fresh_seed);
+        config.abilities = Some(abilities.clone());
         let runner = Runner::open(folder, config).map_err(ExecutorError::Open)?;
         let acts = rustix::process::geteuid().is_root();
-        let catalogue = if acts { actions::catalogue(&rules) } else { Catalogue::new() };
+        let all = if acts { actions::catalogue(&rules) } else { Catalogue::new() };
+        let catalogue = all.only(|action| probe::lacks(action, &abilities).is_none());
         let rehearsals = Rehearsals::new(folder.join("rehearsal")).ok().filter(|_| acts);
         Ok(Self { runner, catalogue, rules, options, folder: folder.to_owned(), rehearsals, asset, id })
     }
@@ -208,6 +212,12 @@ impl LocalRules<'_> {
 }
 
 impl Guard for LocalRules<'_> {
+    fn may_begin(&self, grant: &Grant, now: Timestamp) -> Result<(), Denied> {
+        let hint = Some(format!("sign it: stanch approve --key FILE; see {}", crate::rules::PATH));
+        let vouched = self.0.current().and_then(|rules| rules.vouched(grant, now));
+        vouched.map_err(|error| Denied { message: error.to_string(), hint })
+    }
+
     fn may_apply(&self, step: &PlannedStep, _now: Timestamp) -> Result<(), Denied> {
         self.permit(&step.action)
     }

@@ -8,9 +8,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use jiff::civil::{DateTime, Time, Weekday};
 use serde::Deserialize;
 use stanch_action::ActionError;
+use stanch_model::order::Grant;
+use stanch_model::sign::VerifyingKey;
+use stanch_model::trust::Demand;
 
 /// Where the rules are.
 pub const PATH: &str = "/etc/stanch/executor.toml";
@@ -41,6 +45,8 @@ pub struct Rules {
     pub lock_timeout_seconds: u32,
     /// Programs that tell whether what this host is for still works.
     pub probes: Vec<Probe>,
+    /// Who has to have signed a plan before anything of it is begun here.
+    pub approvals: Option<Demand>,
     /// The file they came from; it is read again before every start.
     path: Option<PathBuf>,
 }
@@ -58,6 +64,7 @@ impl Default for Rules {
             rehearsals: true,
             lock_timeout_seconds: 300,
             probes: Vec::new(),
+            approvals: None,
             path: None,
         }
     }
@@ -147,6 +154,14 @@ struct Written {
     allow: Allowed,
     hours: Vec<toml::Spanned<WrittenHours>>,
     probe: Vec<toml::Spanned<WrittenProbe>>,
+    approvals: Option<toml::Spanned<WrittenApprovals>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenApprovals {
+    need: u16,
+    keys: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -256,6 +271,10 @@ impl Rules {
             }
             rules.probes.push(Probe { name: probe.name, command: probe.command, timeout_seconds });
         }
+        if let Some(approvals) = written.approvals {
+            let at = line(approvals.span().start);
+            rules.approvals = Some(read_approvals(approvals.into_inner()).map_err(|message| (at, message))?);
+        }
         Ok(rules)
     }
 
@@ -298,6 +317,23 @@ impl Rules {
         Ok(())
     }
 
+    /// Whether this leaf was vouched for by whom these rules ask.
+    ///
+    /// # Errors
+    /// A refusal that says how many signatures there are.
+    pub fn vouched(&self, grant: &Grant, now: Timestamp) -> Result<(), ActionError> {
+        let Some(demand) = &self.approvals else { return Ok(()) };
+        let words = grant.vouched.as_ref();
+        let by = words.map(|words| words.by(&grant.plan, &grant.leaf_hash, now, grant.rest)).unwrap_or_default();
+        if demand.is_met(&by) {
+            return Ok(());
+        }
+        let (have, need) = (demand.met_by(&by), demand.need);
+        Err(ActionError::refused(format!(
+            "the executor's rules ask for {need} signed approvals, and {have} of those that count hold (approvals)"
+        )))
+    }
+
     /// Whether a binary or source package of this name is never to be changed.
     pub fn denies_package(&self, name: &str) -> bool {
         self.denied_packages.iter().any(|pattern| fits(pattern, name))
@@ -338,6 +374,20 @@ fn named(patterns: &[String], name: &str) -> bool {
 
 fn fits(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
+}
+
+fn read_approvals(written: WrittenApprovals) -> Result<Demand, String> {
+    let mut keys = BTreeSet::new();
+    for text in written.keys {
+        let key = VerifyingKey::try_from(text.clone()).map_err(|error| format!("approvals: `{text}`: {error}"))?;
+        if !keys.insert(key) {
+            return Err(format!("approvals: the key {text} stands there twice"));
+        }
+    }
+    if written.need == 0 || usize::from(written.need) > keys.len() {
+        return Err(format!("approvals: need: expected 1 to {}, as many as there are keys", keys.len()));
+    }
+    Ok(Demand { need: written.need, keys })
 }
 
 fn read_hours(written: WrittenHours) -> Result<Hours, String> {
@@ -406,6 +456,23 @@ timeout_seconds = 10
         let noon = datetime(2026, 11, 27, 12, 0, 0, 0);
         assert!(rules.permit("package.upgrade", noon, true).unwrap_err().to_string().contains("Fri 12:00"));
         rules.permit("package.upgrade", noon, false).unwrap();
+    }
+
+    #[test]
+    fn whom_to_ask_is_written_with_keys_that_can_be_met() {
+        let (a, b) = ("11".repeat(32), "22".repeat(32));
+        let rules = Rules::parse(&format!("[approvals]\nneed = 2\nkeys = [\"{a}\", \"{b}\"]\n")).unwrap();
+        assert_eq!(rules.approvals.unwrap().keys.len(), 2);
+        for (need, keys, why) in [
+            (0, format!("\"{a}\""), "need"),
+            (2, format!("\"{a}\""), "need: expected 1 to 1"),
+            (1, format!("\"{a}\", \"{a}\""), "twice"),
+            (1, "\"zz\"".to_owned(), "64 hexadecimal digits"),
+        ] {
+            let (line, message) =
+                Rules::parse(&format!("reboot = true\n[approvals]\nneed = {need}\nkeys = [{keys}]\n")).unwrap_err();
+            assert!(message.contains(why) && line == 2, "{line}: {message}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod findings;
 mod people;
 mod policy;
 mod remedies;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub(crate) use findings::{Explain, Findings, Format, Priority, Report, Scan, Sel
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
 pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Rehearse, Undo, Up};
+pub(crate) use trust::{Passphrase, Trust};
 
 const AFTER: &str = "\
 Exit codes:
@@ -112,6 +114,9 @@ pub(crate) enum Command {
     /// Let other machines in: tokens with which their agents enrol
     #[command(subcommand)]
     Enrolment(Enrolment),
+    /// Look after the keys that everything rests on: the root, its certificates, and keys of approvers; needs no server
+    #[command(subcommand)]
+    Trust(Trust),
     /// Show and refresh vulnerability data
     #[command(subcommand)]
     Feeds(Feeds),

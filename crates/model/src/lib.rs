@@ -3,6 +3,7 @@
 //! Everything else in the house speaks in these types, so they may not depend on anything that acts: no I/O, no
 //! clock, no randomness, no async. Times, ids and entropy come in as arguments.
 
+pub mod ability;
 pub mod assessment;
 pub mod asset;
 pub mod calendar;
@@ -24,6 +25,7 @@ pub mod playbook;
 pub mod remediation;
 pub mod sign;
 pub mod terms;
+pub mod trust;
 pub mod version;
 pub mod when;
 

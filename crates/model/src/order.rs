@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ability::Abilities;
 use crate::asset::Asset;
 use crate::canonical::Digest;
 use crate::facts::HostFacts;
 use crate::id::{AssetId, ExecutorId, ItemId, OrderId, TaskId};
 use crate::plan::{Change, Leaf, PlannedStep};
 use crate::sign::{Signable, Signed, VerifyingKey};
+use crate::trust::{Chain, Vouched};
 
 /// Where an order stands in its executor's queue. Ordered; an executor takes only what is higher than its last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -166,6 +168,9 @@ pub struct Grant {
     /// begins nothing and answers that it is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rest: bool,
+    /// What people signed for the plan with keys of their own, for executors whose rules ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<Vouched>,
 }
 
 /// An order. Sent signed by the server's order key.
@@ -189,23 +194,6 @@ pub struct Order {
 
 impl Signable for Order {
     const DOMAIN: &'static str = "stanch/order/v1";
-}
-
-/// The offline root's word that a key may sign orders for a while.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderKeyCertificate {
-    /// The certified key.
-    pub key: VerifyingKey,
-    /// From when.
-    pub not_before: Timestamp,
-    /// Until when.
-    pub not_after: Timestamp,
-    /// The epoch it belongs to.
-    pub epoch: u64,
-}
-
-impl Signable for OrderKeyCertificate {
-    const DOMAIN: &'static str = "stanch/order-key/v1";
 }
 
 /// How one step ended.
@@ -457,8 +445,8 @@ pub struct Progress {
 /// What a poll brings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    /// The root's word for the key that signed the orders.
-    pub certificate: Signed<OrderKeyCertificate>,
+    /// How the key that signed the orders goes back to the root.
+    pub chain: Chain,
     /// Orders with positions above the one in the [`Hello`], in ascending order, each signed with that poll's nonce.
     pub orders: Vec<Signed<Order>>,
 }
@@ -474,7 +462,7 @@ pub struct Hello {
     pub asset: Asset,
     /// The highest position it has taken.
     pub position: Position,
-    /// Actions it has and what it probed.
+    /// Actions it has.
     pub actions: Vec<String>,
     /// The host's boot.
     pub boot_id: String,
@@ -487,6 +475,9 @@ pub struct Hello {
     /// The hold in force there; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// What it probed when it started; absent when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abilities: Option<Abilities>,
 }
 
 /// How far an executor is held.

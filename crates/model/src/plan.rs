@@ -171,14 +171,55 @@ pub struct Plan {
     pub valid_until: Timestamp,
 }
 
+/// The proof that a leaf is one of a plan's (RFC 9162 section 2.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafProof {
+    /// Its place.
+    pub index: u64,
+    /// How many leaves there are.
+    pub size: u64,
+    /// What leads from it to the root.
+    pub path: Vec<Digest>,
+}
+
+impl LeafProof {
+    /// Whether it leads from this leaf to this root.
+    pub fn leads(&self, leaf: &Digest, root: &Digest) -> bool {
+        merkle::verify_inclusion(leaf, self.index, self.size, &self.path, root)
+    }
+}
+
 impl Plan {
     /// The plan's hash: the Merkle root of its leaves with waves, terms, rules and validity. This is what is approved.
     ///
     /// # Errors
     /// When a parameter has no canonical form.
     pub fn hash(&self) -> Result<Digest, CanonicalError> {
-        let leaves: Vec<Digest> = self.leaves.iter().map(Leaf::hash).collect::<Result<_, _>>()?;
-        digest("stanch/plan/v2", &(merkle::root(&leaves), &self.waves, &self.terms, &self.rules, &self.valid_until))
+        digest("stanch/plan/v2", &(self.leaves_root()?, &self.waves, &self.terms, &self.rules, &self.valid_until))
+    }
+
+    /// The proof that the leaf of an asset is one of its leaves; `None` if it has no such leaf.
+    ///
+    /// # Errors
+    /// When a parameter has no canonical form.
+    pub fn proof(&self, asset: &AssetId) -> Result<Option<LeafProof>, CanonicalError> {
+        let Ok(at) = self.leaves.binary_search_by(|leaf| leaf.asset.cmp(asset)) else { return Ok(None) };
+        let leaves = self.leaf_hashes()?;
+        let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        let path = merkle::inclusion_proof(&leaves, at);
+        Ok(path.map(|path| LeafProof { index: count(at), size: count(leaves.len()), path }))
+    }
+
+    /// The Merkle root over its leaves.
+    ///
+    /// # Errors
+    /// When a parameter has no canonical form.
+    pub fn leaves_root(&self) -> Result<Digest, CanonicalError> {
+        Ok(merkle::root(&self.leaf_hashes()?))
+    }
+
+    fn leaf_hashes(&self) -> Result<Vec<Digest>, CanonicalError> {
+        self.leaves.iter().map(Leaf::hash).collect()
     }
 
     /// The leaf of an asset.

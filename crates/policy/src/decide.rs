@@ -308,7 +308,7 @@ impl Findings {
             Some(_) => None,
             None => Some(unknown),
         };
-        let caps: [(&str, &'static str, Mode, Option<&str>); 4] = [
+        let caps: [(&str, &'static str, Mode, Option<&str>); 5] = [
             (
                 "built-in/new-host",
                 "asset.confirmed",
@@ -331,6 +331,17 @@ impl Findings {
                 "asset.own",
                 Mode::Approve,
                 known("asset.own", "Stanch itself runs here", "whether Stanch itself runs here is not known", true),
+            ),
+            (
+                "built-in/asks-signatures",
+                "asset.asks_signatures",
+                Mode::Approve,
+                known(
+                    "asset.asks_signatures",
+                    "its executor begins nothing that nobody signed for",
+                    "whether its executor asks for signed approvals is not known",
+                    true,
+                ),
             ),
             (
                 "built-in/unproven",

@@ -135,6 +135,7 @@ pub const SCHEMA: &[Fact] = &[
     fact("asset.groups", Texts, true, "redundancy groups it is a member of"),
     fact("asset.own", Bool, true, "it runs Stanch's own server, store or executor"),
     fact("asset.confirmed", Bool, true, "a person or an enrolment token has said that it is one of ours"),
+    fact("asset.asks_signatures", Bool, true, "its executor begins nothing without signed approvals"),
     fact("action.kind", Text, true, "the candidate action, `package.upgrade`; unknown when there is none"),
     fact("action.disruption", Choice(DISRUPTION), true, "the most that its users notice"),
     fact("action.reversibility", Choice(REVERSIBILITY), true, "what it takes to have the before-state back"),

@@ -58,12 +58,21 @@ pub struct Known<'a> {
     pub first_seen: Option<Timestamp>,
     /// The data it rests on are older than they may be; unknown where nobody judged.
     pub stale: Option<bool>,
-    /// Stanch's own server, store or executor runs there; unknown where nobody looked.
+    /// What the server knows of where it is.
+    pub place: Place,
+    /// Redundancy groups, where they are known.
+    pub groups: Option<&'a [String]>,
+}
+
+/// What the server knows of an asset beside what the asset is; unknown where nobody looked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Stanch's own server, store or executor runs there.
     pub own: Option<bool>,
     /// Somebody has said that it is one of ours.
     pub confirmed: Option<bool>,
-    /// Redundancy groups, where they are known.
-    pub groups: Option<&'a [String]>,
+    /// Its executor begins nothing that nobody signed for.
+    pub asks_signatures: Option<bool>,
 }
 
 impl Facts {
@@ -71,7 +80,7 @@ impl Facts {
     pub fn gather(known: &Known<'_>, now: Timestamp) -> Self {
         let mut facts = Self::default();
         facts.item(known, now);
-        facts.asset(known.asset, known.own, known.confirmed, known.groups);
+        facts.asset(known.asset, known.place, known.groups);
         if let Some(action) = known.action {
             facts.action(action);
         }
@@ -79,15 +88,9 @@ impl Facts {
     }
 
     /// The facts of an asset and an action on it, while nothing is said of any item.
-    pub fn of_place(
-        asset: &Asset,
-        own: Option<bool>,
-        confirmed: Option<bool>,
-        groups: Option<&[String]>,
-        action: &ActionFacts,
-    ) -> Self {
+    pub fn of_place(asset: &Asset, place: Place, groups: Option<&[String]>, action: &ActionFacts) -> Self {
         let mut facts = Self::default();
-        facts.asset(asset, own, confirmed, groups);
+        facts.asset(asset, place, groups);
         facts.action(action);
         facts
     }
@@ -152,7 +155,7 @@ impl Facts {
         self.put("asset.dependents", Some(Value::Int(assessment.dependents.into())));
     }
 
-    fn asset(&mut self, asset: &Asset, own: Option<bool>, confirmed: Option<bool>, groups: Option<&[String]>) {
+    fn asset(&mut self, asset: &Asset, place: Place, groups: Option<&[String]>) {
         self.put("asset.kind", named(Some(asset.kind)));
         self.put("asset.name", text(&asset.name));
         self.put("asset.environment", asset.environment.as_deref().and_then(text));
@@ -162,8 +165,9 @@ impl Facts {
         let labels: BTreeMap<String, String> = asset.labels.clone();
         self.put("asset.labels", Some(Value::Labels(labels)));
         self.put("asset.groups", groups.map(|groups| Value::Texts(groups.to_vec())));
-        self.put("asset.own", own.map(Value::Bool));
-        self.put("asset.confirmed", confirmed.map(Value::Bool));
+        self.put("asset.own", place.own.map(Value::Bool));
+        self.put("asset.confirmed", place.confirmed.map(Value::Bool));
+        self.put("asset.asks_signatures", place.asks_signatures.map(Value::Bool));
     }
 
     fn action(&mut self, action: &ActionFacts) {

@@ -38,7 +38,7 @@ pub use exception::Exception;
 pub use explain::{Asked, Explained, Explanation, explain};
 pub use expr::{Condition, MAX_SOURCE};
 pub use facts::Facts;
-pub use gather::{ActionFacts, Known};
+pub use gather::{ActionFacts, Known, Place};
 pub use group::Group;
 pub use node::MAX_FILE;
 pub use policy::{Freeze, Grant, Policy, Rule, Window};

@@ -132,9 +132,11 @@ impl Trial {
     /// The facts it is about.
     fn facts(&self, bundle: &Bundle) -> Facts {
         let mut facts = bundle.facts.get(&self.given).cloned().unwrap_or_default();
-        // Tests are about hosts that are one of ours, unless they say otherwise.
-        if facts.get("asset.confirmed").is_none() {
-            facts.put("asset.confirmed", Some(Value::Bool(true)));
+        // Tests are about hosts that are one of ours and believe their server, unless they say otherwise.
+        for (path, value) in [("asset.confirmed", true), ("asset.asks_signatures", false)] {
+            if facts.get(path).is_none() {
+                facts.put(path, Some(Value::Bool(value)));
+            }
         }
         for (path, value) in &self.set {
             facts.put(path, Some(value.clone()));

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use stanch_model::id::{AssetId, ExecutorId};
-use stanch_model::order::{Grant, Order, OrderKeyCertificate, Position, Verb};
+use stanch_model::order::{Grant, Order, Position, Verb};
 use stanch_model::plan::Leaf;
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
+use stanch_model::trust::{Chain, MAX_APPROVALS, MAX_PATH};
 
 use crate::journal::JournalError;
 
@@ -32,12 +33,22 @@ pub enum Refused {
     /// Not the JSON of an order.
     #[error("the order cannot be read")]
     Unreadable(#[source] serde_json::Error),
-    /// The certificate of the order key does not come from the pinned root.
+    /// The order key does not go back to the pinned root.
     #[error("the order key is not certified by the root this executor trusts")]
     Certificate(#[source] SignError),
-    /// The certificate is not valid at this time.
-    #[error("the order key is certified from {not_before} to {not_after}, and it is {now}")]
+    /// A newer issuer was certified since: what an older one vouches for counts no more.
+    #[error("the server's issuer has serial {serial}; {newest} was certified since")]
+    IssuerReplaced {
+        /// Its serial.
+        serial: u64,
+        /// The highest seen.
+        newest: u64,
+    },
+    /// A certificate is not valid at this time.
+    #[error("the {what} is certified from {not_before} to {not_after}, and it is {now}")]
     CertificateTime {
+        /// Which of them.
+        what: &'static str,
         /// From when.
         not_before: Timestamp,
         /// Until when.
@@ -156,7 +167,12 @@ impl Refused {
             Self::Certificate(_) => {
                 "another server than the one this executor was enrolled at, or its root key was replaced: enrol again"
             }
-            Self::CertificateTime { .. } => "compare the clocks of server and executor",
+            Self::IssuerReplaced { .. } => {
+                "a server with an old issuer, stolen or restored from a backup; on the real one: stanch trust request"
+            }
+            Self::CertificateTime { .. } => {
+                "compare the clocks of server and executor; then, on the server: stanch trust status"
+            }
             Self::CertificateEpoch { .. } => "restart the server: it signs with a key of an earlier epoch",
             Self::Signature(_) => "the order was changed on the way; if it happens again, look at what is between",
             Self::OtherExecutor { .. } | Self::OtherAsset { .. } => {
@@ -189,6 +205,8 @@ pub fn decode_order(json: &[u8]) -> Result<Signed<Order>, Refused> {
 /// What an order is compared with.
 pub(crate) struct Known<'a> {
     pub(crate) root: &'a VerifyingKey,
+    /// The highest serial of an issuer that was seen.
+    pub(crate) issuer: u64,
     pub(crate) executor: &'a ExecutorId,
     pub(crate) asset: &'a AssetId,
     pub(crate) position: Position,
@@ -200,15 +218,21 @@ pub(crate) struct Known<'a> {
 
 /// The order, if it holds: its body, and until when (since boot) it must start.
 pub(crate) fn check<'a>(
-    certificate: &Signed<OrderKeyCertificate>,
+    chain: &Chain,
     signed: &'a Signed<Order>,
     known: &Known<'_>,
 ) -> Result<(&'a Order, Duration), (Refused, Option<&'a Order>)> {
     let unknown = |refused| (refused, None);
-    let certified = certificate.open(known.root).map_err(|error| unknown(Refused::Certificate(error)))?;
-    if known.now < certified.not_before || known.now >= certified.not_after {
-        let OrderKeyCertificate { not_before, not_after, .. } = *certified;
-        return Err(unknown(Refused::CertificateTime { not_before, not_after, now: known.now }));
+    let (issuer, certified) = chain.open(known.root).map_err(|error| unknown(Refused::Certificate(error)))?;
+    if issuer.serial < known.issuer {
+        return Err(unknown(Refused::IssuerReplaced { serial: issuer.serial, newest: known.issuer }));
+    }
+    for (what, not_before, not_after) in
+        [("issuer", issuer.not_before, issuer.not_after), ("order key", certified.not_before, certified.not_after)]
+    {
+        if known.now < not_before || known.now >= not_after {
+            return Err(unknown(Refused::CertificateTime { what, not_before, not_after, now: known.now }));
+        }
     }
     size(&signed.body).map_err(unknown)?;
     let order = signed.open(&certified.key).map_err(|error| unknown(Refused::Signature(error)))?;
@@ -247,16 +271,25 @@ fn size(order: &Order) -> Result<(), Refused> {
                 cap("levels of nesting", depth(&request.want), MAX_DEPTH)?;
             }
         }
-        Verb::Apply(Grant { leaf, .. }) | Verb::Verify { leaf, .. } | Verb::Rehearse { leaf } => leaf_size(leaf)?,
+        Verb::Verify { leaf, .. } | Verb::Rehearse { leaf } => leaf_size(leaf)?,
+        Verb::Apply(grant) => grant_size(grant)?,
         Verb::Undo { grant, items, .. } => {
             cap("items", items.len(), MAX_ITEMS)?;
-            leaf_size(&grant.leaf)?;
+            grant_size(grant)?;
         }
         Verb::Observe { .. } | Verb::Hold { .. } | Verb::Release | Verb::Reconcile { .. } => {}
     }
     // An order over a link of this process never was bytes; the cap holds for it all the same.
     let bytes = serde_json::to_vec(order).map_err(Refused::Unreadable)?.len();
     if bytes > MAX_ORDER_BYTES { Err(Refused::TooLarge { bytes }) } else { Ok(()) }
+}
+
+fn grant_size(grant: &Grant) -> Result<(), Refused> {
+    if let Some(vouched) = &grant.vouched {
+        cap("signed approvals", vouched.approvals.len(), MAX_APPROVALS)?;
+        cap("steps of proof", vouched.proof.path.len(), MAX_PATH)?;
+    }
+    leaf_size(&grant.leaf)
 }
 
 fn leaf_size(leaf: &Leaf) -> Result<(), Refused> {

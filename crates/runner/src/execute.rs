@@ -13,7 +13,7 @@ use stanch_model::order::{
 };
 use stanch_model::plan::{Leaf, PlannedStep, Reversibility, step_key};
 
-use crate::guard::Guard;
+use crate::guard::{Denied, Guard};
 use crate::journal::JournalError;
 use crate::mask::{evidence, mask};
 use crate::record::{Hold, Record, StepKind};
@@ -257,7 +257,10 @@ fn apply(runner: &Runner, order: &Order, grant: &Grant, tools: &Tools<'_>) -> Re
         None
     } else {
         let mut open = jobs.iter().zip(known).filter(|(_, known)| !known).map(|(job, _)| job);
-        open.find_map(|job| forbids(runner, job, tools).map(|outcome| (job.number, outcome)))
+        match tools.guard.may_begin(grant, runner.config().clock.now()) {
+            Ok(()) => open.find_map(|job| forbids(runner, job, tools).map(|outcome| (job.number, outcome))),
+            Err(denied) => open.next().map(|job| (job.number, says_no(denied))),
+        }
     };
     let mut reports = Vec::with_capacity(jobs.len());
     let mut go_on = forbidden.is_none();
@@ -357,10 +360,12 @@ fn forbids(runner: &Runner, job: &Job<'_>, tools: &Tools<'_>) -> Option<StepOutc
         StepKind::Apply => tools.guard.may_apply(job.step, now),
         StepKind::Undo { .. } => tools.guard.may_undo(job.step, now),
     };
-    denied.err().map(|denied| {
-        let hint = denied.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-        refuse(format!("{}{hint}", denied.message))
-    })
+    denied.err().map(says_no)
+}
+
+fn says_no(denied: Denied) -> StepOutcome {
+    let hint = denied.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    StepOutcome::Refused { message: format!("{}{hint}", denied.message), moved: Vec::new() }
 }
 
 /// Whether a hold, the end of the window or a restart keeps a step from starting.

@@ -1,7 +1,7 @@
 //! The executor's own rules, which no order overrides.
 
 use jiff::Timestamp;
-use stanch_model::order::StepRequest;
+use stanch_model::order::{Grant, StepRequest};
 use stanch_model::plan::PlannedStep;
 
 /// A rule of the executor says no.
@@ -21,6 +21,14 @@ pub trait Guard: Send + Sync {
     /// # Errors
     /// The rule that forbids it.
     fn may_apply(&self, step: &PlannedStep, now: Timestamp) -> Result<(), Denied>;
+
+    /// Whether this leaf may be begun at all, whatever its steps are.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    fn may_begin(&self, _grant: &Grant, _now: Timestamp) -> Result<(), Denied> {
+        Ok(())
+    }
 
     /// Whether this applied step may be taken back now. Always, unless the owner says otherwise: hours do not bind an
     /// undo.

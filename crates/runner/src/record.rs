@@ -48,6 +48,11 @@ pub enum Record {
         /// The first counter not yet used.
         below: u64,
     },
+    /// The root has certified an issuer with this serial: none before it counts any more.
+    Issuer {
+        /// The serial.
+        serial: u64,
+    },
     /// An order was checked and taken.
     Accepted {
         /// The order.

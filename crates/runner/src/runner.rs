@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use stanch_model::ability::Abilities;
 use stanch_model::asset::Asset;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::{Answer, Held, Hello, Order, OrderKeyCertificate, Position, Receipt, Verb};
+use stanch_model::order::{Answer, Held, Hello, Order, Position, Receipt, Verb};
 use stanch_model::sign::{SignError, Signable, Signed, SigningKey, VerifyingKey};
+use stanch_model::trust::Chain;
 
 use crate::check::{Known, Refused, check};
 use crate::clock::{Clock, SystemClock};
@@ -35,6 +37,8 @@ pub struct Config {
     pub boot_id: String,
     /// Seed of the receipt key, used only if the folder has none yet.
     pub fresh_seed: [u8; 32],
+    /// What it probed, if it did.
+    pub abilities: Option<Abilities>,
     /// Its clocks.
     pub clock: Arc<dyn Clock>,
     /// Sees every append; for tests.
@@ -51,7 +55,7 @@ impl Config {
         fresh_seed: [u8; 32],
     ) -> Self {
         let (clock, observer) = (Arc::new(SystemClock), Arc::new(NoObserver));
-        Self { executor, asset, root, boot_id: boot_id.into(), fresh_seed, clock, observer }
+        Self { executor, asset, root, boot_id: boot_id.into(), fresh_seed, abilities: None, clock, observer }
     }
 }
 
@@ -275,6 +279,7 @@ impl Runner {
             journal_head: inner.journal.head(),
             nonce,
             held: Some(inner.journal.state().hold.as_ref().map_or(Held::No, |hold| Held::by(hold.stop_all))),
+            abilities: self.config.abilities.clone(),
         })
     }
 
@@ -288,12 +293,27 @@ impl Runner {
         bytes.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
 
+    /// Hears who vouches for the server's order key. A newer issuer that the root certified is remembered, so that no older
+    /// one counts any more, whatever comes next.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub(crate) fn hear(&self, chain: &Chain) -> Result<(), JournalError> {
+        let serial = chain.issuer.body.serial;
+        let mut inner = self.inner();
+        // Most polls bring the one that is known.
+        if serial <= inner.journal.state().issuer || chain.open(&self.config.root).is_err() {
+            return Ok(());
+        }
+        inner.journal.append(&Record::Issuer { serial })
+    }
+
     /// Checks an order and, if it holds, makes it durable. Nothing of it has begun when this returns.
     ///
     /// # Errors
     /// Why it was not taken and gets no answer: nobody trustworthy sent it, it is to be sent again with the next poll,
     /// or it is a repetition whose answer the server has.
-    pub fn accept(&self, certificate: &Signed<OrderKeyCertificate>, order: &Signed<Order>) -> Result<Taken, Refused> {
+    pub fn accept(&self, chain: &Chain, order: &Signed<Order>) -> Result<Taken, Refused> {
         let clock = &self.config.clock;
         let (now, since_boot) = (clock.now(), clock.since_boot());
         let mut inner = self.inner();
@@ -301,6 +321,7 @@ impl Runner {
         let polled = |nonce| polls.iter().find(|(known, _)| *known == nonce).map(|(_, at)| *at);
         let known = Known {
             root: &self.config.root,
+            issuer: inner.journal.state().issuer,
             executor: &self.config.executor,
             asset: &self.config.asset.id,
             position: inner.journal.state().position,
@@ -308,7 +329,7 @@ impl Runner {
             now,
             since_boot,
         };
-        match check(certificate, order, &known) {
+        match check(chain, order, &known) {
             Ok((body, start_by)) => {
                 let record = Record::Accepted {
                     order: Box::new(body.clone()),

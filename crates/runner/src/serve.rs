@@ -205,6 +205,10 @@ impl Floor<'_> {
     /// Takes a batch, and whatever in it may not wait (to hold, to go on) before anything else begins. Answers whether
     /// anything was taken.
     fn take(&self, batch: &Batch) -> bool {
+        if let Err(error) = self.runner.hear(&batch.chain) {
+            self.fail(ServeError::Journal(error));
+            return false;
+        }
         let mut later = Vec::new();
         let any = self.accept(batch, &mut later);
         for (order, lane) in later {
@@ -216,7 +220,7 @@ impl Floor<'_> {
     fn accept(&self, batch: &Batch, later: &mut Vec<(OrderId, Lane)>) -> bool {
         let mut any = false;
         for order in &batch.orders {
-            match self.runner.accept(&batch.certificate, order) {
+            match self.runner.accept(&batch.chain, order) {
                 Ok(Taken::Accepted { order, lane: Lane::Now }) => {
                     any = true;
                     self.queue(order, Lane::Now);

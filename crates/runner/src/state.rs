@@ -111,6 +111,9 @@ pub enum Inconsistent {
     /// The poll counter would go back.
     #[error("the poll counter would go back")]
     CounterBack,
+    /// The serial of issuers would not rise.
+    #[error("the serial of issuers would not rise")]
+    IssuerBack,
 }
 
 /// Everything the journal knows.
@@ -122,6 +125,9 @@ pub struct JournalState {
     pub first: Option<Position>,
     /// Poll counters below this may have been used.
     pub polls_below: u64,
+    /// The highest serial of an issuer that the root certified, as far as was heard.
+    #[serde(default)]
+    pub issuer: u64,
     /// The hold in force.
     pub hold: Option<Hold>,
     /// Orders whose answers the server does not have.
@@ -146,6 +152,8 @@ impl JournalState {
             Record::Snapshot { .. } | Record::Held { .. } => Ok(()),
             Record::Polls { below } if *below < self.polls_below => Err(Inconsistent::CounterBack),
             Record::Polls { .. } => Ok(()),
+            Record::Issuer { serial } if *serial <= self.issuer => Err(Inconsistent::IssuerBack),
+            Record::Issuer { .. } => Ok(()),
             Record::Accepted { order, .. }
                 if order.position <= self.position || self.orders.contains_key(&order.id) =>
             {
@@ -188,6 +196,7 @@ impl JournalState {
         match record {
             Record::Snapshot { state } => *self = (**state).clone(),
             Record::Polls { below } => self.polls_below = *below,
+            Record::Issuer { serial } => self.issuer = *serial,
             Record::Accepted { order, at, boot_id, start_by_ms } => {
                 self.passed(order.position);
                 let entry = OrderEntry {

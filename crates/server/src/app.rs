@@ -32,6 +32,8 @@ use crate::undecided::{Undecided, Walk};
 
 /// Refusals of strangers that are recorded within a minute, at most.
 const STRANGERS: usize = 10;
+/// What waits when no order can be signed.
+const ORDERS: &str = "orders to executors";
 
 /// The shared parts, by reference.
 #[derive(Clone)]
@@ -63,7 +65,7 @@ pub(crate) struct Parts {
     pub(crate) callers: AsyncMutex<Callers>,
     /// Assets whose executor runs in this process.
     here: Mutex<BTreeSet<AssetId>>,
-    order_key: Mutex<OrderKey>,
+    order_key: Mutex<Option<OrderKey>>,
     /// Executors whose refusal was recorded lately, and whether they were known.
     refused: Mutex<HashMap<(ExecutorId, bool), Timestamp>>,
     /// Vouches for executors on other machines, where they are let in.
@@ -131,7 +133,6 @@ impl App {
         let unread = |source| StartError::Store { path: config.data_dir.join("stanch.db"), source: Box::new(source) };
         let epoch = store.epoch().await.map_err(unread)?;
         let callers = crate::gateway::remembered(&store).await.map_err(unread)?;
-        let order_key = keys.certify(epoch, now, config.entropy.as_ref()).map_err(StartError::Keys)?;
         let signer = keys.signer().map_err(StartError::Keys)?;
         let knowledge = Knowledge::open(&config)?;
         let policies = Policies::open(config.policies.clone(), &config.data_dir, &store).await.map_err(unread)?;
@@ -162,7 +163,7 @@ impl App {
             policies,
             callers: AsyncMutex::new(callers),
             here: Mutex::default(),
-            order_key: Mutex::new(order_key),
+            order_key: Mutex::default(),
             refused: Mutex::default(),
             authority,
             waiting: Mutex::default(),
@@ -266,19 +267,29 @@ impl App {
         self.bus.tell(Live::of("executor", executor, why));
     }
 
-    /// Signs with the order key in force, with the root's word for it.
+    /// Signs with the order key in force, with what leads from the root to it.
     pub(crate) fn sign_orders(
         &self,
         orders: Vec<Order>,
     ) -> Result<stanch_model::order::Batch, crate::gateway::GatewayError> {
         let now = self.now();
-        let mut key = lock(&self.order_key);
-        if key.is_old(now) {
-            *key = self.keys.certify(self.epoch, now, self.config.entropy.as_ref())?;
-        }
+        let mut held = lock(&self.order_key);
+        let key = match held.take().filter(|key| !self.keys.is_spent(key, now)) {
+            Some(key) => held.insert(key),
+            None => match self.keys.certify(self.epoch, now, self.config.entropy.as_ref()) {
+                Ok(key) => {
+                    self.goes_on(ORDERS);
+                    held.insert(key)
+                }
+                Err(error) => {
+                    self.waits(ORDERS, error.to_string());
+                    return Err(error.into());
+                }
+            },
+        };
         let orders: Result<Vec<Signed<Order>>, _> = orders.into_iter().map(|order| key.sign(order)).collect();
         let orders = orders.map_err(|error| crate::gateway::GatewayError::Keys(KeyError::Sign(error)))?;
-        Ok(stanch_model::order::Batch { certificate: key.certificate.clone(), orders })
+        Ok(stanch_model::order::Batch { chain: key.chain.clone(), orders })
     }
 
     /// Notes that something waits, and on what; shown until it is noted as going on.

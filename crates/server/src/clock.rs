@@ -54,6 +54,16 @@ pub(crate) fn ten(entropy: &dyn Entropy) -> Result<[u8; 10], NoEntropy> {
     Ok(bytes)
 }
 
+/// Sixteen random bytes, for a salt.
+///
+/// # Errors
+/// When the source fails.
+pub(crate) fn sixteen(entropy: &dyn Entropy) -> Result<[u8; 16], NoEntropy> {
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Thirty-two random bytes, for keys and tokens.
 ///
 /// # Errors

@@ -12,10 +12,12 @@ use stanch_engine::hold::About;
 use stanch_engine::rollout::keeps_back;
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
+use stanch_model::ability::Abilities;
 use stanch_model::asset::Asset;
 use stanch_model::id::{AssetId, ExecutorId, OrderId};
 use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
+use stanch_model::trust::Demand;
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::executor::StoredExecutor;
 use stanch_store::hold::HoldLevel;
@@ -41,6 +43,9 @@ pub(crate) struct Caller {
     /// Its pinned receipt key; `None` after a person said that the next one may be pinned.
     pub(crate) key: Option<VerifyingKey>,
     pub(crate) actions: Vec<String>,
+    /// What it probed when it started, if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) abilities: Option<Abilities>,
     pub(crate) position: Position,
     pub(crate) counter: u64,
     pub(crate) boot_id: String,
@@ -187,7 +192,12 @@ impl Gateway {
                 return Ok(());
             }
             // One that a person vouched for is pinned by its next poll, which also tells where it stands.
-            Some(caller) => Caller { actions: hello.actions.clone(), asset: hello.asset.clone(), ..caller },
+            Some(caller) => Caller {
+                actions: hello.actions.clone(),
+                abilities: hello.abilities.clone(),
+                asset: hello.asset.clone(),
+                ..caller
+            },
             None => Caller::new(hello, now),
         };
         let caller = callers.put(hello.executor.clone(), caller);
@@ -368,11 +378,13 @@ impl Gateway {
         }
         // The newer certificate has arrived: those before it are out.
         let arrived = self.shown.is_some_and(|shown| caller.uses(shown));
-        let moved = pinned || arrived || caller.position != hello.position || caller.actions != hello.actions;
+        let other = caller.actions != hello.actions || caller.abilities != hello.abilities;
+        let moved = pinned || arrived || caller.position != hello.position || other;
         caller.enrolled_with = None;
         caller.position = hello.position;
         caller.counter = hello.counter;
         caller.actions.clone_from(&hello.actions);
+        caller.abilities.clone_from(&hello.abilities);
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
         caller.seen_at = now;
@@ -387,6 +399,11 @@ impl Gateway {
         }
         if came_back {
             self.app.bus.tell(Live::of("executor", executor, "connected"));
+        }
+        if other {
+            // What it can do, and whom it asks, is part of what policies decide by.
+            self.app.want([hello.asset.id.clone()]);
+            self.app.bus.nudge(Stage::Decide);
         }
         if moved {
             // Orders below its position are in its journal now.
@@ -611,6 +628,7 @@ impl Caller {
             asset: hello.asset.clone(),
             key: Some(hello.key),
             actions: hello.actions.clone(),
+            abilities: hello.abilities.clone(),
             position: hello.position,
             counter: 0,
             boot_id: hello.boot_id.clone(),
@@ -623,6 +641,11 @@ impl Caller {
             written_at: now,
             revision: 0,
         }
+    }
+
+    /// Whom it asks to vouch for plans.
+    pub(crate) fn demands(&self) -> Option<&Demand> {
+        self.abilities.as_ref().and_then(|abilities| abilities.demands.as_ref())
     }
 
     /// Whether it called within this time.
@@ -659,6 +682,12 @@ impl Callers {
     /// The assets of those that nobody has confirmed.
     pub(crate) fn unconfirmed(&self) -> BTreeSet<AssetId> {
         self.all.values().filter(|caller| !caller.confirmed).map(|caller| caller.asset.id.clone()).collect()
+    }
+
+    /// The assets whose executors begin nothing that nobody signed for.
+    pub(crate) fn demanding(&self) -> BTreeSet<AssetId> {
+        let demands = |caller: &&Caller| caller.demands().is_some();
+        self.all.values().filter(demands).map(|caller| caller.asset.id.clone()).collect()
     }
 
     /// The one that this certificate was given to, while it is in force.

@@ -32,3 +32,4 @@ pub use error::StartError;
 pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;
 pub use server::{Running, Server};
+pub use view::shown_plan;

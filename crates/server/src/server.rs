@@ -50,7 +50,8 @@ impl Server {
     pub async fn open(config: Config) -> Result<Self, StartError> {
         make_folder(&config.data_dir)?;
         let lock = DataLock::take(&config.data_dir).map_err(StartError::Lock)?;
-        let keys = Keys::open(&config.data_dir, config.entropy.as_ref()).map_err(StartError::Keys)?;
+        let keys =
+            Keys::open(&config.data_dir, config.clock.now(), config.entropy.as_ref()).map_err(StartError::Keys)?;
         let path = config.data_dir.join("stanch.db");
         let store = Store::open(&path)
             .await

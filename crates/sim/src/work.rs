@@ -209,6 +209,7 @@ impl World {
             epoch: EPOCH,
             attempt,
             rest,
+            vouched: None,
         };
         Some(match &*order.what {
             What::Apply { attempt, rest } => Verb::Apply(grant(*attempt, *rest)),

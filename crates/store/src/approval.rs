@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_model::Digest;
+use stanch_model::sign::Signed;
+use stanch_model::trust::PlanApproval;
 
-use crate::column::{Columns, Conn, all, micros, name, optional_micros};
+use crate::column::{Columns, Conn, all, json, micros, name, optional_micros};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -34,11 +36,15 @@ pub struct Approval {
     pub at: Timestamp,
     /// It bounds the first start until then.
     pub expires_at: Option<Timestamp>,
+    /// The same signed with a key of their own, for executors that ask for it.
+    pub signed: Option<Signed<PlanApproval>>,
 }
 
-const PUT: &str = "INSERT INTO approval (plan, actor, verdict, reason, at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
-     ON CONFLICT (plan, actor) DO UPDATE SET verdict = $3, reason = $4, at = $5, expires_at = $6";
-const OF_PLAN: &str = "SELECT actor, verdict, reason, at, expires_at FROM approval WHERE plan = $1 ORDER BY at, actor";
+const PUT: &str = "INSERT INTO approval (plan, actor, verdict, reason, at, expires_at, signed) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plan, actor) DO UPDATE \
+     SET verdict = $3, reason = $4, at = $5, expires_at = $6, signed = $7";
+const OF_PLAN: &str =
+    "SELECT actor, verdict, reason, at, expires_at, signed FROM approval WHERE plan = $1 ORDER BY at, actor";
 
 pub(crate) async fn put(conn: &mut Conn, approval: &Approval) -> Result<Effect, CommitError> {
     sqlx::query(PUT)
@@ -48,6 +54,7 @@ pub(crate) async fn put(conn: &mut Conn, approval: &Approval) -> Result<Effect, 
         .bind(&approval.reason)
         .bind(micros(approval.at))
         .bind(optional_micros(approval.expires_at))
+        .bind(approval.signed.as_ref().map(|signed| json("approval", &approval.actor, signed)).transpose()?)
         .execute(conn)
         .await
         .map_err(CommitError::database("store an approval"))?;
@@ -70,6 +77,7 @@ impl Store {
                 reason: columns.text("reason")?,
                 at: columns.time("at")?,
                 expires_at: columns.optional_time("expires_at")?,
+                signed: columns.optional_json("signed")?,
             })
         })
     }

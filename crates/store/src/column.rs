@@ -154,6 +154,12 @@ impl<'r> Columns<'r> {
         serde_json::from_str(&self.text(column)?).map_err(|error| self.damaged(error))
     }
 
+    /// The same, if there is one.
+    pub(crate) fn optional_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, ReadError> {
+        let text = self.optional_text(column)?;
+        text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| self.damaged(error))
+    }
+
     /// A plain enumeration by its name.
     pub(crate) fn named<T: DeserializeOwned>(&self, column: &str) -> Result<T, ReadError> {
         serde_json::from_value(serde_json::Value::String(self.text(column)?)).map_err(|error| self.damaged(error))

@@ -26,6 +26,13 @@ pub(crate) fn fleet(results: &mut Results) -> Result<()> {
     results.relay(&mut kit("prove_fleet")?)
 }
 
+/// The agent's package in a root under systemd; see `crates/testkit/src/bin/prove_package.rs`.
+pub(crate) fn package(results: &mut Results) -> Result<()> {
+    let out = workspace().join("target/prove/dist");
+    crate::dist::run(Some(out.clone()), true)?;
+    results.relay(kit("prove_package")?.arg(out))
+}
+
 /// A server that is killed again and again; see `crates/testkit/src/bin/prove_kills.rs`.
 pub(crate) fn kills(results: &mut Results) -> Result<()> {
     results.relay(&mut kit("prove_kills")?)

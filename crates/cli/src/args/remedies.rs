@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use stanch_model::sign::VerifyingKey;
 
 use super::findings::Select;
+use super::trust::Passphrase;
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -109,6 +110,14 @@ pub(crate) struct Approve {
     /// Do not ask after showing the plan
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Sign it with a key of yours (`stanch trust new-approver`), for hosts whose own rules ask for it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Hours within which it may be begun on hosts that ask for your signature
+    #[arg(long, default_value_t = 24, value_name = "HOURS", requires = "key", value_parser = clap::value_parser!(u32).range(1..=720))]
+    pub(crate) hours: u32,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,12 @@
 //! `approve` and `answer`: a person's word on what policies prepared, and on what they had done.
 
-use stanch_server::api::types::{AnswerConfirmation, Approve as Request, Remediation, RemediationDetail};
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use stanch_model::plan::Plan;
+use stanch_server::api::types::{
+    AnswerConfirmation, Approve as Request, Remediation, RemediationDetail, SignedApproval,
+};
 
 use super::blast;
 use super::fix::{confirm, difference};
@@ -21,10 +27,17 @@ pub(crate) async fn approve(api: &Api, output: &Output, wanted: &Approve) -> Res
         let state = detail.remediation.state.replace('_', " ");
         return Err(Failure::refused(format!("{id} does not wait for approval: it is {state}")));
     };
+    let document = match &wanted.key {
+        Some(_) => Some(whole(api, &plan.hash).await?),
+        None => None,
+    };
     if output.json {
         output.object(&detail)?;
     } else {
-        difference(output, plan)?;
+        // What is signed is what is shown: the server's own rendering is not asked.
+        let shown = document.as_ref().map(stanch_server::shown_plan).transpose();
+        let shown = shown.map_err(|error| Failure::new("the plan cannot be shown").because(error))?;
+        difference(output, shown.as_ref().unwrap_or(plan))?;
         output.say(&format!("Reason: {}", plain(&detail.remediation.reason)));
         blast::cut_off(output, &detail);
         needs(output, &detail);
@@ -33,7 +46,11 @@ pub(crate) async fn approve(api: &Api, output: &Output, wanted: &Approve) -> Res
         output.say("Nothing was said; the plan still waits.");
         return Ok(Exit::Done);
     }
-    let request = Request { plan_hash: plan.hash.clone() };
+    let signed = match document.as_ref().zip(wanted.key.as_deref()) {
+        Some((document, key)) => Some(sign(document, key, wanted)?),
+        None => None,
+    };
+    let request = Request { plan_hash: plan.hash.clone(), signed };
     let _: Remediation = api.post(&format!("/remediations/{id}/approve"), &request).await?;
     let detail: RemediationDetail = api.get(&format!("/remediations/{id}")).await?;
     if detail.remediation.state == "awaiting_approval" {
@@ -45,12 +62,40 @@ pub(crate) async fn approve(api: &Api, output: &Output, wanted: &Approve) -> Res
     Ok(Exit::Done)
 }
 
+/// The plan itself, which has the hash that the server says.
+async fn whole(api: &Api, hash: &str) -> Result<Plan, Failure> {
+    let plan: Plan = api.get(&format!("/plans/{hash}/document")).await?;
+    let own = plan.hash().map_err(|error| Failure::new("the plan has no hash").because(error))?;
+    if own.to_string() == hash {
+        return Ok(plan);
+    }
+    Err(Failure::refused(format!("the server says that the plan has the hash {hash}, and it has {own}"))
+        .hint("sign nothing, and look at the server"))
+}
+
+fn sign(plan: &Plan, key: &Path, wanted: &Approve) -> Result<SignedApproval, Failure> {
+    let until = Timestamp::now().saturating_add(SignedDuration::from_hours(wanted.hours.into()));
+    let until = until.map_or(plan.valid_until, |until| until.min(plan.valid_until));
+    let passphrase = super::trust::typed(&wanted.passphrase)?;
+    let word = stanch_server::pki::offline::vouch(plan, until, key, &passphrase)?;
+    Ok(SignedApproval {
+        leaves: word.body.leaves.to_string(),
+        until,
+        key: word.key.to_string(),
+        signature: word.signature.into(),
+    })
+}
+
 fn needs(output: &Output, detail: &RemediationDetail) {
     for quorum in &detail.approvals {
         let but = if quorum.exclude_author { ", not its author" } else { "" };
         let by = if quorum.by.is_empty() { String::new() } else { format!(" (agreed: {})", quorum.by.join(", ")) };
         let line = format!("{} of {}: {}{but}{by}", quorum.by.len(), quorum.count, quorum.roles.join(" or "));
         output.say(&format!("  {}", plain(&line)));
+    }
+    for asked in &detail.signatures {
+        let line = format!("{} of {} signatures for {}", asked.have, asked.need, asked.targets.join(", "));
+        output.say(&format!("  {} (stanch approve --key FILE)", plain(&line)));
     }
 }
 

@@ -139,7 +139,7 @@ async fn dismiss(api: &Api, id: &str, reason: &str) -> Result<(), Failure> {
 
 async fn approve(api: &Api, output: &Output, id: &str, hash: &str) -> Result<Exit, Failure> {
     let _: Remediation =
-        api.post(&format!("/remediations/{id}/approve"), &Approve { plan_hash: hash.to_owned() }).await?;
+        api.post(&format!("/remediations/{id}/approve"), &Approve { plan_hash: hash.to_owned(), signed: None }).await?;
     let now: RemediationDetail = api.get(&format!("/remediations/{id}")).await?;
     if now.remediation.state == "awaiting_approval" {
         output.say("Approved; policies want others to agree too. It goes on by itself once they have.");

@@ -20,4 +20,5 @@ pub(crate) mod policy;
 pub(crate) mod rehearse;
 pub(crate) mod report;
 pub(crate) mod sign_in;
+pub(crate) mod trust;
 pub(crate) mod undo;

@@ -14,7 +14,7 @@ use stanch_model::decision::{Decision, Mode};
 use stanch_model::finding::Finding;
 use stanch_model::item::WorkItem;
 use stanch_model::plan::{Disruption, Reversibility};
-use stanch_policy::{ActionFacts, Bundle, Facts, Known, Source};
+use stanch_policy::{ActionFacts, Bundle, Facts, Known, Place, Source};
 
 use crate::program::fixture;
 
@@ -105,8 +105,7 @@ impl Server {
                 action: action.as_ref(),
                 first_seen: Some(now),
                 stale: Some(false),
-                own: Some(false),
-                confirmed: Some(true),
+                place: Place { own: Some(false), confirmed: Some(true), asks_signatures: Some(false) },
                 groups: None,
             };
             (action.is_some(), bundle.decide(&item.id, &Facts::gather(&known, now), now))

@@ -20,6 +20,7 @@ fn an_order_and_its_kind_have_the_same_name_on_the_wire() {
         epoch: 1,
         attempt: 1,
         rest: false,
+        vouched: None,
     };
     let verbs = [
         Verb::Observe { refresh: true },

@@ -9,7 +9,7 @@ use stanch_model::finding::{Detector, FeedRef, Finding, OcsfClass, Verdict, fing
 use stanch_model::item::{Subject, WorkItem, item_id};
 use stanch_model::plan::{Disruption, Reversibility};
 use stanch_policy::facts::Value;
-use stanch_policy::{ActionFacts, Facts, Known};
+use stanch_policy::{ActionFacts, Facts, Known, Place};
 
 use crate::world::{NOW, now};
 
@@ -87,8 +87,7 @@ fn gather(world: &World, action: Option<&ActionFacts>) -> Facts {
         action,
         first_seen: Some(Timestamp::from_second(NOW - 2 * 86_400 - 5).unwrap()),
         stale: Some(false),
-        own: None,
-        confirmed: None,
+        place: Place::default(),
         groups: None,
     };
     Facts::gather(&known, now())

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
+use stanch_model::Timestamp;
 use stanch_model::asset::{AssetKind, asset_id};
 use stanch_model::canonical::Digest;
 use stanch_model::id::{ExecutorId, ItemId};
-use stanch_model::order::{Answer, Order, OrderKeyCertificate, Position, Verb};
+use stanch_model::order::{Answer, Order, Position, Verb};
 use stanch_model::sign::{Signed, SigningKey};
+use stanch_model::trust::Chain;
 use stanch_runner::{MAX_ORDER_BYTES, Refused, Runner, Taken, decode_order};
 
 use crate::place::{NOW, Place, accepted, steps};
@@ -27,7 +29,7 @@ fn refuses(change: impl FnOnce(&mut Place, &mut Order), expected: fn(&Refused) -
     let before = runner.position();
     let hello = runner.hello(Vec::new()).unwrap();
     let signed = place.desk.sign(order, &hello).unwrap();
-    let error = runner.accept(&place.desk.certificate().unwrap(), &signed).unwrap_err();
+    let error = runner.accept(&place.desk.chain().unwrap(), &signed).unwrap_err();
     assert!(expected(&error), "{error}");
     assert!(error.hint().is_some(), "{error} leaves a person without a hint");
     assert_eq!((runner.position(), runner.unfinished().len()), (before, 0), "nothing of it is taken");
@@ -80,7 +82,7 @@ fn an_order_that_comes_after_its_start_is_not_taken() {
     let signed = place.desk.sign(order, &hello).unwrap();
     // The wall clock stands still or is set back; the other one counts.
     *place.clock.since_boot.lock().unwrap() += Duration::from_secs(61);
-    let error = runner.accept(&place.desk.certificate().unwrap(), &signed).unwrap_err();
+    let error = runner.accept(&place.desk.chain().unwrap(), &signed).unwrap_err();
     assert!(matches!(error, Refused::TooLate { within: 60, late: 61 }), "{error}");
 }
 
@@ -93,8 +95,8 @@ fn an_order_that_answers_no_poll_is_not_taken() {
     let mut hello = runner.hello(Vec::new()).unwrap();
     hello.nonce ^= 1;
     let signed = place.desk.sign(order.clone(), &hello).unwrap();
-    let certificate = place.desk.certificate().unwrap();
-    assert!(matches!(runner.accept(&certificate, &signed), Err(Refused::Nonce)));
+    let chain = place.desk.chain().unwrap();
+    assert!(matches!(runner.accept(&chain, &signed), Err(Refused::Nonce)));
     // Signed again for the next poll it is taken: the refusal did not use up its position.
     accepted(place.offer_order(&runner, order));
 }
@@ -123,33 +125,50 @@ fn a_changed_order_is_not_taken() {
     let hello = runner.hello(Vec::new()).unwrap();
     let mut signed = place.desk.sign(order, &hello).unwrap();
     signed.body.start_within_seconds = 86_400;
-    let certificate = place.desk.certificate().unwrap();
-    assert!(matches!(runner.accept(&certificate, &signed), Err(Refused::Signature(_))));
+    let chain = place.desk.chain().unwrap();
+    assert!(matches!(runner.accept(&chain, &signed), Err(Refused::Signature(_))));
 }
 
-fn certified(place: &Place, runner: &Runner, change: impl FnOnce(&mut OrderKeyCertificate), by: u8) -> Refused {
-    let mut body = place.desk.certificate().unwrap().body;
-    change(&mut body);
-    let certificate = Signed::new(body, &SigningKey::from_seed(&[by; 32]).unwrap()).unwrap();
+/// What becomes of an order under another chain, whose certificates these keys sign.
+fn certified(place: &Place, runner: &Runner, change: impl FnOnce(&mut Chain), root: u8, issuer: u8) -> Refused {
+    let mut chain = place.desk.chain().unwrap();
+    change(&mut chain);
+    let key = |seed: u8| SigningKey::from_seed(&[seed; 32]).unwrap();
+    let chain = Chain {
+        issuer: Signed::new(chain.issuer.body, &key(root)).unwrap(),
+        order_key: Signed::new(chain.order_key.body, &key(issuer)).unwrap(),
+    };
     let mut desk = crate::desk::Desk::new(NOW).unwrap();
     desk.position = place.desk.position;
     let order = desk.order(Verb::Release);
     let signed = desk.sign(order, &runner.hello(Vec::new()).unwrap()).unwrap();
-    runner.accept(&certificate, &signed).unwrap_err()
+    runner.accept(&chain, &signed).unwrap_err()
 }
 
 #[test]
-fn an_order_key_counts_only_with_the_word_of_the_pinned_root_in_its_time_and_epoch() {
+fn an_order_key_counts_only_with_a_chain_from_the_pinned_root_in_its_time_and_epoch() {
     let place = Place::new();
     let runner = place.open();
-    let root = 1;
-    assert!(matches!(certified(&place, &runner, |_| {}, 66), Refused::Certificate(_)));
-    assert!(matches!(certified(&place, &runner, |c| c.not_after = NOW, root), Refused::CertificateTime { .. }));
-    let later = NOW.checked_add(Duration::from_secs(1)).unwrap();
-    assert!(matches!(certified(&place, &runner, |c| c.not_before = later, root), Refused::CertificateTime { .. }));
-    assert!(matches!(certified(&place, &runner, |c| c.epoch = 2, root), Refused::CertificateEpoch { .. }));
-    let other = SigningKey::from_seed(&[77; 32]).unwrap().verifying_key();
-    assert!(matches!(certified(&place, &runner, |c| c.key = other, root), Refused::Signature(_)));
+    let (root, issuer) = (1, 4);
+    let refused = |change: fn(&mut Chain)| certified(&place, &runner, change, root, issuer);
+    for (by_root, by_issuer) in [(66, issuer), (root, 66), (root, root), (issuer, issuer)] {
+        let refused = certified(&place, &runner, |_| {}, by_root, by_issuer);
+        assert!(matches!(refused, Refused::Certificate(_)), "{by_root} {by_issuer}: {refused}");
+    }
+    let later = |at: &mut Timestamp| *at = NOW.checked_add(Duration::from_secs(1)).unwrap();
+    for (change, which) in [
+        ((|c| c.issuer.body.not_after = NOW) as fn(&mut Chain), "issuer"),
+        (|c| c.order_key.body.not_after = NOW, "order key"),
+    ] {
+        assert!(matches!(refused(change), Refused::CertificateTime { what, .. } if what == which));
+    }
+    let early = certified(&place, &runner, |c| later(&mut c.issuer.body.not_before), root, issuer);
+    assert!(matches!(early, Refused::CertificateTime { what: "issuer", .. }));
+    let early = certified(&place, &runner, |c| later(&mut c.order_key.body.not_before), root, issuer);
+    assert!(matches!(early, Refused::CertificateTime { what: "order key", .. }));
+    assert!(matches!(refused(|c| c.order_key.body.epoch = 2), Refused::CertificateEpoch { .. }));
+    let other = |c: &mut Chain| c.order_key.body.key = SigningKey::from_seed(&[77; 32]).unwrap().verifying_key();
+    assert!(matches!(refused(other), Refused::Signature(_)));
 }
 
 #[test]
@@ -285,7 +304,7 @@ proptest! {
         let at = at.index(json.len());
         json[at] = with;
         if let Ok(signed) = decode_order(&json) {
-            let taken = runner.accept(&place.desk.certificate().unwrap(), &signed);
+            let taken = runner.accept(&place.desk.chain().unwrap(), &signed);
             // What reads as the same order (`t` in a time, `A` in a digest) is the same order.
             prop_assert!(signed == sent || taken.is_err());
         }

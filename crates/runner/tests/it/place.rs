@@ -192,7 +192,16 @@ impl Place {
         let leaf = Leaf { asset: self.asset().id, items, steps };
         let leaf_hash = leaf.hash().unwrap();
         let plan = Digest::of_bytes(&[self.task]);
-        Grant { task: TaskId::from_entropy([self.task; 10]), plan, leaf_hash, leaf, epoch: 1, attempt: 1, rest: false }
+        Grant {
+            task: TaskId::from_entropy([self.task; 10]),
+            plan,
+            leaf_hash,
+            leaf,
+            epoch: 1,
+            attempt: 1,
+            rest: false,
+            vouched: None,
+        }
     }
 
     pub fn undo(&self, grant: &Grant, attempt: u32) -> Verb {
@@ -207,7 +216,7 @@ impl Place {
 
     pub fn offer_order(&mut self, runner: &Runner, order: Order) -> Result<Taken, Refused> {
         let hello = runner.hello(Vec::new()).unwrap();
-        runner.accept(&self.desk.certificate().unwrap(), &self.desk.sign(order, &hello).unwrap())
+        runner.accept(&self.desk.chain().unwrap(), &self.desk.sign(order, &hello).unwrap())
     }
 
     pub fn run(&self, runner: &Runner, order: &OrderId) -> Result<Answer, RunError> {

@@ -18,10 +18,10 @@ use stanch_model::order::{
 };
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::Signed;
-use stanch_runner::{Link, LinkError, NoRules, Runner, ServeError, Shutdown, Tools, serve};
+use stanch_runner::{Link, LinkError, NoRules, Refused, Runner, ServeError, Shutdown, Tools, serve};
 
 use crate::desk::{Desk, Session};
-use crate::place::{Doom, NOW, Place, steps};
+use crate::place::{Doom, NOW, Place, accepted, steps};
 
 fn no_facts(_: bool) -> Result<HostFacts, ActionError> {
     Err(ActionError::failed("no facts here"))
@@ -83,6 +83,45 @@ fn a_hold_that_ends_in_the_same_batch_keeps_nothing_of_it_back() {
     assert_eq!(problem, None);
     let applied = receipts.into_iter().find(|receipt| receipt.position.generation == 2).unwrap().answer;
     assert_eq!(steps(applied)[0].outcome, StepOutcome::Done);
+}
+
+/// A server that answers one poll, with this.
+struct Once(Mutex<Option<Batch>>);
+
+impl Link for Once {
+    fn poll(&self, _hello: Hello) -> Result<Option<Batch>, LinkError> {
+        self.0.lock().unwrap().take().map(Some).ok_or(LinkError::Closed)
+    }
+
+    fn deliver(&self, _receipt: &Signed<Receipt>) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn progress(&self, _progress: Progress) {}
+}
+
+#[test]
+fn once_a_newer_issuer_was_heard_of_no_older_one_counts_any_more_not_even_after_a_restart() {
+    let mut place = Place::new();
+    let runner = place.open();
+    accepted(place.offer(&runner, Verb::Release));
+    place.desk.serial = 7;
+    let batch = Batch { chain: place.desk.chain().unwrap(), orders: Vec::new() };
+    let mut forged = batch.clone();
+    forged.chain.issuer.body.serial = 9;
+    for batch in [batch, forged] {
+        let link = Once(Mutex::new(Some(batch)));
+        serve_with(&runner, &link, &place.catalogue(), &Shutdown::new()).unwrap();
+    }
+    drop(runner);
+
+    let runner = place.open();
+    place.desk.serial = 6;
+    let refused = place.offer(&runner, Verb::Release).unwrap_err();
+    assert!(matches!(refused, Refused::IssuerReplaced { serial: 6, newest: 7 }), "{refused}");
+    assert!(refused.hint().is_some());
+    place.desk.serial = 7;
+    accepted(place.offer(&runner, Verb::Release));
 }
 
 /// An action that waits in its step until it is told to go on, then reaches a safe point.
@@ -192,7 +231,7 @@ impl Link for Script {
         let mut place = self.place.lock().unwrap();
         let order = place.desk.order(verb);
         let orders = vec![place.desk.sign(order, &hello).unwrap()];
-        Ok(Some(Batch { certificate: place.desk.certificate().unwrap(), orders }))
+        Ok(Some(Batch { chain: place.desk.chain().unwrap(), orders }))
     }
 
     fn deliver(&self, receipt: &Signed<Receipt>) -> Result<(), LinkError> {

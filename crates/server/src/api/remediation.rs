@@ -41,6 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cancel))
         .routes(routes!(dismiss))
         .routes(routes!(plan))
+        .routes(routes!(plan_document))
 }
 
 /// Remediations, newest first.
@@ -178,4 +179,14 @@ async fn dismiss(
     responses((status = 200, body = Plan), (status = 404, body = Problem)))]
 async fn plan(State(app): State<App>, Segment(hash): Segment<String>) -> Result<Json<Plan>, Problem> {
     view::plan(&app, &hash).await.map(Json)
+}
+
+/// One plan as it is hashed, by its hash: whoever signs it computes the hash from this.
+#[utoipa::path(get, path = "/plans/{hash}/document", tag = "remediations", params(("hash" = String, Path)),
+    responses((status = 200, body = serde_json::Value), (status = 404, body = Problem)))]
+async fn plan_document(
+    State(app): State<App>,
+    Segment(hash): Segment<String>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    view::plan_document(&app, &hash).await.map(Json)
 }

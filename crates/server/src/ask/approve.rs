@@ -9,7 +9,9 @@ use stanch_model::asset::Asset;
 use stanch_model::decision::Mode;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
+use stanch_model::sign::{Signature, Signed, VerifyingKey};
 use stanch_model::terms::{Quorum, Role};
+use stanch_model::trust::{Demand, PlanApproval};
 use stanch_store::approval::{Approval, ApprovalVerdict};
 use stanch_store::person::PersonState;
 use stanch_store::remediation::StoredRemediation;
@@ -17,7 +19,10 @@ use stanch_store::{Transition, Write};
 
 use super::{reason, row, shown};
 use crate::api::Problem;
-use crate::api::types::{AnswerConfirmation, Approve, Quorum as QuorumWire, Remediation, Spoken};
+use crate::api::types::{
+    AnswerConfirmation, Approve, Quorum as QuorumWire, Remediation, Signatures as SignaturesWire, SignedApproval,
+    Spoken,
+};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::bus::Live;
@@ -79,27 +84,66 @@ fn authors(app: &App, row: &StoredRemediation, record: &Record) -> BTreeSet<Stri
 pub(crate) struct Approvals {
     /// Each has to be met.
     pub(crate) needs: Vec<(Quorum, BTreeSet<String>)>,
+    /// What executors of its targets ask for by their own rules.
+    pub(crate) signatures: Vec<Signatures>,
     /// Everybody who spoke.
     pub(crate) spoken: Vec<Approval>,
+}
+
+/// The same demand of some targets' executors.
+pub(crate) struct Signatures {
+    demand: Demand,
+    targets: Vec<String>,
+    /// How many of the keys that count have signed.
+    have: usize,
+}
+
+impl Signatures {
+    fn are_enough(&self) -> bool {
+        self.have >= usize::from(self.demand.need)
+    }
+
+    fn words(&self) -> String {
+        let first = self.targets.first().map_or("", String::as_str);
+        let more = match self.targets.len() {
+            0 | 1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        format!("{} of {} signatures that {first}{more} asks for", self.have, self.demand.need)
+    }
 }
 
 impl Approvals {
     /// Whether enough have agreed.
     pub(crate) fn are_enough(&self) -> bool {
         self.needs.iter().all(|(quorum, by)| by.len() >= usize::from(quorum.count.max(1)))
+            && self.signatures.iter().all(Signatures::are_enough)
     }
 
     /// What is missing, in words.
     pub(crate) fn missing(&self) -> Option<String> {
         let open = self.needs.iter().filter(|(quorum, by)| by.len() < usize::from(quorum.count.max(1)));
+        let signatures = self.signatures.iter().filter(|asked| !asked.are_enough()).map(Signatures::words);
         let words: Vec<String> = open
             .map(|(quorum, by)| {
                 let roles: Vec<&str> = quorum.roles.iter().map(|role| role.name()).collect();
                 let but = if quorum.exclude_author { ", not the author" } else { "" };
                 format!("{} of {} ({}{but})", by.len(), quorum.count, roles.join(" or "))
             })
+            .chain(signatures)
             .collect();
         (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// What executors ask for, on the wire.
+    pub(crate) fn asked_of_keys(&self) -> Vec<SignaturesWire> {
+        let wire = |asked: &Signatures| SignaturesWire {
+            targets: asked.targets.clone(),
+            need: asked.demand.need,
+            have: u16::try_from(asked.have).unwrap_or(u16::MAX),
+            keys: asked.demand.keys.iter().map(ToString::to_string).collect(),
+        };
+        self.signatures.iter().map(wire).collect()
     }
 
     /// The same on the wire.
@@ -115,6 +159,7 @@ impl Approvals {
             approved: one.verdict == ApprovalVerdict::Approved,
             at: one.at,
             until: one.expires_at,
+            signed_by: one.signed.as_ref().map(|signed| signed.key.to_string()),
         };
         (self.needs.iter().map(quorum).collect(), self.spoken.iter().map(spoken).collect())
     }
@@ -123,12 +168,15 @@ impl Approvals {
 /// What a remediation's plan needs and has. One that a person asked for, or that is only suggested, needs nobody beside
 /// whoever starts it unless its policies say so.
 pub(crate) async fn approvals(app: &App, row: &StoredRemediation, record: &Record) -> Result<Approvals, Problem> {
-    let Some(plan) = &row.plan else { return Ok(Approvals { needs: Vec::new(), spoken: Vec::new() }) };
+    let Some(plan) = &row.plan else {
+        return Ok(Approvals { needs: Vec::new(), signatures: Vec::new(), spoken: Vec::new() });
+    };
     let spoken = app.store.approvals(plan).await?;
+    let signatures = signatures(app, row, &spoken).await?;
     let wanted = record.rollout.iter().flat_map(|rollout| rollout.terms.approvals.iter().cloned());
     let mut needs: Vec<(Quorum, BTreeSet<String>)> = wanted.map(|quorum| (quorum, BTreeSet::new())).collect();
     if needs.is_empty() {
-        return Ok(Approvals { needs, spoken });
+        return Ok(Approvals { needs, signatures, spoken });
     }
     let (now, authors, assets) = (app.now(), authors(app, row, record), assets_of(app, row).await?);
     let yes =
@@ -142,7 +190,48 @@ pub(crate) async fn approvals(app: &App, row: &StoredRemediation, record: &Recor
             }
         }
     }
-    Ok(Approvals { needs, spoken })
+    Ok(Approvals { needs, signatures, spoken })
+}
+
+/// What executors of its targets ask for, and how much of it is there.
+async fn signatures(app: &App, row: &StoredRemediation, spoken: &[Approval]) -> Result<Vec<Signatures>, Problem> {
+    let mut asked: BTreeMap<(u16, BTreeSet<VerifyingKey>), Vec<String>> = BTreeMap::new();
+    {
+        let callers = app.callers.lock().await;
+        for (_, caller) in row.assets.iter().filter_map(|asset| callers.of(asset)) {
+            if let Some(demand) = caller.demands() {
+                asked.entry((demand.need, demand.keys.clone())).or_default().push(caller.asset.name.clone());
+            }
+        }
+    }
+    let now = app.now();
+    let yes = spoken.iter().filter(|one| one.verdict == ApprovalVerdict::Approved);
+    let signed: BTreeSet<VerifyingKey> =
+        yes.filter_map(|one| one.signed.as_ref()).filter(|word| now < word.body.until).map(|word| word.key).collect();
+    let each = asked.into_iter().map(|((need, keys), targets)| {
+        let demand = Demand { need, keys };
+        Signatures { have: demand.met_by(&signed), demand, targets }
+    });
+    Ok(each.collect())
+}
+
+/// A word that was signed elsewhere, if it is about exactly this plan.
+async fn signed(app: &App, plan: &Digest, word: &SignedApproval) -> Result<Signed<PlanApproval>, Problem> {
+    let bad = |what: &str| Problem::bad_request(format!("the signed approval does not hold: {what}"));
+    let key = VerifyingKey::try_from(word.key.clone()).map_err(|error| bad(&error.to_string()))?;
+    let signature = Signature::try_from(word.signature.clone()).map_err(|_| bad("no signature"))?;
+    let leaves = word.leaves.parse().map_err(|_| bad("`leaves` is no hash"))?;
+    let known = app.store.plan(plan).await?.ok_or_else(|| Problem::not_found("plan", &plan.to_string()))?;
+    let root = known.leaves_root().map_err(|error| Problem::internal("hashing a plan", &error))?;
+    if root != leaves {
+        return Err(bad("it is about other leaves than the plan's"));
+    }
+    let signed = Signed { body: PlanApproval { plan: *plan, leaves, until: word.until }, key, signature };
+    signed.open(&key).map_err(|error| bad(&error.to_string()))?;
+    if word.until <= app.now() {
+        return Err(bad("its time is over"));
+    }
+    Ok(signed)
 }
 
 /// Says yes to a plan by its hash. It starts once everybody who must has said so.
@@ -162,7 +251,12 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
         return Err(Problem::forbidden("this needs a role that may say yes, for everything it touches")
             .hint("ask an administrator for the role"));
     }
+    let signed = match &wanted.signed {
+        Some(word) => Some(signed(app, &plan, word).await?),
+        None => None,
+    };
     let until = record.rollout.as_ref().and_then(|rollout| rollout.terms.approved_until(now));
+    let until = until.into_iter().chain(signed.as_ref().map(|word| word.body.until)).min();
     let word = Approval {
         plan,
         actor: who.clone(),
@@ -170,6 +264,7 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
         reason: String::new(),
         at: now,
         expires_at: until,
+        signed: signed.clone(),
     };
     if row.plan != Some(plan) || row.state != RemediationState::AwaitingApproval {
         // The machine knows best why not.
@@ -179,6 +274,12 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
     let mut approvals = approvals(app, &row, &record).await?;
     let (authors, roles) = (authors(app, &row, &record), roles(&visitor.access, &assets));
     let mut counted = approvals.needs.is_empty();
+    if signed.is_some() {
+        // Whoever signs anew takes the place of what they signed before.
+        let others = approvals.spoken.iter().filter(|one| one.actor != who);
+        let spoken: Vec<Approval> = others.chain([&word]).cloned().collect();
+        approvals.signatures = signatures(app, &row, &spoken).await?;
+    }
     for (quorum, by) in &mut approvals.needs {
         let author = quorum.exclude_author && authors.contains(&who);
         if !author && roles.iter().any(|role| quorum.roles.contains(role)) {

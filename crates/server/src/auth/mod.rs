@@ -11,7 +11,7 @@ mod origin;
 mod password;
 mod peer;
 pub(crate) mod permit;
-mod seal;
+pub(crate) mod seal;
 mod session;
 mod sign_in;
 mod token;

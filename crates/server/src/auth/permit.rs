@@ -93,6 +93,7 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/remediations/{id}/cancel", Need::Power(OPERATE, Named(Remediation))),
     ("POST", "/api/v1/remediations/{id}/dismiss", Need::Power(SPEAK, Named(Remediation))),
     ("GET", "/api/v1/plans/{hash}", Need::Power(READ, Named(Plan))),
+    ("GET", "/api/v1/plans/{hash}/document", Need::Power(READ, Named(Plan))),
     ("GET", "/api/v1/campaigns", Need::Power(READ, Everything)),
     ("POST", "/api/v1/campaigns", Need::Power(OPERATE, Everything)),
     ("GET", "/api/v1/campaigns/{id}", Need::Power(READ, Everything)),

@@ -16,7 +16,7 @@ use stanch_model::decision::Decision;
 use stanch_model::finding::{Detector, Finding};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
-use stanch_policy::{ActionFacts, Facts, Known};
+use stanch_policy::{ActionFacts, Facts, Known, Place};
 use stanch_store::detection::Detection;
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::outcome::{BAD_UNDO, Track};
@@ -199,6 +199,8 @@ pub(crate) struct Decider {
     own: BTreeSet<AssetId>,
     /// Hosts that were let in and that nobody has confirmed.
     unconfirmed: BTreeSet<AssetId>,
+    /// Hosts whose executors begin nothing that nobody signed for.
+    demanding: BTreeSet<AssetId>,
     now: Timestamp,
 }
 
@@ -206,6 +208,10 @@ impl Decider {
     /// What is the same for all assets.
     pub(crate) async fn load(app: &App) -> Result<Self, ReadError> {
         let now = app.now();
+        let (unconfirmed, demanding) = {
+            let callers = app.callers.lock().await;
+            (callers.unconfirmed(), callers.demanding())
+        };
         let feeds = app.knowledge.held().feeds.feeds(now);
         let stale = feeds.into_iter().filter(|feed| !feed.freshness.is_believed()).map(|feed| feed.meta.name);
         Ok(Self {
@@ -214,7 +220,8 @@ impl Decider {
             detected: HashMap::new(),
             stale: stale.collect(),
             own: app.own(),
-            unconfirmed: app.callers.lock().await.unconfirmed(),
+            unconfirmed,
+            demanding,
             now,
         })
     }
@@ -284,8 +291,7 @@ impl Decider {
             action,
             first_seen: Some(row.first_seen),
             stale: self.is_stale(&row.item.asset, findings.iter().map(|finding| finding.detector)),
-            own: Some(self.own.contains(&asset.id)),
-            confirmed: Some(!self.unconfirmed.contains(&asset.id)),
+            place: self.place(&asset.id),
             groups: Some(&self.groups(asset)),
         };
         Facts::gather(&known, self.now)
@@ -295,10 +301,16 @@ impl Decider {
     pub(crate) fn places(&self, asset: &Asset) -> Vec<Facts> {
         let ask = |declared: Declared| self.declared(&[declared], asset, None);
         let actions = catalogue::ALL.into_iter().filter_map(ask);
-        let own = Some(self.own.contains(&asset.id));
-        let confirmed = Some(!self.unconfirmed.contains(&asset.id));
         let groups = self.groups(asset);
-        actions.map(|action| Facts::of_place(asset, own, confirmed, Some(&groups), &action)).collect()
+        actions.map(|action| Facts::of_place(asset, self.place(&asset.id), Some(&groups), &action)).collect()
+    }
+
+    fn place(&self, asset: &AssetId) -> Place {
+        Place {
+            own: Some(self.own.contains(asset)),
+            confirmed: Some(!self.unconfirmed.contains(asset)),
+            asks_signatures: Some(self.demanding.contains(asset)),
+        }
     }
 
     /// The redundancy groups that an asset is a member of.

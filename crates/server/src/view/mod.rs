@@ -32,7 +32,10 @@ pub(crate) use item::{Context, Pages, all_rows, find_item, item, items, listed, 
 pub(crate) use ledger::{checkpoint, export_ledger, ledger, verify_ledger};
 pub(crate) use people::{connections, notices, people, person, providers, team, teams};
 pub(crate) use policy::{policies, span};
-pub(crate) use remediation::{assets_of_remediation, one as remediation_row, plan, remediation, remediations};
+pub use remediation::shown_plan;
+pub(crate) use remediation::{
+    assets_of_remediation, one as remediation_row, plan, plan_document, remediation, remediations,
+};
 pub(crate) use report::report;
 pub(crate) use status::{blind_spots, executors, status, unknown};
 

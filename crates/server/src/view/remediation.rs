@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use stanch_engine::rollout::Rollout;
 use stanch_ledger::Entry;
+use stanch_model::canonical::CanonicalError;
 use stanch_model::id::{AssetId, ItemId, RemediationId};
 use stanch_model::order::{Answer, Evidence as ModelEvidence, Reconciled, StepOutcome, StepReport as ModelReport};
 use stanch_model::plan::{Change as ModelChange, Plan as ModelPlan, Reversibility};
@@ -110,7 +111,9 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
         Some(plan) if super::blast::is_asked(&row.state) => super::blast::radius(app, plan).await?,
         _ => Vec::new(),
     };
-    let (approvals, spoken) = crate::ask::approvals(app, &row, &record).await?.wire();
+    let approvals = crate::ask::approvals(app, &row, &record).await?;
+    let signatures = approvals.asked_of_keys();
+    let (approvals, spoken) = approvals.wire();
     let question = |one: &stanch_engine::rollout::Question| Question {
         role: one.asked.name().to_owned(),
         due: one.due,
@@ -125,6 +128,7 @@ pub(crate) async fn remediation(app: &App, id: &str) -> Result<RemediationDetail
         rules: rules(&record, plan.as_ref()),
         questions: record.rollout.iter().flat_map(|rollout| &rollout.questions).map(question).collect(),
         approvals,
+        signatures,
         spoken,
         remediation: one(&row),
         plan: plan.as_ref().map(wire_plan).transpose()?,
@@ -166,12 +170,27 @@ pub(crate) async fn plan(app: &App, hash: &str) -> Result<Plan, Problem> {
     wire_plan(&app.store.plan(&digest).await?.ok_or_else(missing)?)
 }
 
+/// The plan as it is hashed: whoever signs it computes its hash from this.
+pub(crate) async fn plan_document(app: &App, hash: &str) -> Result<Value, Problem> {
+    let missing = || Problem::not_found("plan", hash);
+    let digest = hash.parse().map_err(|_| missing())?;
+    let plan = app.store.plan(&digest).await?.ok_or_else(missing)?;
+    serde_json::to_value(plan).map_err(|error| Problem::internal("writing a plan", &error))
+}
+
 fn wire_plan(plan: &ModelPlan) -> Result<Plan, Problem> {
-    let hashed = |error| Problem::internal("hashing a plan", &error);
+    shown_plan(plan).map_err(|error| Problem::internal("hashing a plan", &error))
+}
+
+/// A plan as people read it.
+///
+/// # Errors
+/// When it has no canonical form.
+pub fn shown_plan(plan: &ModelPlan) -> Result<Plan, CanonicalError> {
     let leaf = |leaf: &stanch_model::plan::Leaf| {
         Ok(Leaf {
             asset: leaf.asset.to_string(),
-            hash: leaf.hash().map_err(hashed)?.to_string(),
+            hash: leaf.hash()?.to_string(),
             items: leaf.items.iter().map(ToString::to_string).collect(),
             steps: leaf
                 .steps
@@ -188,8 +207,8 @@ fn wire_plan(plan: &ModelPlan) -> Result<Plan, Problem> {
         })
     };
     Ok(Plan {
-        hash: plan.hash().map_err(hashed)?.to_string(),
-        leaves: plan.leaves.iter().map(leaf).collect::<Result<_, Problem>>()?,
+        hash: plan.hash()?.to_string(),
+        leaves: plan.leaves.iter().map(leaf).collect::<Result<_, CanonicalError>>()?,
         waves: plan
             .waves
             .iter()

@@ -78,7 +78,7 @@ async fn rehearse(State(app): State<App>, visitor: Visitor, Path(id): Path<Strin
 }
 
 async fn approve(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
-    let wanted = Approve { plan_hash: field(&form, "plan_hash") };
+    let wanted = Approve { plan_hash: field(&form, "plan_hash"), signed: None };
     let done = ask::approve(&app, &visitor, &id, &wanted).await?;
     to(&format!("/remediations/{}", done.id))
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::json;
+use stanch_model::ability::Abilities;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
 use stanch_model::facts::{
@@ -13,11 +14,12 @@ use stanch_model::facts::{
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
 use stanch_model::order::{
-    Answer, Check, CheckOutcome, Evidence, Held, Hello, Order, PlanRefusal, Position, Receipt, Reconciled, Rehearsed,
-    StepOutcome, StepReport, Verb,
+    Answer, Check, CheckOutcome, Evidence, Grant, Held, Hello, Order, PlanRefusal, Position, Receipt, Reconciled,
+    Rehearsed, StepOutcome, StepReport, Verb,
 };
 use stanch_model::plan::{Change, Disruption, Leaf, PlannedStep, Reversibility};
 use stanch_model::sign::{Signed, SigningKey};
+use stanch_model::trust::Demand;
 use stanch_server::{Clock, Gateway};
 
 /// What the double does with the next orders.
@@ -64,6 +66,10 @@ pub(crate) struct Host {
     pub(crate) refuses: Option<String>,
     /// Ports on which packages listen, with their connections; `None` when its executor does not tell.
     pub(crate) listens: Option<BTreeMap<u16, (&'static str, u32)>>,
+    /// Whom its own rules ask to sign for plans.
+    pub(crate) demands: Option<Demand>,
+    /// With what it was last let act.
+    pub(crate) granted: Option<Grant>,
     position: Position,
     counter: u64,
     /// Its journal does not go back to the first order.
@@ -108,6 +114,8 @@ impl Host {
             installed_at: None,
             refuses: None,
             listens: None,
+            demands: None,
+            granted: None,
             position: Position::default(),
             counter: 0,
             forgetful: false,
@@ -231,6 +239,7 @@ impl Host {
                 if self.mood == Mood::Deaf {
                     return None;
                 }
+                self.granted = Some(grant.clone());
                 let steps = self.apply(&grant.task, &grant.leaf.steps, order, clock);
                 self.done.insert(grant.task.clone(), steps.clone());
                 Answer::Applied { steps }
@@ -482,6 +491,7 @@ impl Double {
             journal_head: Digest::of_bytes(b"head"),
             nonce: host.counter * 31,
             held: Some(if host.held { Held::StopNew } else { Held::No }),
+            abilities: host.demands.clone().map(|demands| Abilities { demands: Some(demands), ..Abilities::default() }),
         }
     }
 
@@ -498,7 +508,7 @@ impl Double {
                 // The server stops, or thinks ill of this machine.
                 Err(error) => return eprintln!("the double ends: {error}"),
             };
-            let certificate = batch.certificate.open(&root).expect("the root vouches for the order key");
+            let (_, certificate) = batch.chain.open(&root).expect("the order key goes back to the root");
             for signed in &batch.orders {
                 let order = signed.open(&certificate.key).expect("orders are signed by the certified key");
                 let mut host = self.host.lock().unwrap();

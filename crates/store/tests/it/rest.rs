@@ -235,6 +235,7 @@ async fn holds_feeds_settings_approvals_and_verifications_read_back() {
         reason: String::new(),
         at: at(0),
         expires_at: None,
+        signed: None,
     };
     assert!(world.store.put(Write::PutApproval(approval)).await.is_err(), "only a plan that is there can be approved");
 }

@@ -24,11 +24,10 @@ use stanch_action::{
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{Candidate, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
 use stanch_model::id::{ExecutorId, ItemId};
-use stanch_model::order::{
-    Batch, Check, CheckOutcome, Hello, Order, OrderKeyCertificate, Progress, Receipt, StepRequest,
-};
+use stanch_model::order::{Batch, Check, CheckOutcome, Hello, Order, Progress, Receipt, StepRequest};
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::{Signed, SigningKey, VerifyingKey};
+use stanch_model::trust::Chain;
 use stanch_model::{Timestamp, canonical};
 use stanch_policy::{SIGNATURE_FILE, Source};
 use stanch_runner::{Config as RunnerConfig, Link, LinkError, NoRules, Runner, Shutdown, Tools, serve};
@@ -196,7 +195,7 @@ struct Asked {
 #[serde(rename_all = "snake_case")]
 enum Said {
     Up { root: VerifyingKey, link: Option<String> },
-    Batch { id: u64, certificate: Box<Signed<OrderKeyCertificate>>, orders: Vec<Signed<Order>> },
+    Batch { id: u64, chain: Box<Chain>, orders: Vec<Signed<Order>> },
     Done { id: u64 },
     Refused { id: u64, why: String },
 }
@@ -241,7 +240,7 @@ fn be_server(folder: &Path, policies: &Path, port: u16) -> Result<()> {
             let answer = match ask {
                 Ask::Register(hello) => done(gateway.register(&hello).await),
                 Ask::Poll(hello) => match gateway.poll(*hello).await {
-                    Ok(batch) => Said::Batch { id, certificate: Box::new(batch.certificate), orders: batch.orders },
+                    Ok(batch) => Said::Batch { id, chain: Box::new(batch.chain), orders: batch.orders },
                     Err(error) => Said::Refused { id, why: error.to_string() },
                 },
                 Ask::Receipt(receipt) => done(gateway.receipt(*receipt).await),
@@ -351,9 +350,9 @@ impl Link for ToServer {
             *locked(&self.known) = Some(Arc::clone(&life));
         }
         match life.ask(Ask::Poll(Box::new(hello)))? {
-            Said::Batch { certificate, orders, .. } => {
+            Said::Batch { chain, orders, .. } => {
                 locked(&self.way.answered).get_or_insert_with(Instant::now);
-                Ok(Some(Batch { certificate: *certificate, orders }))
+                Ok(Some(Batch { chain: *chain, orders }))
             }
             _ => Ok(None),
         }

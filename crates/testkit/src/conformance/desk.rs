@@ -1,4 +1,4 @@
-//! The server's side of an order, for tests: a root, an order key, positions, and orders signed for a poll.
+//! The server's side of an order, for tests: a root, an issuer, an order key, positions, and orders signed for a poll.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use stanch_model::Timestamp;
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::{Batch, Hello, Order, OrderKeyCertificate, Position, Progress, Receipt, Verb};
+use stanch_model::order::{Batch, Hello, Order, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, SigningKey, VerifyingKey};
+use stanch_model::trust::{Chain, IssuerCertificate, OrderKeyCertificate};
 use stanch_runner::{Link, LinkError};
 
 /// A server double: signs what it is told to.
 pub struct Desk {
     root: SigningKey,
+    issuer: SigningKey,
+    /// The serial of its issuer.
+    pub serial: u64,
     order_key: SigningKey,
     /// The position of the last order.
     pub position: Position,
@@ -30,6 +34,8 @@ impl Desk {
     pub fn new(now: Timestamp) -> Result<Self, stanch_model::sign::BadKey> {
         Ok(Self {
             root: SigningKey::from_seed(&[1; 32])?,
+            issuer: SigningKey::from_seed(&[4; 32])?,
+            serial: 1,
             order_key: SigningKey::from_seed(&[2; 32])?,
             position: Position { epoch: 1, generation: 0 },
             executor: ExecutorId::from_entropy([3; 10]),
@@ -42,19 +48,19 @@ impl Desk {
         self.root.verifying_key()
     }
 
-    /// The root's word for the order key, from an hour ago to in an hour.
+    /// How the order key goes back to the root, from an hour ago to in an hour.
     ///
     /// # Errors
     /// When it has no canonical form.
-    pub fn certificate(&self) -> Result<Signed<OrderKeyCertificate>, SignError> {
+    pub fn chain(&self) -> Result<Chain, SignError> {
         let hour = jiff_hour();
-        let body = OrderKeyCertificate {
-            key: self.order_key.verifying_key(),
-            not_before: self.now.checked_sub(hour).unwrap_or(Timestamp::MIN),
-            not_after: self.now.checked_add(hour).unwrap_or(Timestamp::MAX),
-            epoch: self.position.epoch,
-        };
-        Signed::new(body, &self.root)
+        let not_before = self.now.checked_sub(hour).unwrap_or(Timestamp::MIN);
+        let not_after = self.now.checked_add(hour).unwrap_or(Timestamp::MAX);
+        let key = self.issuer.verifying_key();
+        let issuer = IssuerCertificate { key, serial: self.serial, not_before, not_after };
+        let key = self.order_key.verifying_key();
+        let order_key = OrderKeyCertificate { key, not_before, not_after, epoch: self.position.epoch };
+        Ok(Chain { issuer: Signed::new(issuer, &self.root)?, order_key: Signed::new(order_key, &self.issuer)? })
     }
 
     /// The next order, unsigned: it can be sent again under the same position.
@@ -165,10 +171,10 @@ impl Link for Session {
             }
             return Err(LinkError::Closed);
         }
-        let certificate = self.desk.certificate().map_err(|error| unreachable(error.to_string()))?;
+        let chain = self.desk.chain().map_err(|error| unreachable(error.to_string()))?;
         let signed: Result<Vec<_>, _> = unsent.into_iter().map(|order| self.desk.sign(order, &hello)).collect();
         let orders = signed.map_err(|error| unreachable(error.to_string()))?;
-        Ok(Some(Batch { certificate, orders }))
+        Ok(Some(Batch { chain, orders }))
     }
 
     fn deliver(&self, receipt: &Signed<Receipt>) -> Result<(), LinkError> {

@@ -1,6 +1,7 @@
 //! What people ask for.
 
 use serde::{Deserialize, Serialize};
+use stanch_model::Timestamp;
 use utoipa::ToSchema;
 
 use super::{LeftOut, Remediation};
@@ -67,6 +68,24 @@ pub struct CreatedRemediation {
 pub struct Approve {
     /// The hash of the plan that was read.
     pub plan_hash: String,
+    /// The same, signed with a key of one's own, for executors whose rules ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedApproval>,
+}
+
+/// A word on a plan, signed with a key of one's own: Ed25519 over the canonical digest of plan, leaves and time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedApproval {
+    /// The Merkle root over the plan's leaves.
+    pub leaves: String,
+    /// The plan may be begun until then.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// The key that signed.
+    pub key: String,
+    /// Its signature.
+    pub signature: String,
 }
 
 /// Carry out a part of a plan in a copy of its target.

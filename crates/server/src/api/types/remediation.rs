@@ -72,6 +72,9 @@ pub struct RemediationDetail {
     pub rules: Vec<String>,
     /// Who must agree before it starts; each has to be met.
     pub approvals: Vec<Quorum>,
+    /// What executors of its targets ask for by their own rules before they begin it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signatures>,
     /// Who has spoken on its plan.
     pub spoken: Vec<Spoken>,
     /// Who is asked whether what was done may stay.
@@ -252,6 +255,19 @@ pub struct Quorum {
     pub by: Vec<String>,
 }
 
+/// Signatures that executors of some targets ask for by their own rules, over the plan's hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Signatures {
+    /// The targets.
+    pub targets: Vec<String>,
+    /// So many.
+    pub need: u16,
+    /// So many of the keys that count have signed.
+    pub have: u16,
+    /// Of these keys.
+    pub keys: Vec<String>,
+}
+
 /// Somebody's word on a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Spoken {
@@ -265,6 +281,9 @@ pub struct Spoken {
     /// Until when it counts, unless something has begun.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
+    /// The key of their own with which they signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
 }
 
 /// Somebody is asked whether what was done by itself may stay.

@@ -11,6 +11,8 @@ use stanch_model::id::{AssetId, ItemId, TaskId};
 use stanch_model::order::{Grant, Verb};
 use stanch_model::plan::Plan;
 use stanch_model::remediation::{RemediationState, TaskState};
+use stanch_model::trust::{MAX_APPROVALS, Vouched};
+use stanch_store::approval::ApprovalVerdict;
 use stanch_store::breaker::PutBreaker;
 use stanch_store::budget::{Reserve, Settle};
 use stanch_store::outcome::{BAD_UNDO, Outcome};
@@ -213,7 +215,8 @@ impl Change<'_> {
                 transition.entries.push(entry);
             }
             Effect::DispatchApply { task, order, attempt, rest } => {
-                let grant = Grant { rest, ..self.grant(&task, attempt).await? };
+                let grant = self.grant(&task, attempt).await?;
+                let grant = Grant { rest, vouched: self.vouched(&grant.leaf.asset).await?, ..grant };
                 self.order(&task, "order", order, Verb::Apply(grant), transition).await;
             }
             Effect::DispatchUndo { task, order, undo_attempt, items } => {
@@ -382,7 +385,22 @@ impl Change<'_> {
         let leaf = leaf.ok_or(TakeError::NoPlan(self.row.state))?;
         let leaf_hash = leaf.hash().map_err(PassError::from)?;
         let (plan, epoch) = (self.after.plan, self.app.epoch);
-        Ok(Grant { task: task.clone(), plan, leaf_hash, leaf, epoch, attempt, rest: false })
+        Ok(Grant { task: task.clone(), plan, leaf_hash, leaf, epoch, attempt, rest: false, vouched: None })
+    }
+
+    /// What people signed for the plan, with the proof for this leaf of it; nothing where nobody did. O(leaves).
+    async fn vouched(&self, asset: &AssetId) -> Result<Option<Vouched>, TakeError> {
+        let spoken = self.app.store.approvals(&self.after.plan).await?.into_iter();
+        let approvals: Vec<_> = spoken
+            .filter(|one| one.verdict == ApprovalVerdict::Approved)
+            .filter_map(|one| one.signed)
+            .take(MAX_APPROVALS)
+            .collect();
+        if approvals.is_empty() {
+            return Ok(None);
+        }
+        let proof = self.plan().await?.proof(asset).map_err(PassError::from)?;
+        Ok(proof.map(|proof| Vouched { approvals, proof }))
     }
 
     fn asset_of(&self, task: &TaskId) -> AssetId {

@@ -1,0 +1,211 @@
+//! The agent's package in a real root under a real systemd: installed by apt, enrolled, at work inside its unit, upgraded
+//! by its own hand, removed and purged.
+//!
+//! `prove_package FOLDER` takes the packages from where `cargo xtask dist` put them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use stanch_server::{Door, Intervals};
+use stanch_testkit::archive::{MOUNT_POINT, Via};
+use stanch_testkit::claims::Claims;
+use stanch_testkit::lan::Lan;
+use stanch_testkit::site::Site;
+use stanch_testkit::visitor::part;
+use stanch_testkit::{Archive, Base, Package, Suite, World, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+const UNIT: &str = "stanch-agent.service";
+
+fn main() -> Result<()> {
+    let folder = PathBuf::from(std::env::args().nth(1).context("where are the packages?")?);
+    Base::systemd()?;
+    Lan::apart()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut claims = Claims::new();
+    life(&runtime, &folder, &mut claims)?;
+    claims.end()
+}
+
+fn found(folder: &Path, start: &str) -> Result<PathBuf> {
+    let mut entries = std::fs::read_dir(folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let name = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
+    entries
+        .find(|path| name(path) && path.extension().is_some_and(|end| end == "deb"))
+        .with_context(|| format!("no {start}*.deb in {}: cargo xtask dist makes them", folder.display()))
+}
+
+/// The same package as a later version.
+fn later(deb: &Path, folder: &Path) -> Result<PathBuf> {
+    let tree = folder.join("tree");
+    let run = |command: &mut Command| -> Result<()> {
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    run(Command::new("dpkg-deb").arg("--raw-extract").arg(deb).arg(&tree))?;
+    let control = tree.join("DEBIAN/control");
+    let text = std::fs::read_to_string(&control)?;
+    let text: Vec<String> = text
+        .lines()
+        .map(|line| line.strip_prefix("Version: ").map_or(line.to_owned(), |old| format!("Version: {old}+later")))
+        .collect();
+    std::fs::write(&control, text.join("\n") + "\n")?;
+    let made = folder.join("later.deb");
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&made))?;
+    Ok(made)
+}
+
+/// What stands on the disk, without what package managers and logs keep of everything.
+fn standing(world: &World) -> Result<BTreeSet<String>> {
+    const KEPT: [&str; 8] =
+        ["/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/", "/run/", "/tmp/", "/var/tmp/", "/root/"];
+    // Of systemd itself: clocks, random seeds, timers.
+    const SYSTEM: [&str; 2] = ["/var/lib/systemd/", "/etc/ld.so.cache"];
+    let changes: BTreeMap<String, &str> = world.changes()?;
+    let ours = |path: &String| {
+        let path = if path.starts_with('/') { path.clone() } else { format!("/{path}") };
+        !KEPT.iter().chain(&SYSTEM).any(|start| path.starts_with(start) || path == start.trim_end_matches('/'))
+    };
+    Ok(changes.into_keys().filter(ours).collect())
+}
+
+fn life(runtime: &tokio::runtime::Runtime, folder: &Path, claims: &mut Claims) -> Result<()> {
+    let agent = found(folder, "stanch-agent_")?;
+    let made = tempfile::tempdir()?;
+    let archive = Archive::new()?;
+    let tool = |version: &str| {
+        Package::new("tool", version).file_mode("/usr/bin/tool", format!("#!/bin/sh\necho {version}\n"), 0o755)
+    };
+    archive.publish(&Suite::main(), &tool("1.0-1"))?;
+    archive.publish_deb(&Suite::main(), &agent)?;
+    let world = World::builder(&Base::systemd()?).bind(archive.path(), MOUNT_POINT).systemd().boot()?;
+    let mut lan = Lan::new()?;
+    lan.join(&world)?;
+    world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
+    world.must(["apt-get", "update"])?;
+    world.must(["apt-get", "install", "-y", "tool=1.0-1"])?;
+    let before = standing(&world)?;
+
+    world.must(["apt-get", "install", "-y", "stanch-agent"])?;
+    let idle = !world.run(["systemctl", "is-active", "--quiet", UNIT])?.ok();
+    let version = world.must(["dpkg-query", "--show", "--showformat=${Version}", "stanch-agent"])?;
+    claims.claim(
+        "apt installs it, and nothing runs before it is enrolled",
+        idle,
+        json!({ "version": version }),
+        || world.run(["systemctl", "status", UNIT]).map(|output| output.all()).unwrap_or_default(),
+    );
+
+    let site = site(runtime)?;
+    let began = Instant::now();
+    let token = site.visitor.post("/api/v1/enrolments", json!({ "name": "root", "confirmed": true }))?;
+    world.write_mode("/root/token", part(&token, "token").as_str().context("a token")?, 0o600)?;
+    world.must(["stanch-agent", "enrol", "--server", &site.door()?, "--token-file", "/root/token"])?;
+    world.must(["systemctl", "enable", "--now", UNIT])?;
+    let connected = wait_until("the agent is connected", PATIENCE, || {
+        let all = site.visitor.get("/api/v1/executors")?;
+        Ok(all.as_array().into_iter().flatten().any(|one| *part(one, "connected") == json!(true)))
+    });
+    let seconds = began.elapsed().as_secs();
+    claims.claim("enrolled, its unit connects", connected.is_ok(), json!({ "seconds": seconds }), || {
+        world.run(["journalctl", "-u", UNIT, "--no-pager"]).map(|output| output.all()).unwrap_or_default()
+    });
+
+    // At work inside the hardened unit, by real apt.
+    archive.publish(&Suite::security(), &tool("1.0-2"))?;
+    let (state, seconds) = fixed(&site, &world, "tool")?;
+    let version = world.must(["tool"])?;
+    let done = state == "closed" && version.trim() == "1.0-2";
+    claims.claim("it upgrades a package from inside its unit", done, json!({ "seconds": seconds }), || {
+        format!("{state}, {version}: {}", journal(&world))
+    });
+
+    // Its own package, by its own hand.
+    let pid = main_pid(&world)?;
+    archive.publish_deb(&Suite::security(), &later(&agent, made.path())?)?;
+    let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
+    let version = world.must(["dpkg-query", "--show", "--showformat=${Version}", "stanch-agent"])?;
+    let restarted = wait_until("the new one is at work", PATIENCE, || Ok(![0, pid].contains(&main_pid(&world)?)));
+    let done = state == "closed" && version.ends_with("+later") && restarted.is_ok();
+    claims.claim(
+        "it upgrades its own package, and the run goes on to its proof",
+        done,
+        json!({ "seconds": seconds, "version": version }),
+        || format!("{state}, {version}: {}", journal(&world)),
+    );
+    let shown = world.must(["systemctl", "show", "--property=MemoryPeak,CPUUsageNSec", UNIT])?;
+    let cost: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once('=')).collect();
+
+    world.must(["apt-get", "remove", "-y", "stanch-agent"])?;
+    let gone = !world.run(["systemctl", "is-active", "--quiet", UNIT])?.ok() && !world.exists("/usr/bin/stanch-agent");
+    let kept = world.exists("/var/lib/stanch-agent/identity.json") && world.exists("/etc/stanch/executor.toml");
+    claims.claim("removed, it is stopped, and what it knew stays", gone && kept, json!({ "cost": cost }), || {
+        world.run(["systemctl", "status", UNIT]).map(|output| output.all()).unwrap_or_default()
+    });
+    world.must(["apt-get", "purge", "-y", "stanch-agent"])?;
+    let after = standing(&world)?;
+    let left: Vec<&String> = after.difference(&before).filter(|path| !path.contains("usr/bin/tool")).collect();
+    let enabled = world.exists("/etc/systemd/system/multi-user.target.wants/stanch-agent.service");
+    claims
+        .claim("purged, nothing is left", left.is_empty() && !enabled, json!({ "left": left }), || format!("{left:?}"));
+    Ok(())
+}
+
+fn journal(world: &World) -> String {
+    world.run(["journalctl", "-u", UNIT, "--no-pager", "-n", "60"]).map(|output| output.all()).unwrap_or_default()
+}
+
+fn main_pid(world: &World) -> Result<u32> {
+    Ok(world.must(["systemctl", "show", "--value", "--property=MainPID", UNIT])?.trim().parse()?)
+}
+
+fn site(runtime: &tokio::runtime::Runtime) -> Result<Site> {
+    Site::open(runtime, |config| {
+        let names = vec![Lan::here().to_string()];
+        config.executors = Some(Door { listen: SocketAddr::new(Lan::here(), 0), names });
+        config.bake = Duration::ZERO;
+        config.intervals = Intervals {
+            tick: Duration::from_millis(200),
+            park: Duration::from_secs(5),
+            gather: Duration::ZERO,
+            ..Intervals::default()
+        };
+    })
+}
+
+/// Has the one item of this name found, planned, approved and carried out. Answers how it ended, and in how many seconds.
+fn fixed(site: &Site, world: &World, name: &str) -> Result<(String, u64)> {
+    world.must(["apt-get", "update"])?;
+    let began = Instant::now();
+    site.visitor.post("/api/v1/scan", json!({}))?;
+    let mut item = Value::Null;
+    wait_until("the item", PATIENCE, || {
+        let all = site.visitor.get("/api/v1/items")?;
+        let all = part(&all, "items").as_array().cloned().unwrap_or_default();
+        item = all.into_iter().find(|one| *part(one, "name") == name).unwrap_or_default();
+        Ok(!item.is_null())
+    })?;
+    let made = site.visitor.post("/api/v1/remediations", json!({ "items": [part(&item, "id")] }))?;
+    let id = part(part(&made, "remediation"), "id").as_str().context("a remediation")?.to_owned();
+    let path = format!("/api/v1/remediations/{id}");
+    let mut one = Value::Null;
+    wait_until("a plan, or why there is none", PATIENCE, || {
+        one = part(&site.visitor.get(&path)?, "remediation").clone();
+        Ok(*part(&one, "state") == "awaiting_approval" || *part(&one, "over") == json!(true))
+    })?;
+    if *part(&one, "state") == "awaiting_approval" {
+        site.visitor.post(&format!("{path}/approve"), json!({ "plan_hash": part(&one, "plan") }))?;
+        wait_until("its end", PATIENCE, || {
+            one = part(&site.visitor.get(&path)?, "remediation").clone();
+            Ok(*part(&one, "over") == json!(true))
+        })
+        .with_context(|| format!("the last was {one}"))?;
+    }
+    Ok((part(&one, "state").as_str().unwrap_or_default().to_owned(), began.elapsed().as_secs()))
+}
