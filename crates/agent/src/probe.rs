@@ -98,7 +98,11 @@ impl Probe {
     }
 
     fn program(&self, name: &str) -> Result<(), String> {
-        if PROGRAMS.iter().any(|folder| self.root.join(folder).join(name).is_file()) { Ok(()) } else { Err(format!("no {name} is installed")) }
+        if PROGRAMS.iter().any(|folder| self.root.join(folder).join(name).is_file()) {
+            Ok(())
+        } else {
+            Err(format!("no {name} is installed"))
+        }
     }
 
     fn file(&self, path: &str, otherwise: &str) -> Result<(), String> {

@@ -73,6 +73,7 @@ fn facts(number: usize) -> Result<Facts, Box<dyn Error>> {
         ("action.proven", Value::Bool(true)),
         ("asset.own", Value::Bool(false)),
         ("asset.confirmed", Value::Bool(true)),
+        ("asset.asks_signatures", Value::Bool(false)),
     ] {
         facts.set(path, value)?;
     }

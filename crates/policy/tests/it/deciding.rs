@@ -190,6 +190,7 @@ fn caps_that_are_built_in_hold_in_every_bundle() {
         ("asset.confirmed", false, Mode::Alert),
         ("item.stale", true, Mode::Suggest),
         ("asset.own", true, Mode::Approve),
+        ("asset.asks_signatures", true, Mode::Approve),
         ("action.proven", false, Mode::Approve),
     ] {
         assert_eq!(with(path, Some(bad)), cap, "{path}");

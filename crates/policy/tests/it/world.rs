@@ -100,6 +100,7 @@ pub(crate) fn facts() -> Facts {
         ("asset.groups", texts("web")),
         ("asset.own", Value::Bool(false)),
         ("asset.confirmed", Value::Bool(true)),
+        ("asset.asks_signatures", Value::Bool(false)),
         ("action.kind", text("package.upgrade")),
         ("action.disruption", text("restart")),
         ("action.reversibility", text("restorable")),
