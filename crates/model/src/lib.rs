@@ -22,6 +22,7 @@ pub mod person;
 pub mod plan;
 pub mod playbook;
 pub mod remediation;
+pub mod script;
 pub mod sign;
 pub mod terms;
 pub mod version;

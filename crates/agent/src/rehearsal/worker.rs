@@ -87,7 +87,7 @@ fn in_the_copy(catalogue: &Catalogue, asset: &Asset, leaf: &Leaf) -> Result<Rehe
             rehearsed.left_out.push(format!("{}: this executor has no such action", step.action));
             continue;
         };
-        if !action.definition().rehearses {
+        if !action.rehearses(step) {
             rehearsed.left_out.push(format!("{}: nothing runs in a copy", step.action));
             continue;
         }
