@@ -78,6 +78,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         Command::Policy(wanted) if !wanted.asks_the_server() => {
             commands::policy::run(output, wanted, jiff::Timestamp::now())
         }
+        Command::Script(wanted) => commands::script::run(output, global.data_dir.as_deref(), wanted),
         Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
         command => {
             let folder = data::folder(global.data_dir.as_deref())?;
@@ -141,8 +142,11 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Token(wanted) => commands::people::tokens(api, output, wanted).await,
         Command::Notify(wanted) => commands::notify::run(api, output, &wanted).await,
         Command::SignIn(wanted) => commands::sign_in::run(api, output, wanted).await,
-        Command::Up(_) | Command::Server(_) | Command::Scan(_) | Command::Completions { .. } | Command::Man { .. } => {
-            Ok(Exit::Done)
-        }
+        Command::Up(_)
+        | Command::Server(_)
+        | Command::Scan(_)
+        | Command::Script(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => Ok(Exit::Done),
     }
 }

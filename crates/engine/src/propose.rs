@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use stanch_action::catalogue;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::order::StepRequest;
+use stanch_model::script::Script;
 use stanch_model::version::DebVersion;
 
 use crate::blocked::Blocked;
@@ -20,6 +21,9 @@ pub const PACKAGE_UPGRADE: &str = catalogue::PACKAGE_UPGRADE.name;
 pub const SERVICE_RESTART: &str = catalogue::SERVICE_RESTART.name;
 /// Booting the newest kernel.
 pub const HOST_REBOOT: &str = catalogue::HOST_REBOOT.name;
+
+/// Running a script.
+pub const SCRIPT_RUN: &str = catalogue::SCRIPT_RUN.name;
 
 /// One thing to ask an executor to plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -168,6 +172,34 @@ fn join(open: Vec<(FindingId, Blocked)>, item: &WorkItem) -> Blocked {
         Subject::Support { name } => Blocked::Unsupported { what: name.clone() },
         _ => Blocked::Compliant,
     })
+}
+
+/// What an executor is asked for, of what a playbook says: the one place that knows how each action is asked. A script
+/// is only named here; [`with_script`] hands it over.
+pub fn want(action: &str, mut said: Map<String, Value>) -> Value {
+    match action {
+        SERVICE_RESTART => match said.remove("service") {
+            Some(service) => json!({ "services": [service] }),
+            None => json!({ "scope": "affected" }),
+        },
+        HOST_REBOOT => json!({ "when": "kernel_due" }),
+        SCRIPT_RUN => json!({ "script": said.remove("script"), "arguments": said }),
+        _ => Value::Object(said),
+    }
+}
+
+/// The name of the script that a request is for, while it is only named.
+pub fn named_script(request: &StepRequest) -> Option<&str> {
+    request.want.get("script").filter(|_| request.action == SCRIPT_RUN)?.as_str()
+}
+
+/// The same request with the script itself in place of its name: what is planned is what runs.
+#[must_use]
+pub fn with_script(mut request: StepRequest, script: &Script) -> StepRequest {
+    if let Some(place) = request.want.get_mut("script") {
+        *place = json!(script);
+    }
+    request
 }
 
 /// The requests of one plan order for these candidates of one asset: all upgrades in one transaction, then restarts,
