@@ -254,3 +254,38 @@ pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
     }
     requests
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn every_action_is_asked_in_its_own_words() {
+        for (action, params, wanted) in [
+            (SERVICE_RESTART, json!({"service": "ssh"}), json!({"services": ["ssh"]})),
+            (SERVICE_RESTART, json!({}), json!({"scope": "affected"})),
+            (HOST_REBOOT, json!({}), json!({"when": "kernel_due"})),
+            ("host.isolate", json!({"lease": "4h"}), json!({"lease": "4h"})),
+            (SCRIPT_RUN, json!({"script": "x", "n": 1}), json!({"script": "x", "arguments": {"n": 1}})),
+        ] {
+            assert_eq!(want(action, said(params)), wanted, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_script_takes_the_place_of_its_name_and_nothing_else_changes() {
+        let want = want(SCRIPT_RUN, said(json!({"script": "x", "n": 1})));
+        let request = StepRequest { action: SCRIPT_RUN.to_owned(), want, items: Vec::new() };
+        assert_eq!(named_script(&request), Some("x"));
+        let script = Script { manifest: "name = \"x\"".to_owned(), ..Script::default() };
+        let whole = with_script(request, &script);
+        assert_eq!(named_script(&whole), None);
+        assert_eq!(whole.want, json!({"script": script, "arguments": {"n": 1}}));
+        let other = StepRequest { action: "x.y".to_owned(), want: json!({"script": "x"}), items: Vec::new() };
+        assert_eq!(named_script(&other), None);
+    }
+}

@@ -21,4 +21,5 @@ mod policies;
 mod provider;
 mod recover;
 mod rehearsals;
+mod scripts;
 mod world;

@@ -53,6 +53,8 @@ mod point {
 /// The before-state and the state afterwards, in the step's vault.
 const BEFORE: &str = "before.json";
 const AFTER: &str = "after.json";
+/// There once any undo of the step has begun: from then on nobody knows what it should look like.
+const RESTORING: &str = "restoring";
 /// Held by whatever of this step runs: one that survived its executor is waited for.
 const LOCK: &str = "lock";
 
@@ -446,8 +448,8 @@ impl Action for ScriptRun {
             if seen.digest()? == step.before {
                 return Ok(Applied { changed: false, changes: Vec::new(), after: seen.observation() });
             }
-            // Where remediate was broken off nobody knows what it would have looked like.
-            if reached(run.applied(), point::REMEDIATED) {
+            // Where remediate was broken off, or an earlier undo, nobody knows what it would have looked like.
+            if reached(run.applied(), point::REMEDIATED) && !vault.join(RESTORING).exists() {
                 let after = kept(&vault, AFTER)?;
                 if after != seen {
                     return Err(ActionError::Refused {
@@ -456,6 +458,7 @@ impl Action for ScriptRun {
                     });
                 }
             }
+            keep(&vault, RESTORING, &seen)?;
             reach(run, point::RESTORING, json!({}))?;
         }
         let before = kept(&vault, BEFORE)?;

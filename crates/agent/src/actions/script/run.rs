@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -242,24 +242,30 @@ struct Laid {
 impl Laid {
     fn out(root: &Path, part: Part, text: &str) -> io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        static SWEPT: Once = Once::new();
         let place = root.join(PLACE);
-        if let Err(error) = DirBuilder::new().recursive(true).mode(0o755).create(&place)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(error);
-        }
+        make_open(&place)?;
         let about = fs::symlink_metadata(&place)?;
         if !about.is_dir() || about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o022 != 0 {
             return Err(io::Error::other(format!("{} belongs to somebody else", place.display())));
         }
-        sweep(&place);
+        SWEPT.call_once(|| sweep(&place));
         let own = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = place.join(&own);
-        DirBuilder::new().mode(0o755).create(&folder)?;
-        let laid = Self { folder, inside: Path::new("/").join(PLACE).join(own).join(part.name()) };
-        let file = File::options().write(true).create_new(true).mode(0o644).open(laid.folder.join(part.name()));
-        file?.write_all(text.as_bytes())?;
+        let laid = Self { folder: place.join(&own), inside: Path::new("/").join(PLACE).join(own).join(part.name()) };
+        make_open(&laid.folder)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(laid.folder.join(part.name()))?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
         Ok(laid)
+    }
+}
+
+/// A folder that every account can enter, whatever the executor's own umask says; one that is there stays as it is.
+fn make_open(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -269,12 +275,13 @@ impl Drop for Laid {
     }
 }
 
-/// Removes what executors left that were killed.
+/// Removes what executors left that were killed; one of them may have had this one's number.
 fn sweep(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-        if owner.is_none_or(|pid| pid != std::process::id() && !Path::new("/proc").join(pid.to_string()).exists()) {
+        let lives = |pid: u32| pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists();
+        if !owner.is_some_and(lives) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

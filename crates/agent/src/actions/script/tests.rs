@@ -1,14 +1,12 @@
 //! A script on this host: what it is let do, what it is refused, and what it gets to see.
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt as _;
 
-use minisign::KeyPair;
 use stanch_action::StopRequested;
 use stanch_model::asset::AssetKind;
 use stanch_model::order::Evidence;
-use stanch_testkit::root_or_skip;
+use stanch_testkit::{ScriptKey, root_or_skip};
 
 use super::*;
 use crate::actions::Host;
@@ -50,7 +48,7 @@ const UNDO: &str = "mode=$(sed -n 's/.*\"mode\":\"\\([0-7]*\\)\".*/\\1/p')\nchmo
 /// One host with its script and a file that has the problem.
 struct Case {
     folder: tempfile::TempDir,
-    keys: KeyPair,
+    keys: ScriptKey,
     manifest: String,
     files: BTreeMap<Part, String>,
     rules: String,
@@ -102,7 +100,7 @@ impl Case {
         let files = [(Part::Evaluate, EVALUATE), (Part::Remediate, REMEDIATE), (Part::Undo, UNDO)];
         Self {
             folder,
-            keys: KeyPair::generate_unencrypted_keypair().unwrap(),
+            keys: ScriptKey::new().unwrap(),
             manifest: MANIFEST.to_owned(),
             files: files.into_iter().map(|(part, text)| (part, text.to_owned())).collect(),
             rules: String::new(),
@@ -126,15 +124,11 @@ impl Case {
     }
 
     fn script(&self) -> Script {
-        let draft = Script { manifest: self.manifest.clone(), signature: String::new(), files: self.files.clone() };
-        let manifest = draft.sealed();
-        let (public, secret) = (Some(&self.keys.pk), &self.keys.sk);
-        let signature = minisign::sign(public, secret, Cursor::new(manifest.as_bytes()), None, None).unwrap();
-        Script { manifest, signature: signature.into_string(), ..draft }
+        self.keys.sign(&self.manifest, &self.files).unwrap()
     }
 
     fn action(&self) -> ScriptRun {
-        let rules = format!("[scripts]\nkeys = [\"{}\"]\n{}", self.keys.pk.to_base64(), self.rules);
+        let rules = format!("[scripts]\nkeys = [\"{}\"]\n{}", self.keys.public(), self.rules);
         ScriptRun::new(Arc::new(Host::default()), Rules::parse(&rules).unwrap())
     }
 
@@ -335,8 +329,7 @@ fn a_script_whose_day_is_over_can_still_be_taken_back_and_a_revoked_one_cannot()
     ));
     let revoked = ScriptRun::new(
         Arc::new(Host::default()),
-        Rules::parse(&format!("[scripts]\nkeys = [\"{}\"]\nrevoked = [\"mode@1\"]\n", expired.keys.pk.to_base64()))
-            .unwrap(),
+        Rules::parse(&format!("[scripts]\nkeys = [\"{}\"]\nrevoked = [\"mode@1\"]\n", expired.keys.public())).unwrap(),
     );
     assert!(revoked.undo(&asset(), &late, &[item(1)], &mut back).unwrap_err().to_string().contains("revoked"));
     assert!(expired.action().undo(&asset(), &late, &[item(1)], &mut back).unwrap().changed);
