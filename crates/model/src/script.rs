@@ -198,17 +198,22 @@ impl Script {
     }
 
     /// The manifest with the digests of the files as they are now: the table `[files]` at its end is written anew.
-    pub fn sealed(&self) -> String {
-        let mut text = String::new();
-        for line in self.manifest.lines().take_while(|line| line.trim() != "[files]") {
-            text.push_str(line);
-            text.push('\n');
+    ///
+    /// # Errors
+    /// When something else follows that table: it would be lost.
+    pub fn sealed(&self) -> Result<String, ScriptError> {
+        let is_files = |line: &&str| line.trim() == "[files]";
+        let before = self.manifest.lines().take_while(|line| !is_files(line));
+        let mut text: String = before.flat_map(|line| [line, "\n"]).collect();
+        let mut after = (1..).zip(self.manifest.lines()).skip_while(|(_, line)| !is_files(line)).skip(1);
+        if let Some((line, _)) = after.find(|(_, line)| line.trim_start().starts_with('[')) {
+            return Err(ScriptError::Manifest { line, message: "[files] has to stand last".to_owned() });
         }
         text.push_str("[files]\n");
         for (part, file) in &self.files {
             text.push_str(&format!("{part} = \"{}\"\n", Digest::of_bytes(file.as_bytes())));
         }
-        text
+        Ok(text)
     }
 }
 
@@ -722,6 +727,7 @@ fn is_user(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -762,7 +768,7 @@ max = 3
             (Part::Undo, "cat\n".to_owned()),
         ]);
         let draft = Script { manifest: MANIFEST.to_owned(), signature: String::new(), files };
-        Script { manifest: draft.sealed(), ..draft }
+        Script { manifest: draft.sealed().unwrap(), ..draft }
     }
 
     fn map(value: Value) -> Map<String, Value> {
@@ -776,7 +782,14 @@ max = 3
         assert_eq!((manifest.account(Part::Evaluate), manifest.account(Part::Undo)), ("nobody", "root"));
         assert!(manifest.can_undo() && manifest.idempotent && !manifest.files_only);
         assert_eq!(manifest.verifier(), Part::Evaluate);
-        assert_eq!(script().sealed(), script().manifest, "sealing it again changes nothing");
+        assert_eq!(script().sealed().unwrap(), script().manifest, "sealing it again changes nothing");
+    }
+
+    #[test]
+    fn sealing_loses_nothing_that_narrows_where_a_script_runs() {
+        let script = Script { manifest: format!("{MANIFEST}[labels]\nrole = \"web\"\n"), ..script() };
+        let error = script.sealed().unwrap_err().to_string();
+        assert!(error.contains("has to stand last"), "{error}");
     }
 
     #[test]
@@ -902,6 +915,19 @@ max = 3
         }
         let older = revoked("cron-modes@2");
         manifest.fits(&print, &Bounds { revoked: &older, ..host }).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_for_a_manifest_and_any_value_for_an_argument(text in "(?s).{0,300}", at in 0_usize..600) {
+            let _ = Manifest::parse(&text);
+            let mut mixed = script().manifest;
+            mixed.insert_str(mixed.floor_char_boundary(at), &text);
+            let _ = Manifest::parse(&mixed);
+            if let Some(taken) = (Kind::Text { max: 300 }).written(&json!(text)) {
+                prop_assert!(taken.chars().all(|c| c.is_ascii() && !c.is_control() && !"'\"`$;&|<>(){}\\*?[]~#!".contains(c)));
+            }
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl ScriptKey {
     /// When it cannot be signed.
     pub fn sign(&self, manifest: &str, files: &BTreeMap<Part, String>) -> Result<Script> {
         let draft = Script { manifest: manifest.to_owned(), signature: String::new(), files: files.clone() };
-        let manifest = draft.sealed();
+        let manifest = draft.sealed()?;
         let signature = minisign::sign(Some(&self.0.pk), &self.0.sk, manifest.as_bytes(), None, None)?;
         Ok(Script { manifest, signature: signature.into_string(), ..draft })
     }

@@ -61,7 +61,7 @@ fn new(output: &Output, name: &str, parent: &Path, now: Timestamp) -> Result<Exi
             .map_err(|error| failed(&path, error))?;
     }
     let path = folder.join(MANIFEST_FILE);
-    fs::write(&path, read(&folder)?.sealed()).map_err(|error| failed(&path, error))?;
+    fs::write(&path, sealed(&read(&folder)?)?).map_err(|error| failed(&path, error))?;
     if output.json {
         output.object(&json!({ "folder": folder, "name": name }))?;
     } else {
@@ -93,10 +93,14 @@ fn read(folder: &Path) -> Result<Signed, Failure> {
     Ok(script)
 }
 
+fn sealed(script: &Signed) -> Result<String, Failure> {
+    script.sealed().map_err(|error| Failure::new(error.to_string()).hint("move the other tables above it"))
+}
+
 /// What is there now, as it would be signed.
 fn draft(folder: &Path) -> Result<(Signed, Manifest), Failure> {
     let script = read(folder)?;
-    let script = Signed { manifest: script.sealed(), ..script };
+    let script = Signed { manifest: sealed(&script)?, ..script };
     let manifest =
         script.check().map_err(|error| Failure::new(format!("{}: {error}", folder.display())).hint(error.hint()))?;
     Ok((script, manifest))

@@ -16,7 +16,7 @@ const MANIFEST: &str = "name = \"banner\"\nversion = 2\nsummary = \"Shows a noti
 fn script() -> Script {
     let files = BTreeMap::from([(Part::Evaluate, "exit 1\n".to_owned()), (Part::Remediate, "exit 0\n".to_owned())]);
     let draft = Script { manifest: MANIFEST.to_owned(), signature: "signed\n".to_owned(), files };
-    Script { manifest: draft.sealed(), ..draft }
+    Script { manifest: draft.sealed().unwrap(), ..draft }
 }
 
 /// A bundle with a playbook of this step, and this script.

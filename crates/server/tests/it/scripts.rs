@@ -69,6 +69,10 @@ async fn a_playbook_names_a_script_and_the_plan_holds_it_whole() {
     assert_eq!(step["action"], "script.run");
     assert_eq!(step["params"]["script"], script, "to the letter, signature and all");
     assert_eq!(step["params"]["arguments"], json!({ "text": "web-1" }), "filled in from the facts");
+    let page = world.client.page(&format!("/remediations/{}", waits["id"].as_str().unwrap())).await;
+    for text in ["remediate of the script", "umask 022", "output_bytes = 262144"] {
+        assert!(page.contains(text), "whoever agrees can read what runs: {text}");
+    }
     // What lies beside the policies by now is another script; the plan that is approved is as it was.
     lay(folder.path(), "login-banner", "by somebody else\n");
     crate::policies::sign(folder.path());

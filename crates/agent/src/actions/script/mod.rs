@@ -250,10 +250,8 @@ impl ScriptRun {
     fn act(&self, ready: &Ready, part: Part, feed: Option<Vec<u8>>, run: &mut dyn Run) -> Result<(), ActionError> {
         let log = log(run)?;
         let lock = run.vault()?.join(LOCK);
-        // Whoever comes second finds the output of the first.
-        let waits = log.file_name().is_none_or(|name| name != "0000.log");
         run.progress(&format!("{part} of {} runs", ready.manifest.id()));
-        let result = self.ground.run(ready, part, feed, Some(Kept { log: &log, lock: &lock, waits }));
+        let result = self.ground.run(ready, part, feed, Some(Kept { log: &log, lock: &lock }));
         let wrote = run::read_bounded(&log, u64::from(ready.manifest.output_bytes)).unwrap_or_default();
         run.evidence(&format!("{part} of {}", ready.manifest.id()), &wrote);
         let told = result?;
@@ -373,7 +371,9 @@ impl Action for ScriptRun {
         let params: Params = read_params(&step.params)?;
         let rules = self.rules.current()?;
         rules.permit(NAME, super::now(), run.reached().is_empty() && !run.follows())?;
-        let ready = self.admit(&rules, &params.script, &params.arguments, Leave::ToAct)?;
+        // What has begun is finished, also when its day is over since.
+        let leave = if run.reached().is_empty() { Leave::ToAct } else { Leave::ToFinish };
+        let ready = self.admit(&rules, &params.script, &params.arguments, leave)?;
         if !reached(run.reached(), point::CAPTURED) {
             let seen = self.look(&ready)?;
             if seen.as_wanted {

@@ -66,8 +66,6 @@ pub(super) struct Kept<'a> {
     pub(super) log: &'a Path,
     /// What it holds as long as it lives.
     pub(super) lock: &'a Path,
-    /// One that an executor left when it died may live still: this one waits for its end, and has its own time then.
-    pub(super) waits: bool,
 }
 
 /// How a file ended, and what it wrote.
@@ -141,6 +139,20 @@ impl Ground {
         Ok(Ready { manifest, files, vector, looks, acts })
     }
 
+    /// What an executor left running when it died is waited for, as long as it may take.
+    fn wait_for_the_last(&self, ready: &Ready, lock: &Path) -> Result<(), ActionError> {
+        let (seconds, busy) = (ready.manifest.timeout_seconds.to_string(), BUSY.to_string());
+        let mut words = ["--conflict-exit-code", &busy, "--wait", &seconds].map(OsString::from).to_vec();
+        words.extend([lock.into(), "true".into()]);
+        let patience = Duration::from_secs(u64::from(ready.manifest.timeout_seconds) + 30);
+        match self.host.run(&Invocation::reading("flock", words).within(patience)) {
+            Ok(output) if output.ok() => Ok(()),
+            Ok(output) if output.code == Some(BUSY) => Err(still_runs(ready)),
+            Ok(output) => Err(ActionError::failed(format!("flock: {}", output.complaint()))),
+            Err(error) => Err(said(&ready.manifest.id(), Part::Remediate, error)),
+        }
+    }
+
     /// Runs one file to its end. What changes something writes to a log and holds a lock.
     pub(super) fn run(
         &self,
@@ -155,11 +167,11 @@ impl Ground {
             .map_err(|error| ActionError::caused(format!("{part} of {id} cannot be laid out"), error))?;
         let account = if part.acts() { ready.acts } else { ready.looks };
         let mut words: Vec<OsString> = Vec::new();
+        let busy = BUSY.to_string();
         if let Some(Kept { lock, .. }) = kept {
+            self.wait_for_the_last(ready, lock)?;
             // Taken by the process itself, so that it is held as long as that lives, whatever becomes of the executor.
-            let seconds = ready.manifest.timeout_seconds.to_string();
-            let busy = BUSY.to_string();
-            words.extend(["flock", "--no-fork", "--conflict-exit-code", &busy, "--wait", &seconds].map(OsString::from));
+            words.extend(["flock", "--no-fork", "--nonblock", "--conflict-exit-code", &busy].map(OsString::from));
             words.push(lock.into());
         }
         if !self.is_own() {
@@ -185,17 +197,21 @@ impl Ground {
             None => Invocation::reading(program, args),
         };
         let patience = Duration::from_secs(u64::from(ready.manifest.timeout_seconds));
-        let patience = if kept.is_some_and(|kept| kept.waits) { patience * 2 } else { patience };
         invocation = invocation.bounded(patience, u64::from(ready.manifest.output_bytes));
         if let Some(feed) = feed {
             invocation = invocation.fed(feed);
         }
         let output = self.host.run(&invocation).map_err(|error| said(&id, part, error))?;
         if kept.is_some() && output.code == Some(BUSY) {
-            return Err(ActionError::failed(format!("an earlier run of {id} has not ended yet")));
+            return Err(still_runs(ready));
         }
         Ok(Told { code: output.code, output })
     }
+}
+
+fn still_runs(ready: &Ready) -> ActionError {
+    ActionError::failed(format!("an earlier run of {} has not ended yet", ready.manifest.id()))
+        .with_hint("look at what it waits for, and end it")
 }
 
 /// The numbers of an account, as passwd(5) has them.
