@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 use stanch_model::plan::{Disruption, Reversibility};
 use stanch_model::playbook::{KnownAction, ParamKind, ParamRule};
+use stanch_model::script;
 
 use crate::definition::Idempotency;
 
@@ -133,13 +134,37 @@ pub const REPOSITORY_PROTECT: Declared = Declared {
     proven_on: &[],
 };
 
+/// Runs a script that the host's owner signed. What is declared is the least that any script promises; what a script
+/// says of itself counts once it is planned. The suite has shown the ways of this action, and not what somebody writes
+/// tomorrow, so that it counts as proven nowhere and never runs by itself.
+pub const SCRIPT_RUN: Declared = Declared {
+    name: script::ACTION,
+    idempotency: Idempotency::No,
+    reversibility: Reversibility::Restorable,
+    disruption: Disruption::Outage,
+    closes_exposure: true,
+    contains: false,
+    fixes: false,
+    params: &[ParamRule { name: "script", required: true, kind: ParamKind::Text }],
+    longest_seconds: 3 * script::MAX_SECONDS,
+    proven_on: &[],
+};
+
 const fn may(name: &'static str, kind: ParamKind) -> ParamRule {
     ParamRule { name, required: false, kind }
 }
 
 /// All of them.
-pub const ALL: [Declared; 7] =
-    [PACKAGE_UPGRADE, SERVICE_RESTART, HOST_REBOOT, SHIELD_APPLY, HOST_ISOLATE, ACCOUNT_DISABLE, REPOSITORY_PROTECT];
+pub const ALL: [Declared; 8] = [
+    PACKAGE_UPGRADE,
+    SERVICE_RESTART,
+    HOST_REBOOT,
+    SCRIPT_RUN,
+    SHIELD_APPLY,
+    HOST_ISOLATE,
+    ACCOUNT_DISABLE,
+    REPOSITORY_PROTECT,
+];
 
 /// All of them, as playbooks see them.
 pub fn known() -> Vec<KnownAction> {

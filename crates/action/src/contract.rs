@@ -10,7 +10,7 @@ use stanch_model::id::ItemId;
 use stanch_model::order::{Check, PlanRefusal, StepRequest};
 use stanch_model::plan::{Change, PlannedStep};
 
-use crate::definition::Definition;
+use crate::definition::{Definition, Idempotency};
 
 /// What `observe` read: the declared projection of the target, without volatile parts such as generated ids and times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +192,17 @@ impl std::error::Error for ActionError {
 pub trait Action: Send + Sync {
     /// What it declares of itself.
     fn definition(&self) -> &Definition;
+
+    /// Whether entering this very step again after a crash is harmless. What an action declares holds for all its steps,
+    /// unless a step brings its own word.
+    fn idempotency(&self, _step: &PlannedStep) -> Idempotency {
+        self.definition().idempotency
+    }
+
+    /// Whether a copy of the target's files shows what this very step would do.
+    fn rehearses(&self, _step: &PlannedStep) -> bool {
+        self.definition().rehearses
+    }
 
     /// Reads the before-state of what these parameters touch. No side effect.
     ///

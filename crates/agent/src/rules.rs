@@ -3,7 +3,7 @@
 //! `/etc/stanch/executor.toml` belongs to the host's administrator; the server cannot see or change it. A file that
 //! cannot be understood stops everything: a rule misread would be a rule lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use jiff::civil::{DateTime, Time, Weekday};
 use serde::Deserialize;
 use stanch_action::ActionError;
+use stanch_model::canonical::Digest;
 use stanch_model::order::Grant;
+use stanch_model::script;
 use stanch_model::sign::VerifyingKey;
 use stanch_model::trust::Demand;
 
@@ -47,6 +49,8 @@ pub struct Rules {
     pub probes: Vec<Probe>,
     /// Who has to have signed a plan before anything of it is begun here.
     pub approvals: Option<Demand>,
+    /// Which scripts may run here.
+    pub scripts: ScriptRules,
     /// The file they came from; it is read again before every start.
     path: Option<PathBuf>,
 }
@@ -65,7 +69,32 @@ impl Default for Rules {
             lock_timeout_seconds: 300,
             probes: Vec::new(),
             approvals: None,
+            scripts: ScriptRules::default(),
             path: None,
+        }
+    }
+}
+
+/// Whose scripts may run here, and which of them not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptRules {
+    /// Public keys of minisign whose word counts; without one no script runs.
+    pub keys: Vec<String>,
+    /// Scripts that were taken back: `name@version`, or the SHA-256 of a manifest.
+    pub revoked: Vec<String>,
+    /// Programs that may read scripts, by their absolute paths.
+    pub interpreters: Vec<String>,
+    /// What this host is labelled with, as scripts ask for it.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for ScriptRules {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            revoked: Vec::new(),
+            interpreters: vec!["/bin/sh".to_owned()],
+            labels: BTreeMap::new(),
         }
     }
 }
@@ -155,6 +184,7 @@ struct Written {
     hours: Vec<toml::Spanned<WrittenHours>>,
     probe: Vec<toml::Spanned<WrittenProbe>>,
     approvals: Option<toml::Spanned<WrittenApprovals>>,
+    scripts: WrittenScripts,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +192,15 @@ struct Written {
 struct WrittenApprovals {
     need: u16,
     keys: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenScripts {
+    keys: Vec<toml::Spanned<String>>,
+    revoked: Vec<toml::Spanned<String>>,
+    interpreters: Option<Vec<toml::Spanned<String>>>,
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -275,6 +314,7 @@ impl Rules {
             let at = line(approvals.span().start);
             rules.approvals = Some(read_approvals(approvals.into_inner()).map_err(|message| (at, message))?);
         }
+        rules.scripts = read_scripts(written.scripts).map_err(|(at, message)| (line(at), message))?;
         Ok(rules)
     }
 
@@ -388,6 +428,37 @@ fn read_approvals(written: WrittenApprovals) -> Result<Demand, String> {
         return Err(format!("approvals: need: expected 1 to {}, as many as there are keys", keys.len()));
     }
     Ok(Demand { need: written.need, keys })
+}
+
+/// What is misread here would be a key believed or a revocation lost: every entry has to be what it should be.
+fn read_scripts(written: WrittenScripts) -> Result<ScriptRules, (usize, String)> {
+    fn each(
+        list: Vec<toml::Spanned<String>>,
+        holds: fn(&str) -> bool,
+        otherwise: &str,
+    ) -> Result<Vec<String>, (usize, String)> {
+        let read = |entry: toml::Spanned<String>| match holds(entry.as_ref()) {
+            true => Ok(entry.into_inner()),
+            false => Err((entry.span().start, format!("scripts: `{}` {otherwise}", entry.as_ref()))),
+        };
+        list.into_iter().map(read).collect()
+    }
+    let is_key = |text: &str| minisign_verify::PublicKey::from_base64(text).is_ok();
+    let is_named = |text: &str| {
+        let named = text.split_once('@');
+        text.parse::<Digest>().is_ok()
+            || named.is_some_and(|(name, version)| script::is_name(name) && version.parse::<u32>().is_ok())
+    };
+    let interpreters = match written.interpreters {
+        None => ScriptRules::default().interpreters,
+        Some(list) => each(list, |text| text.starts_with('/'), "must be an absolute path")?,
+    };
+    Ok(ScriptRules {
+        keys: each(written.keys, is_key, "is no public key of minisign: the line that begins with RW")?,
+        revoked: each(written.revoked, is_named, "names no script: expected name@version or a SHA-256")?,
+        interpreters,
+        labels: written.labels,
+    })
 }
 
 fn read_hours(written: WrittenHours) -> Result<Hours, String> {
@@ -512,6 +583,10 @@ timeout_seconds = 10
             ("[[hours]]\ndays = [\"moon\"]\nfrom = \"1:00\"\nuntil = \"05:00\"\n", 1, "moon"),
             ("[[probe]]\nname = \"x\"\ncommand = [\"curl\"]\n", 1, "absolute"),
             ("reboot = true\nreboot = false\n", 2, "duplicate"),
+            ("[scripts]\nkeys = [\"RWx\"]\n", 2, "no public key"),
+            ("[scripts]\nrevoked = [\n\"banner\"]\n", 3, "name@version"),
+            ("[scripts]\ninterpreters = [\"sh\"]\n", 2, "absolute"),
+            ("[scripts]\nkey = []\n", 2, "key"),
         ] {
             let (at, message) = Rules::parse(text).unwrap_err();
             assert_eq!(at, line, "{text}: {message}");

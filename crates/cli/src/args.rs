@@ -5,6 +5,7 @@ mod findings;
 mod people;
 mod policy;
 mod remedies;
+mod script;
 mod trust;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use findings::{Explain, Findings, Format, Priority, Report, Scan, Sel
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
 pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Rehearse, Undo, Up};
+pub(crate) use script::{PasswordFile, Script, ScriptTest};
 pub(crate) use trust::{Passphrase, Trust};
 
 const AFTER: &str = "\
@@ -126,6 +128,9 @@ pub(crate) enum Command {
     /// Check, test, explain and sign policies; needs no server
     #[command(subcommand)]
     Policy(Policy),
+    /// Write, try and sign scripts that hosts run when they believe the key; needs no server
+    #[command(subcommand)]
+    Script(Script),
     /// List assets, and say whose they are
     #[command(subcommand)]
     Assets(Assets),

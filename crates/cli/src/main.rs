@@ -79,6 +79,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             commands::policy::run(output, wanted, jiff::Timestamp::now())
         }
         Command::Trust(wanted) => commands::trust::run(output, global.data_dir.as_deref(), wanted),
+        Command::Script(wanted) => commands::script::run(output, global.data_dir.as_deref(), wanted),
         Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
         command => {
             let folder = data::folder(global.data_dir.as_deref())?;
@@ -146,6 +147,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         | Command::Server(_)
         | Command::Scan(_)
         | Command::Trust(_)
+        | Command::Script(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(Exit::Done),
     }

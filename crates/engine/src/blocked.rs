@@ -192,6 +192,11 @@ pub enum Blocked {
         /// The fact.
         fact: String,
     },
+    /// The policies in force have no script of this name.
+    NoScript {
+        /// Its name.
+        script: String,
+    },
     /// Only a person leads on.
     Person {
         /// What happened.
@@ -236,6 +241,7 @@ impl Blocked {
                 "have a person do it, or change the playbook to something that can be done there".to_owned()
             }
             Self::NotKnown { .. } => "change the playbook to something that is known of it".to_owned(),
+            Self::NoScript { script } => format!("put it into scripts/{script}/ beside the policies"),
             Self::Calendar { why, starts_at: None } => {
                 return why.hint().or_else(|| Some("widen the window, or end the freeze".to_owned()));
             }
@@ -308,6 +314,7 @@ impl fmt::Display for Blocked {
             Self::NoLink { kind } => write!(f, "no {} is linked with it", kind_name(*kind)),
             Self::NotCarriedOut { action, .. } => write!(f, "its executor does not carry out {action}"),
             Self::NoExecutor { .. } => f.write_str("no executor serves it"),
+            Self::NoScript { script } => write!(f, "the policies in force have no script `{script}`"),
             Self::NotKnown { fact } => write!(f, "`{fact}` is not known of it"),
             Self::Person { reason } => write!(f, "needs a person: {reason}"),
         }

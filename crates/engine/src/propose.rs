@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use stanch_action::catalogue;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::order::StepRequest;
+use stanch_model::script::Script;
 use stanch_model::version::DebVersion;
 
 use crate::blocked::Blocked;
@@ -20,6 +21,9 @@ pub const PACKAGE_UPGRADE: &str = catalogue::PACKAGE_UPGRADE.name;
 pub const SERVICE_RESTART: &str = catalogue::SERVICE_RESTART.name;
 /// Booting the newest kernel.
 pub const HOST_REBOOT: &str = catalogue::HOST_REBOOT.name;
+
+/// Running a script.
+pub const SCRIPT_RUN: &str = catalogue::SCRIPT_RUN.name;
 
 /// One thing to ask an executor to plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -170,6 +174,34 @@ fn join(open: Vec<(FindingId, Blocked)>, item: &WorkItem) -> Blocked {
     })
 }
 
+/// What an executor is asked for, of what a playbook says: the one place that knows how each action is asked. A script
+/// is only named here; [`with_script`] hands it over.
+pub fn want(action: &str, mut said: Map<String, Value>) -> Value {
+    match action {
+        SERVICE_RESTART => match said.remove("service") {
+            Some(service) => json!({ "services": [service] }),
+            None => json!({ "scope": "affected" }),
+        },
+        HOST_REBOOT => json!({ "when": "kernel_due" }),
+        SCRIPT_RUN => json!({ "script": said.remove("script"), "arguments": said }),
+        _ => Value::Object(said),
+    }
+}
+
+/// The name of the script that a request is for, while it is only named.
+pub fn named_script(request: &StepRequest) -> Option<&str> {
+    request.want.get("script").filter(|_| request.action == SCRIPT_RUN)?.as_str()
+}
+
+/// The same request with the script itself in place of its name: what is planned is what runs.
+#[must_use]
+pub fn with_script(mut request: StepRequest, script: &Script) -> StepRequest {
+    if let Some(place) = request.want.get_mut("script") {
+        *place = json!(script);
+    }
+    request
+}
+
 /// The requests of one plan order for these candidates of one asset: all upgrades in one transaction, then restarts,
 /// then a reboot. The same candidates in any order give the same requests.
 pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
@@ -221,4 +253,39 @@ pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
         request(HOST_REBOOT, json!({"when": "kernel_due"}), items_of(|ask| matches!(ask, Ask::Reboot { .. })));
     }
     requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn every_action_is_asked_in_its_own_words() {
+        for (action, params, wanted) in [
+            (SERVICE_RESTART, json!({"service": "ssh"}), json!({"services": ["ssh"]})),
+            (SERVICE_RESTART, json!({}), json!({"scope": "affected"})),
+            (HOST_REBOOT, json!({}), json!({"when": "kernel_due"})),
+            ("host.isolate", json!({"lease": "4h"}), json!({"lease": "4h"})),
+            (SCRIPT_RUN, json!({"script": "x", "n": 1}), json!({"script": "x", "arguments": {"n": 1}})),
+        ] {
+            assert_eq!(want(action, said(params)), wanted, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_script_takes_the_place_of_its_name_and_nothing_else_changes() {
+        let want = want(SCRIPT_RUN, said(json!({"script": "x", "n": 1})));
+        let request = StepRequest { action: SCRIPT_RUN.to_owned(), want, items: Vec::new() };
+        assert_eq!(named_script(&request), Some("x"));
+        let script = Script { manifest: "name = \"x\"".to_owned(), ..Script::default() };
+        let whole = with_script(request, &script);
+        assert_eq!(named_script(&whole), None);
+        assert_eq!(whole.want, json!({"script": script, "arguments": {"n": 1}}));
+        let other = StepRequest { action: "x.y".to_owned(), want: json!({"script": "x"}), items: Vec::new() };
+        assert_eq!(named_script(&other), None);
+    }
 }

@@ -119,6 +119,13 @@ pub struct OsRelease {
 }
 
 impl OsRelease {
+    /// What runs, as policies, scripts and records of trust name it: `debian 12`, `ubuntu 22.04`.
+    pub fn system(&self) -> Option<String> {
+        let version = self.version_id.as_deref()?;
+        let version = if self.id == "debian" { version.split('.').next().unwrap_or(version) } else { version };
+        Some(format!("{} {version}", self.id))
+    }
+
     /// The OSV ecosystem of this release, such as `Debian:12` or `Ubuntu:22.04`; `None` where it has none.
     pub fn ecosystem(&self) -> Option<String> {
         let version = self.version_id.as_deref()?;

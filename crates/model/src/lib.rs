@@ -23,6 +23,7 @@ pub mod person;
 pub mod plan;
 pub mod playbook;
 pub mod remediation;
+pub mod script;
 pub mod sign;
 pub mod terms;
 pub mod trust;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use stanch_model::calendar::{Calendar, CalendarError, Timetable, Zone};
 use stanch_model::canonical::{Digest, digest};
+use stanch_model::script::file_of_bundle;
 
 use crate::calendar;
 use crate::document::{ExceptionDoc, FactsDoc, GroupDoc, PlaybookDoc, PolicyDoc, TestsDoc};
@@ -18,6 +19,7 @@ use crate::playbook::{self, Doing, Playbook, Step, Steps, Written};
 use crate::policy::Policy;
 use crate::problem::{At, Grade, Problem, nearest};
 use crate::read::{Located, Name, Reader, Yaml};
+use crate::scripts::{Drafts, Scripted, Scripts};
 use crate::trial::{Trial, fact_value};
 
 /// Files of one bundle.
@@ -42,10 +44,10 @@ pub struct Source {
     pub text: String,
 }
 
-/// Whether a file with this name belongs to a bundle.
+/// Whether a file with this path inside a folder belongs to a bundle.
 pub fn is_part(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [".yaml", ".yml", ".ics"].iter().any(|ending| name.ends_with(ending))
+    let lower = name.to_ascii_lowercase();
+    [".yaml", ".yml", ".ics"].iter().any(|ending| lower.ends_with(ending)) || file_of_bundle(name).is_some()
 }
 
 /// Tests that see the whole bundle.
@@ -65,6 +67,7 @@ pub struct Bundle {
     playbooks: BTreeMap<String, Written>,
     groups: Vec<Group>,
     calendars: BTreeMap<String, Calendar>,
+    pub(crate) scripts: Arc<Scripts>,
     pub(crate) facts: BTreeMap<String, Facts>,
     pub(crate) suites: Vec<Suite>,
     pub(crate) index: Index,
@@ -105,6 +108,7 @@ impl Bundle {
             playbooks: BTreeMap::new(),
             groups: Vec::new(),
             calendars: BTreeMap::new(),
+            scripts: Arc::default(),
             facts: BTreeMap::new(),
             suites: Vec::new(),
             index: Index::default(),
@@ -167,6 +171,11 @@ impl Bundle {
         &self.calendars
     }
 
+    /// The script of this name.
+    pub fn script(&self, name: &str) -> Option<&Scripted> {
+        self.scripts.get(name)
+    }
+
     /// Its calendars, worked out from `now` on, and why some are not. What is missing lets nothing through.
     pub fn timetables(&self, now: Timestamp) -> (BTreeMap<String, Timetable>, Vec<CalendarError>) {
         let mut errors = Vec::new();
@@ -215,6 +224,7 @@ impl Bundle {
             playbooks: self.playbooks.clone(),
             groups: self.groups.clone(),
             calendars: self.calendars.clone(),
+            scripts: Arc::clone(&self.scripts),
             facts: self.facts.clone(),
             suites: Vec::new(),
             signed: self.signed,
@@ -231,6 +241,7 @@ impl Bundle {
             playbooks: self.playbooks.clone(),
             groups: self.groups.clone(),
             calendars: self.calendars.clone(),
+            scripts: Arc::clone(&self.scripts),
             facts: self.facts.clone(),
             suites: self.suites.clone(),
             signed: self.signed,
@@ -278,6 +289,7 @@ struct Loader {
     unread: BTreeSet<String>,
     groups: Vec<Group>,
     calendars: BTreeMap<String, calendar::Source>,
+    scripts: Drafts,
     facts: BTreeMap<String, (FactsDoc, Facts, Arc<str>)>,
     suites: Vec<Suite>,
     /// Names already given, by kind.
@@ -290,6 +302,9 @@ const KINDS: [&str; 7] = ["Policy", "Exception", "Playbook", "Group", "Facts", "
 
 impl Loader {
     fn file(&mut self, source: &Source) {
+        if self.scripts.take(&source.name, &source.text) {
+            return;
+        }
         let file: Arc<str> = Arc::from(source.name.as_str());
         let mut reader = Reader::new(Arc::clone(&file), &source.text);
         let lower = source.name.to_ascii_lowercase();
@@ -436,6 +451,8 @@ impl Loader {
         let facts = self.resolve_facts();
         self.references(&facts);
         let calendars = self.read_calendars();
+        let (scripts, wrong) = std::mem::take(&mut self.scripts).finish();
+        self.problems.extend(wrong);
         for (what, count, most) in [
             ("policies", self.policies.len(), MAX_POLICIES),
             ("groups", self.groups.len(), MAX_GROUPS),
@@ -459,6 +476,7 @@ impl Loader {
             playbooks: self.playbooks,
             groups: self.groups,
             calendars,
+            scripts: Arc::new(scripts),
             facts,
             suites: self.suites,
             signed: true,

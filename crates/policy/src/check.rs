@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use stanch_model::decision::Mode;
 use stanch_model::playbook::KnownAction;
+use stanch_model::script;
 use stanch_model::terms::Allowance;
 
 use crate::bundle::Bundle;
@@ -14,6 +15,7 @@ use crate::firing::{Firing, can_fire};
 use crate::playbook::{Doing, Steps, acts};
 use crate::policy::{Grant, Policy, Rule};
 use crate::problem::{At, Grade, Problem, nearest};
+use crate::scripts;
 
 /// Actions that hold an attacker back rather than change a system: the lane `contain`. A name that is not here counts
 /// as a change unless a rule asks for `action.lane`.
@@ -44,12 +46,13 @@ pub fn check(bundle: &Bundle, known: &[KnownAction], now: Timestamp) -> Vec<Prob
         freezes(bundle, &mut told);
         deadline(&mut told);
         rules(bundle, &mut told);
-        actions(known, &mut told);
+        actions(bundle, known, &mut told);
     }
     for written in bundle.written() {
         let mut tell = |problem| problems.push(problem);
-        params(&written.steps, &written.file, known, &mut tell);
+        params(bundle, &written.steps, &written.file, known, &mut tell);
     }
+    problems.extend(scripts::expired(&bundle.scripts, now));
     for exception in bundle.exceptions() {
         if exception.expires <= now {
             problems.push(Problem {
@@ -241,7 +244,7 @@ fn overruled<'b>(bundle: &'b Bundle, policy: &Policy, rule: &Rule) -> Option<&'b
     })
 }
 
-fn actions(known: &[KnownAction], told: &mut Told<'_>) {
+fn actions(bundle: &Bundle, known: &[KnownAction], told: &mut Told<'_>) {
     let policy = told.policy;
     for name in policy.select.actions.iter().flatten() {
         if !known.iter().any(|action| action.name == name) {
@@ -252,7 +255,7 @@ fn actions(known: &[KnownAction], told: &mut Told<'_>) {
     // Those of a playbook are told of where it stands, once for all who name it.
     if let Doing::Steps(steps) = &policy.doing {
         let mut tell = |problem| told.problems.push(problem);
-        params(steps, &policy.file, known, &mut tell);
+        params(bundle, steps, &policy.file, known, &mut tell);
     }
 }
 
@@ -264,7 +267,7 @@ fn meant(name: &str, known: &[KnownAction]) -> String {
 }
 
 /// Whether the catalogue has the actions of these steps, and whether they take what is said of them.
-fn params(steps: &Steps, file: &Arc<str>, known: &[KnownAction], tell: &mut dyn FnMut(Problem)) {
+fn params(bundle: &Bundle, steps: &Steps, file: &Arc<str>, known: &[KnownAction], tell: &mut dyn FnMut(Problem)) {
     for (rung, act) in acts(&steps.steps) {
         let at = steps.place(&rung.id).unwrap_or(At { line: 1, column: 1, offset: 0 });
         let mut wrong = |grade, code, message, remedy| {
@@ -275,8 +278,16 @@ fn params(steps: &Steps, file: &Arc<str>, known: &[KnownAction], tell: &mut dyn 
             wrong(Grade::Error, "unknown-action", message, meant(&act.action, known));
             continue;
         };
+        let runs_script = action.name == script::ACTION;
+        for (grade, code, message, remedy) in
+            runs_script.then(|| scripts::step(&bundle.scripts, act)).into_iter().flatten()
+        {
+            wrong(grade, code, message, remedy);
+        }
         for (name, value) in &act.params {
             match action.params.iter().find(|rule| rule.name == name) {
+                // The script says what it takes.
+                None if runs_script => {}
                 None => {
                     let remedy = nearest(name, action.params.iter().map(|rule| rule.name)).map_or_else(
                         || match action.params {

@@ -461,7 +461,7 @@ fn enter(
             return Ok(report);
         }
         Some(entry) => {
-            let resumable = action.is_some_and(|action| action.definition().idempotency != Idempotency::No);
+            let resumable = action.is_some_and(|action| action.idempotency(job.step) != Idempotency::No);
             let stop = runner.hold().is_some_and(|hold| hold.stop_all);
             if !resumable || stop {
                 let at = entry.checkpoints.last().map_or_else(|| "start".to_owned(), |last| last.point.clone());

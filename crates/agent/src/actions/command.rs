@@ -3,11 +3,12 @@
 //! A package manager that dies half-way leaves a broken host, so what changes something must outlive the agent: it runs
 //! in its own session, in a systemd scope of its own where systemd runs, and writes to files and not to pipes, which
 //! would break when the reader dies. It is never killed: when its time is over the step fails and says that it still
-//! runs.
+//! runs. What an owner wrote for Stanch is bounded instead: it ends when its time or its output is over, with all it
+//! started.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 /// Most bytes kept of each output of a program.
 pub(crate) const MOST_OUTPUT: u64 = 32 << 20;
@@ -51,13 +52,18 @@ pub struct Invocation {
     pub patience: Duration,
     /// Where its output goes if it changes something; such a program lives on without its caller.
     pub log: Option<PathBuf>,
+    /// What it reads from standard input; nothing if none.
+    pub feed: Option<Vec<u8>>,
+    /// It may write so many bytes. It is ended with all it started when they or its time are over, and what it leaves
+    /// behind in its session ends when it does.
+    pub most_output: Option<u64>,
 }
 
 impl Invocation {
     /// A program that only reads.
     pub fn reading<S: AsRef<OsStr>>(program: &'static str, args: impl IntoIterator<Item = S>) -> Self {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        Self { program, args, folder: None, patience: READING, log: None }
+        Self { program, args, folder: None, patience: READING, log: None, feed: None, most_output: None }
     }
 
     /// A program that changes the host and writes to this file.
@@ -75,6 +81,18 @@ impl Invocation {
     #[must_use]
     pub fn within(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same with something to read.
+    #[must_use]
+    pub fn fed(self, feed: Vec<u8>) -> Self {
+        Self { feed: Some(feed), ..self }
+    }
+
+    /// The same within bounds.
+    #[must_use]
+    pub fn bounded(self, patience: Duration, most_output: u64) -> Self {
+        Self { patience, most_output: Some(most_output), ..self }
     }
 
     /// The command line, for people: without the settings (`-o NAME=VALUE`), which are always the same.
@@ -165,6 +183,14 @@ pub enum CommandError {
         /// Whether it was left running.
         runs: bool,
     },
+    /// It wrote more than it may, and was ended.
+    #[error("`{command}` wrote more than {bytes} bytes and was ended")]
+    Endless {
+        /// The command line.
+        command: String,
+        /// How much it may write.
+        bytes: u64,
+    },
 }
 
 /// Something that runs programs: this host, or a double.
@@ -228,13 +254,33 @@ impl Programs for Host {
             (in_memory().map_err(keep)?, 0, in_memory().map_err(keep)?)
         };
         command.stdout(out.try_clone().map_err(keep)?).stderr(err.try_clone().map_err(keep)?);
+        if let Some(feed) = &invocation.feed {
+            command.stdin(holding(feed).map_err(keep)?);
+        }
         let mut child = command.spawn().map_err(|source| CommandError::Start { command: shown.clone(), source })?;
-        let Some(status) = wait(&mut child, invocation.patience).map_err(keep)? else {
+        let seconds = invocation.patience.as_secs();
+        let ended = match invocation.most_output {
+            None => wait(&mut child, invocation.patience).map_err(keep)?,
+            Some(bytes) => {
+                let written = || -> io::Result<u64> {
+                    let errors = if invocation.log.is_some() { 0 } else { err.metadata()?.len() };
+                    Ok(out.metadata()?.len().saturating_sub(start).saturating_add(errors))
+                };
+                let ended = wait_bounded(&child, invocation.patience, &|| Ok(written()? > bytes)).map_err(keep);
+                end(&mut child);
+                match ended? {
+                    Bounded::Ended => child.try_wait().map_err(keep)?,
+                    Bounded::Late => return Err(CommandError::Late { command: shown, seconds, runs: false }),
+                    Bounded::Endless => return Err(CommandError::Endless { command: shown, bytes }),
+                }
+            }
+        };
+        let Some(status) = ended else {
             let runs = invocation.log.is_some();
             if !runs {
                 end(&mut child);
             }
-            return Err(CommandError::Late { command: shown, seconds: invocation.patience.as_secs(), runs });
+            return Err(CommandError::Late { command: shown, seconds, runs });
         };
         let stdout = read_from(&out, start).map_err(keep)?;
         let stderr = if invocation.log.is_some() { Vec::new() } else { read_from(&err, 0).map_err(keep)? };
@@ -268,7 +314,46 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>>
     }
 }
 
-/// Ends a reading program with all it started: it leads its own session, so its group is its own.
+/// How a bounded program came to its end.
+enum Bounded {
+    /// By itself; it is not reaped, so that its process group can be ended under the same number.
+    Ended,
+    /// Its time is over.
+    Late,
+    /// It wrote too much.
+    Endless,
+}
+
+/// Looks often: between two looks a program can write a lot.
+fn wait_bounded(child: &Child, patience: Duration, endless: &dyn Fn() -> io::Result<bool>) -> io::Result<Bounded> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("a process without a number"))?;
+    let deadline = Instant::now() + patience;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        let ended = rustix::process::waitid(WaitId::Pid(pid), options)?.is_some();
+        if endless()? {
+            return Ok(Bounded::Endless);
+        }
+        if ended {
+            return Ok(Bounded::Ended);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Bounded::Late);
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A file in memory with this in it, to be read from its start.
+fn holding(bytes: &[u8]) -> io::Result<File> {
+    let mut file = in_memory()?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Ends a program with all it started: it leads its own session, so its group is its own.
 fn end(child: &mut Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);

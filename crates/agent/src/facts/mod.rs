@@ -358,6 +358,11 @@ fn gaps(status: &dpkg::Status) -> Vec<String> {
     )]
 }
 
+/// Which system a root is: `debian 12`.
+pub(crate) fn system(root: &Root) -> Option<String> {
+    release(root).system()
+}
+
 fn release(root: &Root) -> OsRelease {
     let text = root.text("/etc/os-release", MAX_SMALL).or_else(|_| root.text("/usr/lib/os-release", MAX_SMALL));
     os::parse_os_release(&text.unwrap_or_default())

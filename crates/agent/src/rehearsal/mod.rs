@@ -24,6 +24,7 @@ use stanch_model::order::Rehearsed;
 use stanch_model::plan::Leaf;
 use stanch_runner::Shutdown;
 
+use crate::actions::script::Trial;
 pub use worker::{WORKER, work};
 
 /// The longest a rehearsal may take.
@@ -35,9 +36,12 @@ const MOST_LINE: u64 = 64 << 20;
 
 /// What a worker is to do.
 #[derive(Debug, Serialize, Deserialize)]
-struct Job {
-    asset: Asset,
-    leaf: Leaf,
+#[serde(rename_all = "snake_case")]
+enum Job {
+    /// Carry out a leaf, check it and take it back.
+    Leaf(Box<(Asset, Leaf)>),
+    /// Try a script that nobody has signed yet.
+    Script(Box<Trial>),
 }
 
 /// What a worker says, one line each.
@@ -87,8 +91,20 @@ impl Rehearsals {
         say: &dyn Fn(&str),
         shutdown: &Shutdown,
     ) -> Result<Rehearsed, ActionError> {
+        self.begin(&Job::Leaf(Box::new((asset.clone(), leaf.clone()))), say, shutdown)
+    }
+
+    /// Tries a script in a copy of this host. Whoever calls this believes it: nobody's signature is asked for.
+    ///
+    /// # Errors
+    /// As [`Rehearsals::carry_out`].
+    pub fn try_script(&self, trial: &Trial, say: &dyn Fn(&str), shutdown: &Shutdown) -> Result<Rehearsed, ActionError> {
+        self.begin(&Job::Script(Box::new(trial.clone())), say, shutdown)
+    }
+
+    fn begin(&self, job: &Job, say: &dyn Fn(&str), shutdown: &Shutdown) -> Result<Rehearsed, ActionError> {
         let began = Instant::now();
-        self.clear().and_then(|()| self.prepare(asset, leaf)).map_err(|error| {
+        self.clear().and_then(|()| self.prepare(job)).map_err(|error| {
             ActionError::caused(format!("the folder {} cannot be prepared", self.folder.display()), error)
         })?;
         let result = self.run(say, shutdown);
@@ -106,9 +122,9 @@ impl Rehearsals {
         }
     }
 
-    fn prepare(&self, asset: &Asset, leaf: &Leaf) -> io::Result<()> {
+    fn prepare(&self, job: &Job) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let job = serde_json::to_vec(&Job { asset: asset.clone(), leaf: leaf.clone() })?;
+        let job = serde_json::to_vec(job)?;
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(worker::job(&self.folder))?;
         file.write_all(&job)
     }

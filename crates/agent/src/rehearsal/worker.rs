@@ -16,7 +16,7 @@ use stanch_runner::{evidence, mask, outcome};
 
 use super::copy::Copy;
 use super::{Job, Word};
-use crate::actions::{self, CommandError, Host, Invocation, Output, Programs, check};
+use crate::actions::{self, CommandError, Host, Invocation, Output, Programs, check, script};
 use crate::rules::{self, Rules};
 
 /// The first argument of a program that is to be a worker; the second one is its folder.
@@ -62,8 +62,7 @@ fn say(word: &Word) -> io::Result<()> {
 
 fn rehearsed(folder: &Path) -> Result<Rehearsed, ActionError> {
     let unread = |error| ActionError::caused("the job of this rehearsal cannot be read", error);
-    let Job { asset, leaf } =
-        serde_json::from_slice(&fs::read(job(folder)).map_err(unread)?).map_err(|e| unread(e.into()))?;
+    let job: Job = serde_json::from_slice(&fs::read(job(folder)).map_err(unread)?).map_err(|e| unread(e.into()))?;
     if rustix::process::getpid().as_raw_nonzero().get() != 1 {
         let message = "a rehearsal takes place in namespaces of its own, and this process is in none";
         return Err(ActionError::refused(message));
@@ -71,8 +70,13 @@ fn rehearsed(folder: &Path) -> Result<Rehearsed, ActionError> {
     let rules = Rules::load(Path::new(rules::PATH)).map_err(|e| ActionError::caused("the executor's rules", e))?;
     let copy = Copy::enter(folder)?;
     let host: Arc<dyn Programs> = Arc::new(Apart(Host::default()));
-    let catalogue = actions::catalogue_on(&host, &rules.in_a_copy());
-    let mut rehearsed = in_the_copy(&catalogue, &asset, &leaf)?;
+    let mut rehearsed = match job {
+        Job::Leaf(job) => in_the_copy(&actions::catalogue_on(&host, &rules.in_a_copy()), &job.0, &job.1)?,
+        Job::Script(given) => {
+            let checks = script::trial(host, Path::new("/"), &given)?;
+            Rehearsed { checks, ..Rehearsed::default() }
+        }
+    };
     rehearsed.wrote_bytes = copy.written();
     rehearsed.not_copied = copy.lacks;
     Ok(rehearsed)
@@ -87,7 +91,7 @@ fn in_the_copy(catalogue: &Catalogue, asset: &Asset, leaf: &Leaf) -> Result<Rehe
             rehearsed.left_out.push(format!("{}: this executor has no such action", step.action));
             continue;
         };
-        if !action.definition().rehearses {
+        if !action.rehearses(step) {
             rehearsed.left_out.push(format!("{}: nothing runs in a copy", step.action));
             continue;
         }

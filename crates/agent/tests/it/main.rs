@@ -6,6 +6,7 @@ mod actions;
 mod actions_crash;
 mod actions_package;
 mod actions_rehearsal;
+mod actions_script;
 mod actions_service;
 mod facts;
 mod facts_apt;

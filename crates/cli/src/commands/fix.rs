@@ -1,8 +1,10 @@
 //! `plan` and `fix`: ask for a plan, show it, and apply exactly that one.
 
-use stanch_model::When;
 use std::io::Write as _;
 
+use serde::Deserialize as _;
+use stanch_model::When;
+use stanch_model::script::Script;
 use stanch_server::api::types::{
     Approve, Because, CreateRemediation, CreatedRemediation, LeftOut, Plan, Remediation, RemediationDetail, Step,
 };
@@ -243,6 +245,9 @@ pub(crate) fn difference(output: &Output, plan: &Plan) -> Result<(), Failure> {
                 ]);
             }
             output.line(&table.to_string())?;
+            if let Some(script) = step.params.get("script").and_then(|script| Script::deserialize(script).ok()) {
+                output.line(&format!("   script: SHA-256 {}, {} files", script.fingerprint(), script.files.len()))?;
+            }
             output.line(&format!("   undo: {}", plain(&step.undo)))?;
         }
     }

@@ -19,6 +19,7 @@ pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod rehearse;
 pub(crate) mod report;
+pub(crate) mod script;
 pub(crate) mod sign_in;
 pub(crate) mod trust;
 pub(crate) mod undo;

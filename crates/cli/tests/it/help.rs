@@ -21,6 +21,7 @@ fn every_command_has_a_line_of_help() {
         "feeds",
         "audit",
         "policy",
+        "script",
         "assets",
         "people",
         "token",

@@ -14,20 +14,13 @@ use stanch_model::decision::{Decision, Mode};
 use stanch_model::finding::Finding;
 use stanch_model::item::WorkItem;
 use stanch_model::plan::{Disruption, Reversibility};
-use stanch_policy::{ActionFacts, Bundle, Facts, Known, Place, Source};
+use stanch_policy::{ActionFacts, Bundle, Facts, Known, Place};
 
 use crate::program::fixture;
 
 fn shipped() -> Bundle {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
-    let sources: Vec<Source> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| Source {
-            name: entry.file_name().into_string().unwrap(),
-            text: std::fs::read_to_string(entry.path()).unwrap(),
-        })
-        .collect();
+    let sources = stanch_server::policies::sources(&folder).unwrap();
     Bundle::load(&sources).bundle.unwrap()
 }
 

@@ -23,7 +23,7 @@ pub struct TextFile {
 /// What is read of a folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Whether a file of this name is wanted.
+    /// Whether a file with this path inside the folder is wanted.
     pub wanted: fn(&str) -> bool,
     /// Files at most.
     pub files: usize,
@@ -145,8 +145,11 @@ fn list(path: &Path, bounds: &Bounds) -> Result<Vec<(String, PathBuf)>, FolderEr
             }
             if kind.is_dir() && depth < MAX_DEPTH {
                 folders.push((entry.path(), format!("{prefix}{name}/"), depth + 1));
-            } else if kind.is_file() && (bounds.wanted)(&name) {
-                found.push((format!("{prefix}{name}"), entry.path()));
+                continue;
+            }
+            let name = format!("{prefix}{name}");
+            if kind.is_file() && (bounds.wanted)(&name) {
+                found.push((name, entry.path()));
             }
         }
     }

@@ -11,6 +11,7 @@ mod gathering;
 mod icalendar;
 mod language;
 mod properties;
+mod scripts;
 mod shipped;
 mod tooling;
 mod world;

@@ -8,12 +8,13 @@ use stanch_policy::facts::Value;
 use stanch_policy::{Bundle, Facts, Source};
 
 /// A catalogue of a few actions.
-pub(crate) const KNOWN: [KnownAction; 5] = [
+pub(crate) const KNOWN: [KnownAction; 6] = [
     KnownAction { name: "package.upgrade", params: &[may("to", ParamKind::Word(&["fixed"]))] },
     KnownAction { name: "service.restart", params: &[may("scope", ParamKind::Word(&["affected"]))] },
     KnownAction { name: "host.reboot", params: &[] },
     KnownAction { name: "host.isolate", params: &[may("lease", ParamKind::Span)] },
     KnownAction { name: "account.disable", params: &[] },
+    KnownAction { name: "script.run", params: &[ParamRule { name: "script", required: true, kind: ParamKind::Text }] },
 ];
 
 const fn may(name: &'static str, kind: ParamKind) -> ParamRule {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stanch_engine::case::{self, Checked, Effect, Errand, Fate, Member, Seen, State};
-use stanch_engine::propose::{Ask, Candidate, PACKAGE_UPGRADE, SERVICE_RESTART};
+use stanch_engine::propose::{self, Ask, Candidate, PACKAGE_UPGRADE};
 use stanch_engine::rollout::{Event, Rollout};
 use stanch_engine::verify::ItemVerdict;
 use stanch_engine::{Blocked, Proposal, requests};
@@ -530,11 +530,14 @@ impl Asking {
         }
         for target in targets {
             let known = self.asks.entry(target).or_default();
-            match known.iter_mut().find(|request| request.action == wanted.action) {
-                // Several sources are one transaction of the package manager.
+            // Several sources are one transaction of the package manager.
+            let one = |request: &&mut StepRequest| {
+                request.action == wanted.action && (act.action == PACKAGE_UPGRADE || request.want == wanted.want)
+            };
+            match known.iter_mut().find(one) {
                 Some(request) if act.action == PACKAGE_UPGRADE => merge(request, &wanted),
-                Some(request) if request.want == wanted.want => request.items.extend(wanted.items.clone()),
-                _ => known.push(wanted.clone()),
+                Some(request) => request.items.extend(wanted.items.clone()),
+                None => known.push(wanted.clone()),
             }
         }
         Ok(())
@@ -561,13 +564,14 @@ impl Asking {
         for (name, param) in &act.params {
             want.insert(name.clone(), filled(param, &facts)?);
         }
-        let want = match (act.action.as_str(), want.get("service")) {
-            (SERVICE_RESTART, Some(service)) => json!({ "services": [service] }),
-            (SERVICE_RESTART, None) => json!({ "scope": "affected" }),
-            (stanch_engine::propose::HOST_REBOOT, _) => json!({ "when": "kernel_due" }),
-            _ => Value::Object(want),
-        };
-        Ok(StepRequest { action: act.action.clone(), want, items: vec![item] })
+        let want = propose::want(&act.action, want);
+        let request = StepRequest { action: act.action.clone(), want, items: vec![item] };
+        match propose::named_script(&request) {
+            Some(name) if self.decider.in_force.bundle.script(name).is_none() => {
+                Err(Blocked::NoScript { script: name.to_owned() })
+            }
+            _ => Ok(request),
+        }
     }
 }
 

@@ -139,14 +139,6 @@ async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Resu
         .write(Write::PutFacts(NewFacts { facts, at: now })))
 }
 
-/// What runs on a host, as records of trust name it: `debian 12`, `ubuntu 22.04`.
-fn system(facts: &HostFacts) -> Option<String> {
-    let id = &facts.os.id;
-    let version = facts.os.version_id.as_deref()?;
-    let version = if id == "debian" { version.split('.').next().unwrap_or(version) } else { version };
-    Some(format!("{id} {version}"))
-}
-
 /// Runs the detectors on an asset when its facts or the feeds are others than last time.
 /// Answers whether they ran.
 async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
@@ -196,7 +188,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
             crate::view::unknown_of(&read).into_iter().map(|one| (short(&one.fact), short(&one.why))).collect(),
             |more| ("more".to_owned(), format!("{more} more could not be read")),
         ),
-        system: system(&read),
+        system: read.os.system(),
     };
     let entry = NewEntry::new(now, "server", "findings_judged")
         .about(&asset.id)

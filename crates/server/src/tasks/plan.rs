@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::SignedDuration;
 use serde_json::json;
 use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Target, assemble};
+use stanch_engine::propose::{named_script, with_script};
 use stanch_engine::rollout::{Event, Rollout};
 use stanch_engine::{Blocked, Candidate, LeftOut, Proposal, requests};
 use stanch_ledger::NewEntry;
@@ -13,7 +14,7 @@ use stanch_model::asset::Asset;
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::item::WorkItem;
-use stanch_model::order::{Answer, PlanRefusal, Receipt, Verb};
+use stanch_model::order::{Answer, PlanRefusal, Receipt, StepRequest, Verb};
 use stanch_model::plan::{Plan, PlannedStep, RuleRef};
 use stanch_model::remediation::RemediationState;
 use stanch_model::terms::{HaltIf, Quorum, RingSize, RingTerm, Terms};
@@ -76,6 +77,7 @@ async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(
                 requests(&candidates)
             }
         };
+        let wanted = scripted(app, asset, wanted, &mut record);
         if wanted.is_empty() {
             continue;
         }
@@ -108,6 +110,24 @@ async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(
     app.goes_on(row.id.as_str());
     app.bus.wake(&receivers);
     Ok(())
+}
+
+/// The requests with the scripts that they name, as the policies in force have them now; what names none that is there
+/// is left out.
+fn scripted(app: &App, asset: &AssetId, wanted: Vec<StepRequest>, record: &mut Record) -> Vec<StepRequest> {
+    let held = app.policies.held();
+    let mut whole = Vec::with_capacity(wanted.len());
+    for request in wanted {
+        match named_script(&request).map(|name| (name.to_owned(), held.bundle.script(name))) {
+            None => whole.push(request),
+            Some((_, Some(known))) => whole.push(with_script(request, &known.script)),
+            Some((script, None)) => {
+                let why = Blocked::NoScript { script };
+                record.left_out.push(LeftOut { asset: asset.clone(), items: request.items, why });
+            }
+        }
+    }
+    whole
 }
 
 /// What a remediation is about.

@@ -4,7 +4,9 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use stanch_model::When;
+use stanch_model::script::{MANIFEST_FILE, Script};
 
 /// Members and findings shown of one item; the rest is a filter away.
 pub(super) const SHOWN: usize = 60;
@@ -221,6 +223,16 @@ pub(super) fn disruption(name: &str) -> &'static str {
 /// The first 12 digits of a hash.
 pub(super) fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
+}
+
+/// The files of the script that a step runs, manifest first: whoever agrees can read what they agree to.
+pub(super) fn script(params: &serde_json::Value) -> Vec<(String, String)> {
+    let script = params.get("script").and_then(|script| Script::deserialize(script).ok());
+    let files = |script: Script| {
+        let parts = script.files.into_iter().map(|(part, text)| (part.to_string(), text));
+        [(MANIFEST_FILE.to_owned(), script.manifest)].into_iter().chain(parts).collect()
+    };
+    script.map(files).unwrap_or_default()
 }
 
 #[cfg(test)]

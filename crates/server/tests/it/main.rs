@@ -21,5 +21,6 @@ mod policies;
 mod provider;
 mod recover;
 mod rehearsals;
+mod scripts;
 mod signatures;
 mod world;

@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stanch_model::sign::SigningKey;
-use stanch_policy::{SIGNATURE_FILE, Source};
+use stanch_policy::SIGNATURE_FILE;
 use stanch_server::PolicySource;
 use tempfile::TempDir;
 
@@ -50,8 +50,8 @@ pub(crate) fn write(folder: &Path, text: &str) {
 
 /// Signs what lies in a folder.
 pub(crate) fn sign(folder: &Path) {
-    let text = std::fs::read_to_string(folder.join("all.yaml")).unwrap();
-    let signed = stanch_policy::sign(&[Source { name: "all.yaml".into(), text }], &key(), Timestamp::now()).unwrap();
+    let sources = stanch_server::policies::sources(folder).unwrap();
+    let signed = stanch_policy::sign(&sources, &key(), Timestamp::now()).unwrap();
     std::fs::write(folder.join(SIGNATURE_FILE), serde_json::to_string(&signed).unwrap()).unwrap();
 }
 

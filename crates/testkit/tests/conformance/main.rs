@@ -5,6 +5,7 @@
 
 mod packages;
 mod reboot;
+mod scripts;
 mod services;
 mod stage;
 mod toy;
