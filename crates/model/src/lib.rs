@@ -21,6 +21,7 @@ pub mod order;
 pub mod person;
 pub mod plan;
 pub mod playbook;
+pub mod posture;
 pub mod remediation;
 pub mod sign;
 pub mod terms;

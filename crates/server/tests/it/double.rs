@@ -9,6 +9,7 @@ use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
 use stanch_model::facts::{
     Candidate, Health, HostFacts, InUse, KernelFacts, Known, ListeningSocket, Origin, OsRelease, Package, PortInUse,
+    Posture,
 };
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
@@ -64,6 +65,8 @@ pub(crate) struct Host {
     pub(crate) refuses: Option<String>,
     /// Ports on which packages listen, with their connections; `None` when its executor does not tell.
     pub(crate) listens: Option<BTreeMap<u16, (&'static str, u32)>>,
+    /// Settings as its executor reads them; `None` when it does not look.
+    pub(crate) posture: Option<Posture>,
     position: Position,
     counter: u64,
     /// Its journal does not go back to the first order.
@@ -108,6 +111,7 @@ impl Host {
             installed_at: None,
             refuses: None,
             listens: None,
+            posture: None,
             position: Position::default(),
             counter: 0,
             forgetful: false,
@@ -210,6 +214,7 @@ impl Host {
                 sessions: Known::Known(2),
                 connections: Known::Known(listens.iter().map(in_use).collect()),
             }),
+            posture: self.posture.clone(),
             gaps: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@
 mod packages;
 mod reboot;
 mod services;
+mod settings;
 mod stage;
 mod toy;
 
