@@ -308,7 +308,7 @@ impl Findings {
             Some(_) => None,
             None => Some(unknown),
         };
-        let caps: [(&str, &'static str, Mode, Option<&str>); 4] = [
+        let caps: [(&str, &'static str, Mode, Option<&str>); 5] = [
             (
                 "built-in/new-host",
                 "asset.confirmed",
@@ -331,6 +331,13 @@ impl Findings {
                 "asset.own",
                 Mode::Approve,
                 known("asset.own", "Stanch itself runs here", "whether Stanch itself runs here is not known", true),
+            ),
+            (
+                "built-in/relied-on",
+                "item.caution",
+                Mode::Approve,
+                // Of what is no setting nothing is said.
+                (facts.flag("item.caution") == Some(true)).then_some("something may rely on the setting as it is"),
             ),
             (
                 "built-in/unproven",

@@ -15,4 +15,5 @@ mod policy;
 mod program;
 mod record;
 mod scan;
+mod settings;
 mod shipped;

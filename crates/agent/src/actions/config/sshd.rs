@@ -62,20 +62,22 @@ pub(crate) fn value<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
 pub(crate) fn is_read_first(names: &[&str]) -> Result<(), ActionError> {
     let text = text_of(Path::new(MAIN))
         .ok_or_else(|| ActionError::refused(format!("{MAIN} cannot be read, so that nothing is set beside it")))?;
+    let mut earlier = None;
     for line in text.lines().map(str::trim) {
         let mut words = line.split(|c: char| c == '=' || c.is_whitespace()).filter(|word| !word.is_empty());
         let Some(word) = words.next().filter(|word| !word.starts_with('#')) else { continue };
         if word.eq_ignore_ascii_case("include") && words.any(|path| path.trim_matches('"') == INCLUDE) {
-            return first_of_its_folder(names);
+            return match earlier {
+                None => first_of_its_folder(names),
+                Some(name) => Err(ActionError::refused(format!(
+                    "{MAIN} sets {name} before it reads {INCLUDE}, and the first wins"
+                ))),
+            };
         }
         if word.eq_ignore_ascii_case("match") {
             break;
         }
-        if let Some(name) = names.iter().find(|name| word.eq_ignore_ascii_case(name)) {
-            return Err(ActionError::refused(format!(
-                "{MAIN} sets {name} before it reads {INCLUDE}, and the first wins"
-            )));
-        }
+        earlier = earlier.or_else(|| names.iter().find(|name| word.eq_ignore_ascii_case(name)));
     }
     Err(ActionError::refused(format!(
         "{MAIN} does not read {INCLUDE} (Include), so that a file there would do nothing"
