@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use stanch_action::{Crash, Death, Idempotency, Sent, World as Suite, WorldError};
+use stanch_action::{ConformanceReport, Crash, Death, Idempotency, Sent, World as Suite, WorldError};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{StepRequest, Verb};
 use stanch_testkit::world::Frozen;
 use stanch_testkit::{Base, World, root_or_skip, wait_until};
 
-use crate::expect_green;
 use crate::stage::{Debian, EXECUTOR, IN_WORLD, Machine, Stage, asset};
+use crate::{expect_green, tell};
 
 /// What is special about a world of one kind of setting.
 struct Kind {
@@ -255,18 +255,28 @@ fn start_sshd(world: &World) -> Result<()> {
     world.must(["/etc/init.d/ssh", "start"]).map(drop)
 }
 
-fn ssh_server() -> Result<Settings> {
-    let world = World::builder(&Base::ssh()?).daemons().bind(EXECUTOR, IN_WORLD).boot()?;
+fn wait_for_sshd(world: &World) -> Result<()> {
+    wait_until("sshd is up", Duration::from_secs(60), || Ok(world.run(["systemctl", "is-active", "ssh"])?.ok()))
+}
+
+fn ssh_server(systemd: bool) -> Result<Settings> {
+    let builder =
+        if systemd { World::builder(&Base::ssh_systemd()?).systemd() } else { World::builder(&Base::ssh()?).daemons() };
+    let world = builder.bind(EXECUTOR, IN_WORLD).boot()?;
     world.must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/key"])?;
     let key = world.text("/root/key.pub")?;
-    world.must(["mkdir", "-m", "700", "/root/.ssh"])?;
+    world.must(["mkdir", "-p", "-m", "700", "/root/.ssh"])?;
     world.write_mode("/root/.ssh/authorized_keys", key, 0o600)?;
     world.write("/etc/ssh/sshd_config.d/50-weak.conf", "PasswordAuthentication yes\nMaxAuthTries 20\n")?;
     let kind = Kind {
-        system: "debian-12",
-        case: "three settings of an SSH server that runs under an init script",
+        system: if systemd { "debian-12 with systemd" } else { "debian-12" },
+        case: if systemd {
+            "three settings of an SSH server under systemd"
+        } else {
+            "three settings of an SSH server that runs under an init script"
+        },
         checks: &["ssh-password-login", "ssh-x11", "ssh-auth-tries"],
-        on_boot: start_sshd,
+        on_boot: if systemd { wait_for_sshd } else { start_sshd },
         observe: |world| {
             Ok(json!({
                 "effective": effective(world)?,
@@ -292,7 +302,16 @@ fn config_set_of_an_ssh_server() -> Result<()> {
     if !root_or_skip()? {
         return Ok(());
     }
-    expect_green(&mut ssh_server()?, 6);
+    expect_green(&mut ssh_server(false)?, 6);
+    Ok(())
+}
+
+#[test]
+fn config_set_of_an_ssh_server_under_systemd() -> Result<()> {
+    if !root_or_skip()? {
+        return Ok(());
+    }
+    expect_green(&mut ssh_server(true)?, 4);
     Ok(())
 }
 
@@ -380,4 +399,16 @@ fn config_set_of_services() -> Result<()> {
     }
     expect_green(&mut services()?, 4);
     Ok(())
+}
+
+#[test]
+fn config_set_has_no_world_for_these() {
+    let why = "no world of this kind is made";
+    for (system, case) in [
+        ("debian-12 with systemd", "an SSH server that its socket starts for each connection"),
+        ("debian-12", "services under init scripts: refused there"),
+        ("debian-12", "parameters of the kernel outside of its network, which worlds share with their host"),
+    ] {
+        tell(&ConformanceReport::none("config.set", system, case, why));
+    }
 }
