@@ -77,6 +77,21 @@ pub const HOST_REBOOT: Declared = Declared {
     proven_on: &[],
 };
 
+/// Sets what the posture pack wants, and nothing else. Its rows without systemd and with it are on one release; what they
+/// do not show is told with them.
+pub const CONFIG_SET: Declared = Declared {
+    name: "config.set",
+    idempotency: Idempotency::Yes,
+    reversibility: Reversibility::Restorable,
+    disruption: Disruption::Restart,
+    closes_exposure: true,
+    contains: false,
+    fixes: true,
+    params: &[],
+    longest_seconds: 5 * 60,
+    proven_on: &["debian 12"],
+};
+
 /// Guards what is vulnerable until it is patched. Declared so that playbooks can say what they would do: no executor
 /// of this version carries it out, nor the ones below, and a step that nobody carries out is blocked and says so.
 pub const SHIELD_APPLY: Declared = Declared {
@@ -155,11 +170,12 @@ const fn may(name: &'static str, kind: ParamKind) -> ParamRule {
 }
 
 /// All of them.
-pub const ALL: [Declared; 8] = [
+pub const ALL: [Declared; 9] = [
     PACKAGE_UPGRADE,
     SERVICE_RESTART,
     HOST_REBOOT,
     SCRIPT_RUN,
+    CONFIG_SET,
     SHIELD_APPLY,
     HOST_ISOLATE,
     ACCOUNT_DISABLE,

@@ -35,6 +35,8 @@ pub struct Rules {
     pub denied_services: Vec<String>,
     /// Services that may be restarted although Stanch leaves them to a person by itself, same form.
     pub allowed_services: Vec<String>,
+    /// Settings that are never set, `sshd.*`, `sysctl.kernel.dmesg_restrict` or the name of a check, same form.
+    pub denied_settings: Vec<String>,
     /// When something may start, in the host's local time; none named means always.
     pub hours: Vec<Hours>,
     /// Whether this host may be rebooted.
@@ -62,6 +64,7 @@ impl Default for Rules {
             denied_packages: Vec::new(),
             denied_services: Vec::new(),
             allowed_services: Vec::new(),
+            denied_settings: Vec::new(),
             hours: Vec::new(),
             reboot: false,
             reexec: false,
@@ -208,6 +211,7 @@ struct WrittenScripts {
 struct Denied {
     packages: Vec<String>,
     services: Vec<String>,
+    settings: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -282,6 +286,7 @@ impl Rules {
             actions: written.actions,
             denied_packages: written.deny.packages,
             denied_services: written.deny.services,
+            denied_settings: written.deny.settings,
             allowed_services: written.allow.services,
             reboot: written.reboot,
             reexec: written.reexec,
@@ -387,6 +392,11 @@ impl Rules {
     /// Whether a service of this name is never to be restarted.
     pub fn denies_service(&self, name: &str) -> bool {
         named(&self.denied_services, name)
+    }
+
+    /// Whether a setting or check of this name is never to be set.
+    pub fn denies_setting(&self, name: &str) -> bool {
+        self.denied_settings.iter().any(|pattern| fits(pattern, name))
     }
 
     /// Whether a unit file or init script is of a service that is never to be restarted; a template is when one of its
@@ -498,6 +508,7 @@ lock_timeout_seconds = 60
 [deny]
 packages = ["postgresql-*", "nginx"]
 services = ["billing.service", "shop"]
+settings = ["sshd.*", "sysctl-ptrace"]
 
 [allow]
 services = ["dbus"]
@@ -520,6 +531,8 @@ timeout_seconds = 10
         assert!(!rules.denies_package("nginx-common") && !rules.denies_package("postgres"));
         assert!(rules.denies_service("billing.service") && rules.denies_service("shop.service"));
         assert!(rules.allows_service("dbus.service") && !rules.allows_service("dbus-broker.service"));
+        assert!(rules.denies_setting("sshd.permitrootlogin") && rules.denies_setting("sysctl-ptrace"));
+        assert!(!rules.denies_setting("sysctl.kernel.dmesg_restrict"));
         assert_eq!(rules.probes[0].command.len(), 3);
         let friday_night = datetime(2026, 11, 27, 23, 0, 0, 0);
         rules.permit("package.upgrade", friday_night, true).unwrap();

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use stanch_model::assessment::{Assessment, BodDeadline, Enrichment, Exploitation, Kev, MemberReason};
 use stanch_model::asset::{Asset, ExposureLevel, ExposureSource};
 use stanch_model::facts::HostFacts;
-use stanch_model::finding::{FeedRef, Finding, Verdict};
+use stanch_model::finding::{Detector, FeedRef, Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
+use stanch_model::posture::{self, Severity};
 
 use crate::evidence::{cve_ids, enrichment, inputs};
 use crate::exposure::exposure;
@@ -84,6 +85,15 @@ pub fn assess(input: &AssessInput<'_>, now: Timestamp) -> Assessment {
         bod.days().and_then(|days| input.first_seen.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
     let doable = input.members.iter().any(|f| matches!(f.verdict, Verdict::AffectedFixable | Verdict::FixedNotRunning));
     let ids = distinct_ids(&members);
+    // Where a setting stands among others: the lower end of the band that its severity is called by.
+    let rated = match &input.item.subject {
+        Subject::Setting { check } => posture::find(check).map(|check| match check.severity {
+            Severity::High => 70,
+            Severity::Medium => 40,
+            Severity::Low => 1,
+        }),
+        _ => None,
+    };
     let rank = rank(&Standing {
         due,
         deployer,
@@ -93,7 +103,7 @@ pub fn assess(input: &AssessInput<'_>, now: Timestamp) -> Assessment {
         doable,
         reach: reached.reach,
         ids,
-        cvss_e1: members.iter().flat_map(|m| &m.enrichment.cvss).map(|score| score.score_e1).max(),
+        cvss_e1: members.iter().flat_map(|m| &m.enrichment.cvss).map(|score| score.score_e1).max().or(rated),
         epss_e5: members.iter().filter_map(|m| m.enrichment.epss.as_ref()).map(|epss| epss.score_e5).max(),
         newest_year: input.members.iter().flat_map(|finding| cve_ids(finding)).filter_map(|id| year(&id)).max(),
     });
@@ -141,6 +151,16 @@ fn kev_words(kev: &Kev) -> String {
     format!("listed in KEV since {}{ransomware}", kev.added)
 }
 
+/// What the pack says of a setting: nobody scores settings, so that neither CVSS nor EPSS can be known.
+fn setting_words(finding: &Finding) -> String {
+    let rated = posture::find(&finding.id).map_or("of no check that is known here", |check| check.severity.name());
+    format!("a setting, {rated}; {} where {} is wanted", finding.version, wanted(finding))
+}
+
+fn wanted(finding: &Finding) -> &str {
+    finding.fixed_version.as_deref().unwrap_or("another")
+}
+
 const NO_EVIDENCE: &str = "no feed at hand knows of exploitation, EPSS or CVSS";
 
 fn evidence_words(finding: &Finding, known: &Enrichment, exploitation: Exploitation, in_kev: bool) -> String {
@@ -162,6 +182,7 @@ fn evidence_words(finding: &Finding, known: &Enrichment, exploitation: Exploitat
     if words.is_empty() && !in_kev {
         words.push(match finding.verdict {
             Verdict::FixedNotRunning => "the fix is on disk, the old code still runs".to_owned(),
+            _ if finding.detector == Detector::Posture => setting_words(finding),
             Verdict::Unsupported => "past its security support".to_owned(),
             _ if cve_ids(finding).is_empty() => "a security fix that names no CVE".to_owned(),
             _ => NO_EVIDENCE.to_owned(),
@@ -179,6 +200,10 @@ fn sentence(
     ids: usize,
 ) -> String {
     let Some(worst) = members.first() else { return "no open finding".to_owned() };
+    if let (Subject::Setting { check }, [finding, ..]) = (&input.item.subject, input.members) {
+        let title = posture::find(check).map_or(check.as_str(), |check| check.title);
+        return format!("{title}: {}", setting_words(finding));
+    }
     let finding = input.members.iter().find(|finding| finding.fingerprint == worst.finding);
     let (known, unknown) = match (&worst.enrichment.kev, finding) {
         (Some(kev), _) => (Some(format!("{} is {}", worst.id, kev_words(kev))), None),

@@ -103,6 +103,13 @@ pub enum Blocked {
         /// Its package URL, without a version.
         purl: String,
     },
+    /// Setting it by itself would break machines that are as their owner wants them.
+    ByHand {
+        /// The setting, as the host's rules name it.
+        setting: String,
+        /// What may rely on it.
+        caution: String,
+    },
     /// It is as wanted already.
     Compliant,
     /// The same change has to hold in another environment first.
@@ -235,6 +242,9 @@ impl Blocked {
                     "take a fixed version of {purl} where it is built in, or replace it; then scan the new inventory"
                 )
             }
+            Self::ByHand { .. } => {
+                "set it on the host if nothing there relies on it, or accept it with a date".to_owned()
+            }
             Self::TooOld { .. } => "plan again".to_owned(),
             Self::NoLink { kind } => format!("say which {} belongs to it, or change the playbook", kind_name(*kind)),
             Self::NotCarriedOut { .. } | Self::NoExecutor { .. } => {
@@ -288,6 +298,7 @@ impl fmt::Display for Blocked {
                 _ => f.write_str("nothing in the catalogue acts on this kind of asset"),
             },
             Self::Component { .. } => f.write_str("no executor changes SBOM inventories"),
+            Self::ByHand { setting, caution } => write!(f, "a person decides on {setting}: {caution}"),
             Self::Compliant => f.write_str("is as wanted already"),
             Self::Elsewhere { environment, until: Some(until) } => {
                 write!(f, "has to hold in {environment} until {} first", When(*until))

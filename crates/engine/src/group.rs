@@ -10,6 +10,7 @@ use stanch_model::ecosystem;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId};
 use stanch_model::item::{Subject, WorkItem, item_id};
+use stanch_model::posture;
 
 /// What grouping gave: the items, and what was left out of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +63,10 @@ pub fn subject(finding: &Finding) -> Subject {
         Detector::Running => Subject::Service { name: named(&finding.id, &finding.binary) },
         Detector::Support => Subject::Support { name: named(&finding.package, "release") },
         Detector::Kernel => Subject::Reboot { flavour: flavour(finding) },
+        Detector::Posture => {
+            let check = finding.id.strip_prefix(posture::PREFIX).unwrap_or(&finding.id);
+            Subject::Setting { check: check.to_owned() }
+        }
         // An advisory that only the running kernel still has is closed by booting, not by installing.
         _ if finding.verdict == Verdict::FixedNotRunning && finding.binary.starts_with(KERNEL) => {
             Subject::Reboot { flavour: flavour(finding) }

@@ -10,6 +10,7 @@ use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::order::StepRequest;
+use stanch_model::posture;
 use stanch_model::script::Script;
 use stanch_model::version::DebVersion;
 
@@ -24,6 +25,8 @@ pub const HOST_REBOOT: &str = catalogue::HOST_REBOOT.name;
 
 /// Running a script.
 pub const SCRIPT_RUN: &str = catalogue::SCRIPT_RUN.name;
+/// Setting what the posture pack wants.
+pub const CONFIG_SET: &str = catalogue::CONFIG_SET.name;
 
 /// One thing to ask an executor to plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +49,11 @@ pub enum Ask {
         /// Its flavour.
         flavour: String,
     },
+    /// Set what one check of the posture pack wants.
+    Set {
+        /// The check, `ssh-root-login`.
+        check: String,
+    },
 }
 
 impl Ask {
@@ -55,6 +63,7 @@ impl Ask {
             Self::Upgrade { .. } => PACKAGE_UPGRADE,
             Self::Restart { .. } => SERVICE_RESTART,
             Self::Reboot { .. } => HOST_REBOOT,
+            Self::Set { .. } => CONFIG_SET,
         }
     }
 }
@@ -103,6 +112,9 @@ pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal
     if asset.kind != AssetKind::Host {
         return Proposal::Nothing { why: Blocked::NoMachine { kind: asset.kind } };
     }
+    if let Subject::Setting { check } = &item.subject {
+        return set(item, check);
+    }
     let mut leaves_open: Vec<(FindingId, Blocked)> = Vec::new();
     let (mut fixable, mut running) = (0_usize, 0_usize);
     for finding in members {
@@ -136,6 +148,21 @@ pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal
         _ => return Proposal::Nothing { why: join(leaves_open, item) },
     };
     Proposal::Candidate(Candidate { item: item.id.clone(), asks, summary, leaves_open })
+}
+
+/// What the pack would set; a check that it does not know any more is nobody's to act on.
+fn set(item: &WorkItem, check: &str) -> Proposal {
+    let Some(known) = posture::find(check) else { return Proposal::Nothing { why: Blocked::Compliant } };
+    if known.set.is_none() {
+        let caution = known.caution.unwrap_or_default().to_owned();
+        return Proposal::Nothing { why: Blocked::ByHand { setting: known.setting(), caution } };
+    }
+    Proposal::Candidate(Candidate {
+        item: item.id.clone(),
+        asks: vec![Ask::Set { check: check.to_owned() }],
+        summary: format!("set {} to {}", known.setting(), known.wanted),
+        leaves_open: Vec::new(),
+    })
 }
 
 fn count(findings: usize) -> String {
@@ -203,7 +230,7 @@ pub fn with_script(mut request: StepRequest, script: &Script) -> StepRequest {
 }
 
 /// The requests of one plan order for these candidates of one asset: all upgrades in one transaction, then restarts,
-/// then a reboot. The same candidates in any order give the same requests.
+/// then settings, then a reboot. The same candidates in any order give the same requests.
 pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
     let items_of = |wanted: fn(&Ask) -> bool| {
         let mut items: Vec<ItemId> = candidates
@@ -248,6 +275,18 @@ pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
         let items = items_of(|ask| matches!(ask, Ask::Restart { .. }));
         let want = if restart_all { json!({"scope": "affected"}) } else { json!({ "services": services }) };
         request(SERVICE_RESTART, want, items);
+    }
+    let mut set: BTreeMap<&str, &ItemId> = BTreeMap::new();
+    for candidate in candidates {
+        for ask in &candidate.asks {
+            if let Ask::Set { check } = ask {
+                set.insert(check, &candidate.item);
+            }
+        }
+    }
+    // Each is a request of its own, so that a refusal of one names its own item.
+    for (check, item) in set {
+        request(CONFIG_SET, json!({ "check": check }), vec![item.clone()]);
     }
     if reboot {
         request(HOST_REBOOT, json!({"when": "kernel_due"}), items_of(|ask| matches!(ask, Ask::Reboot { .. })));

@@ -126,7 +126,7 @@ fn explain(part: Part, value: i64, assessment: &Assessment) -> String {
             _ => "size: no id".to_owned(),
         },
         Part::Cvss if assessment.members.iter().all(|member| member.enrichment.cvss.is_empty()) => {
-            "CVSS: unknown, counted as 7.0".to_owned()
+            format!("CVSS: unknown, counted as {}.{}", -value / 10, -value % 10)
         }
         Part::Cvss => format!("CVSS: at most {}.{}", -value / 10, -value % 10),
         Part::Epss if value == NO_EPSS => "EPSS: unknown, after what has a score".to_owned(),
@@ -166,7 +166,7 @@ pub(crate) const fn exposure_name(level: ExposureLevel) -> &'static str {
 
 const fn reach_name(reach: i64) -> &'static str {
     match reach {
-        0 => "documents or data",
+        0 => "documents, data or settings",
         1 => "a program that is started when needed",
         2 => "a library that other programs load",
         3 => "a network service or the kernel, not seen listening for others",

@@ -17,7 +17,7 @@ use crate::exposure::{listeners, reach_of};
 /// How close, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Reach {
-    /// Documents, locales, fonts, time zones.
+    /// Documents, locales, fonts, time zones; settings, which are no code.
     Data,
     /// Something a person or another program starts.
     Program,
@@ -102,6 +102,7 @@ pub(crate) fn reach(subject: &Subject, members: &[&Finding], facts: Option<&Host
     let all_owned = sockets.is_some_and(|(_, sockets)| sockets.iter().all(|socket| socket.package.is_some()));
     let by_name = match subject {
         Subject::Reboot { .. } => Reach::Service,
+        Subject::Setting { .. } => Reach::Data,
         Subject::Service { .. } | Subject::Component { .. } => Reach::Library,
         Subject::SourcePackage { source } | Subject::Support { name: source } => by_name(source, members),
         _ => Reach::Program,

@@ -13,6 +13,7 @@ use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::WorkItem;
 use stanch_model::order::{Check, CheckOutcome};
+use stanch_model::posture::{self, Reading};
 use stanch_model::version::DebVersion;
 
 use crate::group::Index;
@@ -279,6 +280,7 @@ impl<'a> View<'a> {
         match finding.detector {
             // The process or the kernel is gone, or it runs other files: there is no data behind these two.
             Detector::Running | Detector::Kernel => true,
+            Detector::Posture => self.setting(finding) != Some(Reading::Value(finding.version.clone())),
             _ if finding.verdict == Verdict::FixedNotRunning => true,
             _ => self.installed.get(finding.binary.as_str()).is_none_or(|now| !now.contains(finding.version.as_str())),
         }
@@ -306,7 +308,18 @@ impl<'a> View<'a> {
         {
             return Some(why("the kernels", unread));
         }
-        None
+        members.iter().filter(|finding| finding.detector == Detector::Posture).find_map(|finding| {
+            match self.setting(finding) {
+                Some(Reading::Unread(unread)) => Some(why("the setting", &unread)),
+                None if self.facts.posture.is_none() => Some(why("the setting", "these facts have none")),
+                _ => None,
+            }
+        })
+    }
+
+    /// What the facts say of the setting that a finding is about; nothing where the check is not known any more.
+    fn setting(&self, finding: &Finding) -> Option<Reading> {
+        Some(posture::find(&finding.id)?.reading(self.facts.posture.as_ref()?))
     }
 
     fn check(&self, items: &[(ItemId, ItemVerdict)]) -> Check {

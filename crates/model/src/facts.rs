@@ -70,10 +70,54 @@ pub struct HostFacts {
     /// Who and what makes use of the host. Only executors measure it: a scan has no act to warn of.
     #[serde(default)]
     pub in_use: Option<InUse>,
+    /// The settings that the posture pack names. Absent where nobody looked: another root, a package list, an agent from
+    /// before the pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posture: Option<Posture>,
     /// What was left out of the lists above although it was there, a sentence each with its count: entries that could
     /// not be understood, indexes that could not be read. Shown beside every count; empty when nothing was left out.
     #[serde(default)]
     pub gaps: Vec<String>,
+}
+
+/// The settings that the posture pack names ([`crate::posture`]), as they are. What is not listed is not on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posture {
+    /// Parameters of the kernel by their names.
+    pub sysctls: BTreeMap<String, Known<String>>,
+    /// Settings of the SSH server as it would run with them; nothing inside where there is none.
+    pub sshd: Known<Option<BTreeMap<String, String>>>,
+    /// Files and folders by their paths.
+    pub files: BTreeMap<String, Known<FileMode>>,
+    /// Units of services by their names.
+    pub services: BTreeMap<String, Known<UnitState>>,
+}
+
+impl Default for Posture {
+    /// A host that has none of it.
+    fn default() -> Self {
+        Self { sysctls: BTreeMap::new(), sshd: Known::Known(None), files: BTreeMap::new(), services: BTreeMap::new() }
+    }
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMode {
+    /// The twelve bits of its mode.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// How a unit stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    /// What systemd says of its file: `enabled`, `disabled`, `masked`, `static`.
+    pub file: String,
+    /// It runs or is about to.
+    pub active: bool,
 }
 
 /// Who and what makes use of a host at one moment. Counts alone: who it is concerns nobody who approves an act.

@@ -21,11 +21,14 @@ pub enum Detector {
     Kernel,
     /// The package or the release is past its security support.
     Support,
+    /// A setting is weaker than the posture pack wants it.
+    Posture,
 }
 
 impl Detector {
     /// All of them, in the order they are shown.
-    pub const ALL: [Self; 5] = [Self::Advisory, Self::SecurityOrigin, Self::Running, Self::Kernel, Self::Support];
+    pub const ALL: [Self; 6] =
+        [Self::Advisory, Self::SecurityOrigin, Self::Running, Self::Kernel, Self::Support, Self::Posture];
 
     /// The name users see.
     pub const fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Detector {
             Self::Running => "running",
             Self::Kernel => "kernel",
             Self::Support => "support",
+            Self::Posture => "posture",
         }
     }
 }

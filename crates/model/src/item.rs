@@ -35,6 +35,11 @@ pub enum Subject {
         /// Its package URL without a version, such as `pkg:npm/%40babel/core`.
         purl: String,
     },
+    /// Setting what one check of the posture pack wants.
+    Setting {
+        /// The check, as people type it: `ssh-root-login`.
+        check: String,
+    },
 }
 
 impl Subject {
@@ -46,6 +51,7 @@ impl Subject {
             Self::Reboot { .. } => "reboot",
             Self::Support { .. } => "support",
             Self::Component { .. } => "component",
+            Self::Setting { .. } => "setting",
         }
     }
 
@@ -55,6 +61,7 @@ impl Subject {
             Self::SourcePackage { source } => source,
             Self::Component { purl } => purl,
             Self::Service { name } | Self::Support { name } => name,
+            Self::Setting { check } => check,
             Self::Reboot { .. } => "kernel",
         }
     }

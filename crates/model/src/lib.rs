@@ -22,6 +22,7 @@ pub mod order;
 pub mod person;
 pub mod plan;
 pub mod playbook;
+pub mod posture;
 pub mod remediation;
 pub mod script;
 pub mod sign;

@@ -308,7 +308,7 @@ impl Findings {
             Some(_) => None,
             None => Some(unknown),
         };
-        let caps: [(&str, &'static str, Mode, Option<&str>); 5] = [
+        let caps: [(&str, &'static str, Mode, Option<&str>); 6] = [
             (
                 "built-in/new-host",
                 "asset.confirmed",
@@ -342,6 +342,13 @@ impl Findings {
                     "whether its executor asks for signed approvals is not known",
                     true,
                 ),
+            ),
+            (
+                "built-in/relied-on",
+                "item.caution",
+                Mode::Approve,
+                // Of what is no setting nothing is said.
+                (facts.flag("item.caution") == Some(true)).then_some("something may rely on the setting as it is"),
             ),
             (
                 "built-in/unproven",

@@ -72,8 +72,8 @@ pub const CLASSES: &[&str] = &["vulnerability", "compliance", "detection", "data
 /// Kinds of assets.
 pub const ASSET_KINDS: &[&str] =
     &["host", "inventory", "container", "image", "cloud_resource", "account", "repository", "service"];
-const SUBJECTS: &[&str] = &["source_package", "service", "reboot", "support", "component"];
-const DETECTORS: &[&str] = &["advisory", "security-origin", "running", "kernel", "support"];
+const SUBJECTS: &[&str] = &["source_package", "service", "reboot", "support", "component", "setting"];
+const DETECTORS: &[&str] = &["advisory", "security-origin", "running", "kernel", "support", "posture"];
 const VERDICTS: &[&str] =
     &["affected_fixable", "affected_unfixed", "not_affected", "fixed_not_running", "unsupported", "held", "unknown"];
 const SSVC: &[&str] = &["defer", "scheduled", "out_of_cycle", "immediate"];
@@ -90,13 +90,14 @@ use FactType::{Bool, Choice, Choices, Decimal, Int, Labels, Text, Texts};
 /// Every fact, in the order they are shown.
 pub const SCHEMA: &[Fact] = &[
     fact("item.kind", Choice(SUBJECTS), false, "what one act would be about"),
-    fact("item.name", Text, false, "the source package, the service or `kernel`"),
+    fact("item.name", Text, false, "the source package, the service, the check of a setting or `kernel`"),
     fact("item.package", Text, true, "the source package, where the item is about one"),
     fact("item.classes", Choices(CLASSES), false, "OCSF classes of its open findings"),
     fact("item.ids", Texts, false, "ids and aliases of its open findings: CVEs, advisories"),
     fact("item.detectors", Choices(DETECTORS), false, "the checks that found them"),
     fact("item.verdicts", Choices(VERDICTS), false, "what the checks say of them"),
     fact("item.fixable", Bool, false, "an act would close at least one of them"),
+    fact("item.caution", Bool, false, "something may rely on a setting as it is, by the posture pack"),
     fact(
         "item.kev",
         Bool,
@@ -111,7 +112,7 @@ pub const SCHEMA: &[Fact] = &[
         "item.severity",
         Choice(SEVERITIES),
         true,
-        "rating of that score: critical from 9.0, high from 7.0, medium from 4.0",
+        "rating of that score: critical from 9.0, high from 7.0, medium from 4.0; of a setting, what the posture pack says",
     ),
     fact("item.exploitation", Choice(EXPLOITATION), true, "most that is known of exploitation (SSVC)"),
     fact("item.automatable", Bool, true, "an attacker can automate it (SSVC)"),

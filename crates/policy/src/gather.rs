@@ -11,6 +11,7 @@ use stanch_model::asset::Asset;
 use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::plan::{Disruption, Reversibility};
+use stanch_model::posture;
 
 use crate::facts::{Facts, Value};
 
@@ -117,6 +118,10 @@ impl Facts {
             .iter()
             .any(|finding| matches!(finding.verdict, Verdict::AffectedFixable | Verdict::FixedNotRunning));
         self.put("item.fixable", Some(Value::Bool(fixable)));
+        let rated = || known.findings.iter().filter_map(|finding| posture::find(&finding.id));
+        self.put("item.caution", Some(Value::Bool(rated().any(|check| check.caution.is_some()))));
+        // Nobody scores settings: their severity is the pack's, unless something else of the item has a score.
+        self.put("item.severity", rated().map(|check| check.severity).max().and_then(|worst| text(worst.name())));
         let confidence = known.findings.iter().map(|finding| confidence(finding)).min();
         self.put("item.confidence", confidence.map(Value::Int));
         self.put("item.stale", known.stale.map(Value::Bool));
@@ -140,7 +145,9 @@ impl Facts {
         self.put("item.epss_percentile", epss.map(|epss| Value::Decimal(epss.percentile_e5.into())));
         let cvss = each().flat_map(|known| &known.cvss).map(|score| score.score_e1).max();
         self.put("item.cvss", cvss.map(|score| Value::Decimal(i64::from(score) * 10_000)));
-        self.put("item.severity", cvss.and_then(|score| text(severity(score))));
+        if let Some(score) = cvss {
+            self.put("item.severity", text(severity(score)));
+        }
         let ssvc = || each().map(|known| known.ssvc);
         self.put("item.exploitation", named(ssvc().filter_map(|options| options.exploitation).max()));
         let automatable = ssvc().filter_map(|options| options.automatable).max();
@@ -208,6 +215,7 @@ const fn subject(subject: &Subject) -> &'static str {
         Subject::Service { .. } => "service",
         Subject::Reboot { .. } => "reboot",
         Subject::Component { .. } => "component",
+        Subject::Setting { .. } => "setting",
         // Whatever a later version adds is a person's work to this one.
         _ => "support",
     }
@@ -233,7 +241,7 @@ fn ids(finding: &Finding) -> Vec<String> {
 /// a doubt about the data halves it.
 fn confidence(finding: &Finding) -> i64 {
     let sure = match finding.detector {
-        Detector::SecurityOrigin | Detector::Running | Detector::Kernel => 100,
+        Detector::SecurityOrigin | Detector::Running | Detector::Kernel | Detector::Posture => 100,
         Detector::Advisory => 95,
         _ => 90,
     };

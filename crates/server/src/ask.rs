@@ -31,6 +31,7 @@ use stanch_model::canonical::digest;
 use stanch_model::edge::{Edge, EdgeKind};
 use stanch_model::hold::{Hold as ModelHold, HoldScope, NotAScope};
 use stanch_model::id::{AssetId, ExecutorId, ItemId, OrderId, RemediationId};
+use stanch_model::item::Subject;
 use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
@@ -163,6 +164,10 @@ async fn choose(app: &App, who: &str, access: &Access, wanted: &CreateRemediatio
         };
         if !asset.is_some_and(|asset| access.may(Power::Operate, asset)) {
             choice.left_out.push(out("you may not operate its asset".to_owned(), Some("ask its owner".to_owned())));
+            continue;
+        }
+        if wanted.all && matches!(row.item.subject, Subject::Setting { .. }) {
+            // Who asks for everything to be fixed means what is broken; a setting is asked for by name.
             continue;
         }
         match context.propose(&row) {

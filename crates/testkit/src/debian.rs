@@ -95,6 +95,16 @@ impl Base {
         Self::made("systemd", &["systemd", "systemd-sysv", "dbus", "procps", "iproute2"])
     }
 
+    /// The smallest one with an SSH server and client.
+    pub fn ssh() -> Result<Self> {
+        Self::made("ssh", &["openssh-server"])
+    }
+
+    /// The same with systemd as init.
+    pub fn ssh_systemd() -> Result<Self> {
+        Self::made("ssh-systemd", &["systemd", "systemd-sysv", "dbus", "procps", "openssh-server"])
+    }
+
     /// A server with the services people run. Takes minutes to make: for long proofs only.
     pub fn server() -> Result<Self> {
         let packages = "systemd systemd-sysv dbus procps iproute2 openssh-server nginx curl openssl sudo cron rsync \

@@ -4,8 +4,9 @@
 //! [`stanch_action::Action`].
 
 mod command;
+pub mod config;
 #[cfg(test)]
-mod doubles;
+pub(crate) mod doubles;
 pub(crate) mod health;
 pub mod package;
 pub mod reboot;
@@ -41,6 +42,7 @@ pub fn catalogue_on(host: &Arc<dyn Programs>, rules: &Rules) -> Catalogue {
         .with(Box::new(service::ServiceRestart::new(Arc::clone(host), rules.clone())))
         .with(Box::new(reboot::HostReboot::new(Arc::clone(host), rules.clone())))
         .with(Box::new(script::ScriptRun::new(Arc::clone(host), rules.clone())))
+        .with(Box::new(config::ConfigSet::new(Arc::clone(host), rules.clone())))
 }
 
 fn read_params<T: DeserializeOwned>(params: &Value) -> Result<T, ActionError> {

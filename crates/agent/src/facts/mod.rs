@@ -12,6 +12,7 @@ mod kernel;
 mod netlink;
 pub mod os;
 mod owners;
+pub(crate) mod posture;
 pub(crate) mod processes;
 mod root;
 pub(crate) mod services;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{HostFacts, Known, ListeningSocket, OsRelease, Package, ServiceRef, StaleProcess};
 
+use crate::actions::Host;
 use apt::config::Config;
 use cache::Cache;
 use owners::Owners;
@@ -183,6 +185,7 @@ fn facts(
         // Whoever runs programs here adds what they say.
         health: Vec::new(),
         in_use: None,
+        posture: options.proc.as_deref().map(|proc| posture::read(&Host::default(), root, proc)),
         gaps,
     })
 }
@@ -297,6 +300,7 @@ pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> Host
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        posture: None,
         gaps: Vec::new(),
     }
 }

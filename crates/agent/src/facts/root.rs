@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use stanch_model::facts::FileMode;
 
 const MAX_LINKS: usize = 40;
 const MAX_ENTRIES: usize = 200_000;
@@ -100,6 +101,17 @@ impl Root {
             seconds: stat.st_mtime,
             nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         })
+    }
+
+    /// Mode and owners of a file or folder; a link at its end is not followed, and is none.
+    pub(crate) fn mode(&self, path: &str) -> io::Result<FileMode> {
+        let stat = rustix::fs::fstat(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW)?)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Directory => {
+                Ok(FileMode { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid })
+            }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a folder")),
+        }
     }
 
     /// When the content of each of these files of a folder last changed, in seconds since 1970; of several names the first

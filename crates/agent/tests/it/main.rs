@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod actions;
+mod actions_config;
 mod actions_crash;
 mod actions_package;
 mod actions_rehearsal;

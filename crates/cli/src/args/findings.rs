@@ -66,7 +66,7 @@ pub(crate) struct Findings {
     /// Every finding, those that are closed too
     #[arg(long)]
     pub(crate) closed: bool,
-    /// Every finding of this detector: advisory, security-origin, running, kernel or support
+    /// Every finding of this detector: advisory, security-origin, running, kernel, support or posture
     #[arg(long, value_name = "NAME")]
     pub(crate) detector: Option<String>,
     /// Read the host's facts again first; the archive indexes stay as they are
@@ -82,9 +82,9 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Select {
-    /// Source packages, services, CVE ids or ids of work items
+    /// Source packages, services, settings, CVE ids or ids of work items
     pub(crate) items: Vec<String>,
-    /// Everything that can be fixed and is not suppressed
+    /// Everything that can be fixed and is not suppressed; settings are named one by one
     #[arg(long, conflicts_with = "items")]
     pub(crate) all: bool,
     /// With --all: also what was taken back before and is suppressed; what is named is never left out for it

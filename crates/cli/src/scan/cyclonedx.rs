@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use stanch_model::canonical::Digest;
-use stanch_model::finding::{Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Verdict};
 
 use super::report::{Report, best_cvss, purl, severity};
 
@@ -38,7 +38,7 @@ pub(crate) fn document(report: &Report) -> Value {
         })
     }));
     let mut by_id: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
-    for finding in &report.findings {
+    for finding in report.findings.iter().filter(|finding| finding.detector != Detector::Posture) {
         by_id.entry(&finding.id).or_default().push(finding);
     }
     let vulnerabilities: Vec<Value> =

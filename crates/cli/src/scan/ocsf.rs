@@ -1,16 +1,44 @@
-//! OCSF 1.8 Vulnerability Finding (class 2002), one event a finding.
+//! OCSF 1.8 events, one a finding: Vulnerability Finding (class 2002), and Compliance Finding (class 2003) for settings.
 
 use serde_json::{Value, json};
-use stanch_model::finding::{Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::posture::{self, Check};
 
 use super::report::{Report, best_cvss, is_component, severity};
 
 /// The event of one finding.
 pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
+    match posture::find(&finding.id).filter(|_| finding.detector == Detector::Posture) {
+        Some(check) => compliance(report, finding, check),
+        None => vulnerability(report, finding),
+    }
+}
+
+/// A setting that is not as wanted.
+fn compliance(report: &Report, finding: &Finding, check: &Check) -> Value {
+    let (severity_id, severity) = severity_of(check.severity.name());
+    let specific = json!({
+        "compliance": {
+            "control": check.short(),
+            "standards": ["Stanch posture pack"],
+            "requirements": check.controls,
+            "status_id": 3,
+            "status": "Fail",
+            "status_details": [format!("{} is {}, wanted: {}", check.setting(), finding.version, check.wanted)],
+        },
+        "remediation": {"desc": check.set.map_or_else(
+            || format!("a person decides: {}", check.caution.unwrap_or_default()),
+            |_| format!("stanch fix {}", check.short()),
+        )},
+        "unmapped": {"verdict": finding.verdict.name(), "setting": check.setting(), "caution": check.caution},
+    });
+    with(base(report, finding, severity_id, severity, (1, "New"), check.title), specific)
+}
+
+fn vulnerability(report: &Report, finding: &Finding) -> Value {
     let members = report.members();
     let member = members.get(&finding.fingerprint);
     let cvss = member.and_then(|member| best_cvss(member));
-    let class: u16 = finding.class.into();
     let (status_id, status) = if finding.verdict == Verdict::NotAffected { (3, "Suppressed") } else { (1, "New") };
     let mut vulnerability = json!({
         "title": finding.reason,
@@ -32,7 +60,18 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
         }
     }
     let severity_name = cvss.map_or("unknown", |cvss| severity(cvss.score_e1));
-    let severity_id = match severity_name {
+    let (severity_id, severity) = severity_of(severity_name);
+    let title = format!("{} in {}", finding.id, finding.binary);
+    let specific = json!({
+        "vulnerabilities": [vulnerability],
+        "unmapped": {"verdict": finding.verdict.name(), "source_package": finding.package, "doubt": finding.doubt},
+    });
+    with(base(report, finding, severity_id, severity, (status_id, status), &title), specific)
+}
+
+/// Number and name of a severity.
+fn severity_of(name: &str) -> (u8, String) {
+    let id = match name {
         "none" => 1,
         "low" => 2,
         "medium" => 3,
@@ -40,6 +79,19 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
         "critical" => 5,
         _ => 0,
     };
+    (id, title(name))
+}
+
+/// What events of all classes have.
+fn base(
+    report: &Report,
+    finding: &Finding,
+    severity_id: u8,
+    severity: String,
+    (status_id, status): (u8, &str),
+    title: &str,
+) -> Value {
+    let class: u16 = finding.class.into();
     json!({
         "activity_id": 1,
         "activity_name": "Create",
@@ -49,7 +101,7 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
         "type_uid": u32::from(class) * 100 + 1,
         "time": report.at.as_millisecond(),
         "severity_id": severity_id,
-        "severity": title(severity_name),
+        "severity": severity,
         "status_id": status_id,
         "status": status,
         "message": finding.reason,
@@ -59,7 +111,7 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
         },
         "finding_info": {
             "uid": finding.fingerprint,
-            "title": format!("{} in {}", finding.id, finding.binary),
+            "title": title,
             "types": [finding.detector.name()],
             "analytic": {"name": finding.detector.name(), "type_id": 1, "type": "Rule"},
         },
@@ -69,9 +121,14 @@ pub(crate) fn event(report: &Report, finding: &Finding) -> Value {
             "type_id": 0,
             "os": {"name": report.os.pretty_name, "type_id": 200, "type": "Linux", "version": report.os.version_id},
         },
-        "vulnerabilities": [vulnerability],
-        "unmapped": {"verdict": finding.verdict.name(), "source_package": finding.package, "doubt": finding.doubt},
     })
+}
+
+fn with(mut event: Value, specific: Value) -> Value {
+    if let (Some(event), Value::Object(specific)) = (event.as_object_mut(), specific) {
+        event.extend(specific);
+    }
+    event
 }
 
 fn cve_object(cve: &str, enrichment: Option<&stanch_model::assessment::Enrichment>) -> Value {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stanch_model::finding::{Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Verdict};
+use stanch_model::posture;
 
 use super::report::{Report, best_cvss, encode, is_component};
 
@@ -50,16 +51,20 @@ pub(crate) fn document(report: &Report) -> Value {
 }
 
 fn result(report: &Report, finding: &Finding, score: Option<u8>) -> Value {
-    let purl = report.purl(finding);
+    let place = match posture::find(&finding.id).filter(|_| finding.detector == Detector::Posture) {
+        // A setting is in no file alone: its name says where it is.
+        Some(check) => json!([{"logicalLocations": [{"fullyQualifiedName": check.setting(), "kind": "resource"}]}]),
+        None => json!([{
+            "physicalLocation": {"artifactLocation": artifact(report, finding)},
+            "logicalLocations": [{"fullyQualifiedName": report.purl(finding), "kind": "package"}],
+        }]),
+    };
     json!({
         "ruleId": finding.id,
         "kind": if finding.verdict == Verdict::NotAffected { "notApplicable" } else { "fail" },
         "level": level(finding, score),
         "message": {"text": finding.reason},
-        "locations": [{
-            "physicalLocation": {"artifactLocation": artifact(report, finding)},
-            "logicalLocations": [{"fullyQualifiedName": purl, "kind": "package"}],
-        }],
+        "locations": place,
         "partialFingerprints": {"stanch/finding/v2": finding.fingerprint},
         "properties": {
             "verdict": finding.verdict.name(),

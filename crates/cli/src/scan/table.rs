@@ -2,8 +2,9 @@
 
 use stanch_feeds::order::Order;
 use stanch_model::assessment::Assessment;
-use stanch_model::finding::{Finding, Verdict};
+use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
+use stanch_model::posture::{self, Check, Severity};
 
 use super::report::Report;
 use crate::output::{Output, Tone, plain};
@@ -27,8 +28,15 @@ pub(crate) fn print(output: &Output, report: &Report, every_finding: bool) -> st
                 )
             }),
         )?;
-    } else if !report.items.is_empty() {
-        items_table(output, report.items.iter().map(|(item, assessment)| row(report, item, assessment)))?;
+    } else {
+        let (settings, items): (Vec<_>, Vec<_>) = report.items.iter().partition(|(item, _)| is_setting(item));
+        if !items.is_empty() {
+            items_table(output, items.into_iter().map(|(item, assessment)| row(report, item, assessment)))?;
+        }
+        if !settings.is_empty() {
+            output.say("");
+            settings_table(output, report, settings.into_iter().map(|(item, _)| item))?;
+        }
     }
     summary(output, report);
     Ok(())
@@ -57,6 +65,43 @@ fn row(report: &Report, item: &WorkItem, assessment: &Assessment) -> ItemRow {
         closes: closes(&findings),
         reason: assessment.reason.clone(),
     }
+}
+
+/// Whether an item is about a setting, which stands apart: nothing is known to be broken by it.
+fn is_setting(item: &WorkItem) -> bool {
+    matches!(item.subject, Subject::Setting { .. })
+}
+
+/// Prints settings that are weaker than the posture pack wants them, the worst first.
+fn settings_table<'a>(
+    output: &Output,
+    report: &Report,
+    items: impl Iterator<Item = &'a WorkItem>,
+) -> std::io::Result<()> {
+    let mut rows: Vec<(&Check, &Finding)> = items
+        .filter_map(|item| {
+            let finding = report.findings.iter().find(|one| item.findings.first() == Some(&one.fingerprint))?;
+            Some((posture::find(&finding.id)?, finding))
+        })
+        .collect();
+    rows.sort_by_key(|(check, _)| std::cmp::Reverse(check.severity));
+    let mut table = output.table(&["SEVERITY", "SETTING", "IS", "WANTED", "WHY"]);
+    for (check, finding) in rows {
+        let tone = match check.severity {
+            Severity::High => Tone::Bad,
+            Severity::Medium => Tone::Warn,
+            Severity::Low => Tone::Dim,
+        };
+        let by_hand = if check.set.is_none() { " (a person decides)" } else { "" };
+        table.add_row([
+            output.paint(tone, check.severity.name()),
+            check.short().to_owned(),
+            plain(&finding.version),
+            format!("{}{by_hand}", check.wanted),
+            check.title.to_owned(),
+        ]);
+    }
+    output.line(&table.to_string())
 }
 
 /// The name that a value has in JSON.
@@ -136,6 +181,10 @@ fn change(item: &WorkItem, findings: &[&Finding]) -> String {
             findings.first().map_or_else(|| "reboot".to_owned(), |finding| format!("reboot from {}", finding.version))
         }
         Subject::Support { .. } => "a person's work".to_owned(),
+        Subject::Setting { .. } => {
+            let of = |pick: fn(&Finding) -> Option<&str>| findings.first().and_then(|one| pick(one)).unwrap_or("?");
+            format!("{} -> {}", of(|one| Some(&one.version)), of(|one| one.fixed_version.as_deref()))
+        }
         _ => {
             let order = Order::of_binary(findings.first().map_or("", |finding| &finding.binary));
             let newest = order.newest(findings.iter().filter_map(|finding| finding.fixed_version.as_deref()));
@@ -166,21 +215,26 @@ fn closes(findings: &[&Finding]) -> String {
 
 /// Says beside the data what was looked at, with what, and what could not be read.
 pub(crate) fn summary(output: &Output, report: &Report) {
-    let mut ids: Vec<&str> = report.findings.iter().map(|finding| finding.id.as_str()).collect();
+    let (settings, others): (Vec<&Finding>, Vec<&Finding>) =
+        report.findings.iter().partition(|finding| finding.detector == Detector::Posture);
+    let to_do = report.items.iter().filter(|(item, _)| !is_setting(item)).count();
+    let mut ids: Vec<&str> = others.iter().map(|finding| finding.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     output.say("");
     output.say(&format!(
         "{}: {}{} ids ({} findings).",
         output.paint(Tone::Strong, &plain(&report.asset.name)),
-        if report.items.is_empty() {
-            String::new()
-        } else {
-            format!("{} to do, closing ", count(report.items.len(), "thing"))
-        },
+        if to_do == 0 { String::new() } else { format!("{} to do, closing ", count(to_do, "thing")) },
         ids.len(),
-        report.findings.len()
+        others.len()
     ));
+    if !settings.is_empty() {
+        let high = |finding: &&&Finding| posture::find(&finding.id).is_some_and(|one| one.severity == Severity::High);
+        let high = settings.iter().filter(high).count();
+        let are = if settings.len() == 1 { "is" } else { "are" };
+        output.say(&format!("{} {are} weaker than wanted, {high} of high severity.", count(settings.len(), "setting")));
+    }
     output.say(&plain(&report.verdict));
     let looked_at = match (report.packages.is_empty(), report.components.is_empty()) {
         (_, true) => "packages",

@@ -16,4 +16,5 @@ mod program;
 mod record;
 mod scan;
 mod script;
+mod settings;
 mod shipped;

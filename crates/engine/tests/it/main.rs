@@ -20,6 +20,7 @@ mod plays;
 mod proposing;
 mod published_tables;
 mod scheduling;
+mod settings;
 mod staged;
 mod trusting;
 mod walks;

@@ -1,7 +1,8 @@
-//! Judging the facts of a host by what the feeds know: five checks, each a pure function that verification runs again.
+//! Judging the facts of a host by what the feeds know: six checks, each a pure function that verification runs again.
 
 pub mod advisory;
 pub mod kernel;
+pub mod posture;
 pub mod running;
 pub mod security_origin;
 mod suite;
@@ -78,6 +79,7 @@ pub fn detect_with(detectors: &[Detector], facts: &HostFacts, knowledge: &Knowle
             Detector::Running => running::detect(facts, &mut detection),
             Detector::Kernel => kernel::detect(facts, &mut detection),
             Detector::Support => support::detect(facts, knowledge, now, &mut detection),
+            Detector::Posture => posture::detect(facts, &mut detection),
             // A detector added to the vocabulary is silent until it is written here.
             other => detection.blind_spots.push(format!("the detector {} is not built in", other.name())),
         }

@@ -10,6 +10,7 @@ mod golden;
 mod guarding;
 mod hostile;
 mod kept;
+mod posture;
 mod properties;
 mod statements;
 mod versions;

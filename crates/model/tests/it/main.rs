@@ -5,4 +5,5 @@
 mod calendars;
 mod clocks;
 mod orders;
+mod posture;
 mod recurrences;

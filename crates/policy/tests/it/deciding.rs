@@ -291,3 +291,15 @@ fn beside_another_asset_less_is_allowed_and_never_more() {
     let suggested = Decision { mode: Mode::Suggest, ..own };
     assert_eq!(bundle.beside(suggested, &there("web"), now()).mode, Mode::Suggest);
 }
+
+#[test]
+fn what_may_be_relied_on_is_never_set_unasked_whatever_a_policy_says() {
+    let bundle = bundle(&rule("item.fixable", "auto"));
+    let mut known = facts();
+    known.set("item.caution", Value::Bool(false)).unwrap();
+    assert_eq!(decide(&bundle, &known).mode, Mode::Auto);
+    known.set("item.caution", Value::Bool(true)).unwrap();
+    let decision = decide(&bundle, &known);
+    assert_eq!(decision.mode, Mode::Approve);
+    assert!(decision.fired.iter().any(|word| word.rule == "built-in/relied-on"), "{:?}", decision.fired);
+}

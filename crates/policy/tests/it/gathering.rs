@@ -142,6 +142,21 @@ fn what_the_feeds_and_the_catalogue_say_is_told_in_the_words_of_the_table() {
 }
 
 #[test]
+fn a_setting_has_the_severity_and_the_caution_of_its_check() {
+    let mut world = world();
+    world.item.subject = Subject::Setting { check: "ssh-root-login".to_owned() };
+    world.finding.id = "stanch/posture/ssh-root-login".to_owned();
+    world.finding.aliases.clear();
+    world.finding.detector = Detector::Posture;
+    world.finding.class = OcsfClass::Compliance;
+    let facts = gather(&world, None);
+    let text = |path: &str| facts.get(path).unwrap().to_string();
+    assert_eq!((text("item.kind"), text("item.severity")), ("\"setting\"".to_owned(), "\"high\"".to_owned()));
+    assert_eq!((text("item.caution"), text("item.confidence")), ("true".to_owned(), "100".to_owned()));
+    assert!(facts.get("item.cvss").is_none());
+}
+
+#[test]
 fn not_on_the_list_is_a_no_only_where_the_list_was_at_hand() {
     let mut world = world();
     assert!(gather(&world, None).get("item.kev").is_none());

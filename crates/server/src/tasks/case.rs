@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stanch_engine::case::{self, Checked, Effect, Errand, Fate, Member, Seen, State};
-use stanch_engine::propose::{self, Ask, Candidate, PACKAGE_UPGRADE};
+use stanch_engine::propose::{self, Ask, CONFIG_SET, Candidate, PACKAGE_UPGRADE};
 use stanch_engine::rollout::{Event, Rollout};
 use stanch_engine::verify::ItemVerdict;
 use stanch_engine::{Blocked, Proposal, requests};
@@ -556,6 +556,16 @@ impl Asking {
                 candidate.asks.iter().filter(|ask| matches!(ask, Ask::Upgrade { .. })).cloned().collect();
             let request = requests(&[Candidate { asks, ..candidate }]).pop();
             return request.ok_or(Blocked::Compliant);
+        }
+        if act.action == CONFIG_SET {
+            // What is set is the problem's own setting, never one that a playbook names.
+            return match self.context.propose(row).filter(|_| row.closed_at.is_none()) {
+                Some(Proposal::Candidate(candidate)) => {
+                    requests(&[candidate]).into_iter().find(|one| one.action == CONFIG_SET).ok_or(Blocked::Compliant)
+                }
+                Some(Proposal::Nothing { why }) => Err(why),
+                None => Err(Blocked::Compliant),
+            };
         }
         let asset = self.context.asset(&row.item.asset);
         let facts = asset.map(|asset| self.decider.facts(asset, row, &self.context.members(row), None));

@@ -12,6 +12,7 @@ use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
 use stanch_model::order::{Answer, Receipt};
+use stanch_model::posture::{self, Reading};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::detection::Detection as Said;
 use stanch_store::facts::NewFacts;
@@ -161,6 +162,8 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
     let ran = able(&read);
     let mut detection = detection;
     detection.findings.retain(|finding| ran.contains(&finding.detector));
+    // A setting that could not be read this time stays as it was, although others could be.
+    detection.findings.extend(before.iter().filter(|finding| is_unread(finding, &read)).cloned());
     // What a detector could not look at is as it was: neither gone nor fixed.
     let kept = before.iter().filter(|finding| !ran.contains(&finding.detector));
     let all: Vec<Finding> = detection.findings.iter().chain(kept).cloned().collect();
@@ -235,10 +238,21 @@ fn able(facts: &HostFacts) -> Vec<Detector> {
         Detector::Kernel => facts.kernel.known().is_some(),
         Detector::SecurityOrigin => facts.candidates.known().is_some(),
         Detector::Advisory | Detector::Support => true,
+        Detector::Posture => facts.posture.is_some(),
         // One that is not known here has not looked.
         _ => false,
     };
     Detector::ALL.into_iter().filter(can).collect()
+}
+
+/// What facts say of the setting that a finding is about.
+fn setting(finding: &Finding, facts: &HostFacts) -> Option<Reading> {
+    (finding.detector == Detector::Posture).then_some(())?;
+    Some(posture::find(&finding.id)?.reading(facts.posture.as_ref()?))
+}
+
+fn is_unread(finding: &Finding, facts: &HostFacts) -> bool {
+    matches!(setting(finding, facts), Some(Reading::Unread(_)))
 }
 
 /// Every open finding of an asset.
@@ -269,6 +283,15 @@ fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<F
     }
     let gone = before.iter().filter(|finding| !seen.contains(&finding.fingerprint));
     gone.map(|finding| {
+        if finding.detector == Detector::Posture {
+            let how = match setting(finding, facts) {
+                Some(Reading::Absent) => ClosedAs::Gone,
+                Some(Reading::Value(value)) if value != finding.version => ClosedAs::Fixed,
+                // It is as it was: the pack says something else by now.
+                _ => ClosedAs::Withdrawn,
+            };
+            return (finding.fingerprint.clone(), how);
+        }
         let on_disk = matches!(finding.detector, Detector::Advisory | Detector::SecurityOrigin);
         let how = match installed.get(unversioned(&finding.binary)) {
             _ if !on_disk => ClosedAs::Fixed,

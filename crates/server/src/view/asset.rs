@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use stanch_model::facts::{HostFacts, Known};
 use stanch_model::id::AssetId;
+use stanch_model::posture::{CHECKS, Kind, Reading};
 use stanch_store::asset::StoredAsset;
 
 use super::{PAGE, coverage, name};
@@ -136,9 +137,21 @@ pub(crate) fn unknown(facts: &HostFacts) -> Vec<UnknownFact> {
         ("boot id", why(&facts.boot_id)),
     ]
     .into_iter()
-    .filter_map(|(fact, why)| {
-        let why = why?.to_owned();
-        Some(UnknownFact { asset: facts.asset.name.clone(), assets: 1, fact: fact.to_owned(), why })
-    })
+    .filter_map(|(fact, why)| Some((fact.to_owned(), why?.to_owned())))
+    .chain(unread_settings(facts))
+    .map(|(fact, why)| UnknownFact { asset: facts.asset.name.clone(), assets: 1, fact, why })
     .collect()
+}
+
+/// Kinds of settings of which some could not be read, each with the first reason.
+fn unread_settings(facts: &HostFacts) -> Vec<(String, String)> {
+    let Some(posture) = &facts.posture else { return Vec::new() };
+    let first = |kind: &Kind| {
+        let checks = CHECKS.iter().filter(|check| check.kind == *kind);
+        checks.map(|check| check.reading(posture)).find_map(|reading| match reading {
+            Reading::Unread(why) => Some((format!("settings of {}", kind.name()), why)),
+            _ => None,
+        })
+    };
+    Kind::ALL.iter().filter_map(first).collect()
 }

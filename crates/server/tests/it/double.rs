@@ -10,6 +10,7 @@ use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
 use stanch_model::facts::{
     Candidate, Health, HostFacts, InUse, KernelFacts, Known, ListeningSocket, Origin, OsRelease, Package, PortInUse,
+    Posture,
 };
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
@@ -18,6 +19,7 @@ use stanch_model::order::{
     Rehearsed, StepOutcome, StepReport, Verb,
 };
 use stanch_model::plan::{Change, Disruption, Leaf, PlannedStep, Reversibility};
+use stanch_model::posture::{self, Reading};
 use stanch_model::sign::{Signed, SigningKey};
 use stanch_model::trust::Demand;
 use stanch_server::{Clock, Gateway};
@@ -70,6 +72,8 @@ pub(crate) struct Host {
     pub(crate) demands: Option<Demand>,
     /// With what it was last let act.
     pub(crate) granted: Option<Grant>,
+    /// Settings as its executor reads them; `None` when it does not look.
+    pub(crate) posture: Option<Posture>,
     position: Position,
     counter: u64,
     /// Its journal does not go back to the first order.
@@ -116,6 +120,7 @@ impl Host {
             listens: None,
             demands: None,
             granted: None,
+            posture: None,
             position: Position::default(),
             counter: 0,
             forgetful: false,
@@ -218,6 +223,7 @@ impl Host {
                 sessions: Known::Known(2),
                 connections: Known::Known(listens.iter().map(in_use).collect()),
             }),
+            posture: self.posture.clone(),
             gaps: Vec::new(),
         }
     }
@@ -248,6 +254,14 @@ impl Host {
                 let action = grant.leaf.steps[0].action.clone();
                 self.switches.insert(action.clone(), false);
                 let step = StepReport { action, ..report(order, StepOutcome::Done, Vec::new(), clock) };
+                Answer::Undone { steps: vec![step] }
+            }
+            Verb::Undo { grant, .. } if grant.leaf.steps[0].action == "config.set" => {
+                grant.leaf.steps.iter().for_each(|step| self.set(step, "from"));
+                let step = StepReport {
+                    action: "config.set".to_owned(),
+                    ..report(order, StepOutcome::Done, Vec::new(), clock)
+                };
                 Answer::Undone { steps: vec![step] }
             }
             Verb::Undo { task, items, .. } => self.undo(task, items, order, clock),
@@ -334,6 +348,26 @@ impl Host {
                 disruption: Disruption::None,
             });
         }
+        for request in requests.iter().filter(|request| request.action == "config.set") {
+            let check = posture::find(request.want["check"].as_str().unwrap()).unwrap();
+            let Some(Reading::Value(now)) = self.posture.as_ref().map(|posture| check.reading(posture)) else {
+                continue;
+            };
+            steps.push(PlannedStep {
+                action: "config.set".to_owned(),
+                params: json!({ "name": check.name, "from": now, "to": check.set }),
+                before: Digest::of_bytes(now.as_bytes()),
+                changes: vec![Change {
+                    subject: check.setting(),
+                    before: Some(now),
+                    after: check.set.map(str::to_owned),
+                    note: check.caution.map(str::to_owned),
+                }],
+                reversibility: Reversibility::Restorable,
+                undo: "gives the kernel its former values".to_owned(),
+                disruption: Disruption::None,
+            });
+        }
         for request in requests.iter().filter(|request| request.action == "package.upgrade") {
             let mut changes = Vec::new();
             let mut versions = BTreeMap::new();
@@ -361,12 +395,23 @@ impl Host {
         Answer::Planned { steps, compliant, refused }
     }
 
+    /// Gives the kernel one of the values that a step names.
+    fn set(&mut self, step: &PlannedStep, which: &str) {
+        let name = step.params["name"].as_str().unwrap().to_owned();
+        let value = step.params[which].as_str().unwrap().to_owned();
+        self.posture.as_mut().unwrap().sysctls.insert(name, Known::Known(value));
+    }
+
     fn apply(&mut self, task: &TaskId, steps: &[PlannedStep], order: &Order, clock: &dyn Clock) -> Vec<StepReport> {
         self.before.insert(task.clone(), self.installed.clone());
         if self.mood != Mood::Lies {
             for step in steps {
                 if let Some(on) = self.switches.get_mut(&step.action) {
                     *on = true;
+                    continue;
+                }
+                if step.action == "config.set" {
+                    self.set(step, "to");
                     continue;
                 }
                 for (name, version) in step.params["versions"].as_object().unwrap() {

@@ -18,6 +18,7 @@ mod notices;
 mod pages;
 mod people;
 mod policies;
+mod posture;
 mod provider;
 mod recover;
 mod rehearsals;

@@ -187,8 +187,10 @@ fn end_of(text: &str) -> String {
     lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n")
 }
 
+/// What `fix --all` is to close: settings are asked for by name.
 fn fixable(findings: &[Value]) -> Vec<&Value> {
-    findings.iter().filter(|finding| finding["verdict"] == "affected_fixable").collect()
+    let due = |finding: &&Value| finding["verdict"] == "affected_fixable" && finding["detector"] != "posture";
+    findings.iter().filter(due).collect()
 }
 
 fn is_suppressed(line: &str) -> bool {

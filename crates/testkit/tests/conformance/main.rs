@@ -7,6 +7,7 @@ mod packages;
 mod reboot;
 mod scripts;
 mod services;
+mod settings;
 mod stage;
 mod toy;
 

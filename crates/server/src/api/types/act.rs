@@ -13,7 +13,7 @@ pub struct CreateRemediation {
     /// The items' ids, or their short names where only one asset has an item of that name.
     #[serde(default)]
     pub items: Vec<String>,
-    /// Every open item for which something can be done.
+    /// Every open item for which something can be done, but for settings: these are asked for by name.
     #[serde(default)]
     pub all: bool,
     /// Also those left out after an undo.
