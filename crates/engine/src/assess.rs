@@ -10,7 +10,7 @@ use stanch_model::facts::HostFacts;
 use stanch_model::finding::{FeedRef, Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
 
-use crate::evidence::{cve_ids, enrichment, inputs};
+use crate::evidence::{enrichment, inputs};
 use crate::exposure::exposure;
 use crate::rank::{Standing, deadline, epss_text, exposure_name, outcome, rank};
 use crate::reach::{Reach, Reached, is_kernel, reach};
@@ -44,7 +44,7 @@ pub fn assess(input: &AssessInput<'_>, now: Timestamp) -> Assessment {
         .members
         .iter()
         .map(|finding| {
-            let cves = cve_ids(finding);
+            let cves = finding.cves();
             let known = enrichment(finding, &cves, input.enrich);
             let taken = inputs(&known, exposure, input.asset.tier);
             let deployer = deployer(taken.exploitation, taken.exposure, taken.automatable, taken.impact);
@@ -95,7 +95,7 @@ pub fn assess(input: &AssessInput<'_>, now: Timestamp) -> Assessment {
         ids,
         cvss_e1: members.iter().flat_map(|m| &m.enrichment.cvss).map(|score| score.score_e1).max(),
         epss_e5: members.iter().filter_map(|m| m.enrichment.epss.as_ref()).map(|epss| epss.score_e5).max(),
-        newest_year: input.members.iter().flat_map(|finding| cve_ids(finding)).filter_map(|id| year(&id)).max(),
+        newest_year: input.members.iter().flat_map(|finding| finding.cves()).filter_map(|id| year(&id)).max(),
     });
     let reason = sentence(input, &members, &reached, exposure.map(|e| (e.level, e.source)), bod, ids);
     Assessment {
@@ -163,7 +163,7 @@ fn evidence_words(finding: &Finding, known: &Enrichment, exploitation: Exploitat
         words.push(match finding.verdict {
             Verdict::FixedNotRunning => "the fix is on disk, the old code still runs".to_owned(),
             Verdict::Unsupported => "past its security support".to_owned(),
-            _ if cve_ids(finding).is_empty() => "a security fix that names no CVE".to_owned(),
+            _ if finding.cves().is_empty() => "a security fix that names no CVE".to_owned(),
             _ => NO_EVIDENCE.to_owned(),
         });
     }

@@ -487,6 +487,9 @@ pub struct Hello {
     /// The hold in force there; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// The version of its program; absent when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// How far an executor is held.

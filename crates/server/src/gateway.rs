@@ -17,7 +17,7 @@ use stanch_model::id::{AssetId, ExecutorId, OrderId};
 use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt, Verb};
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_store::asset::{SeenAsset, SeenBy};
-use stanch_store::executor::StoredExecutor;
+use stanch_store::executor::{Standing, StoredExecutor};
 use stanch_store::hold::HoldLevel;
 use stanch_store::order::{DeliverOrder, OrderState, StoredOrder, VoidOrder};
 use stanch_store::receipt::NewReceipt;
@@ -33,6 +33,9 @@ const BATCH: u32 = 16;
 /// Between two writes of an executor's unchanged record.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
 
+/// The most bytes of a version.
+const LONGEST_VERSION: usize = 40;
+
 /// What is remembered of an executor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Caller {
@@ -46,8 +49,14 @@ pub(crate) struct Caller {
     pub(crate) boot_id: String,
     pub(crate) journal_head: Digest,
     pub(crate) seen_at: Timestamp,
+    /// The version of its program, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
     /// Why it is sent nothing.
     pub(crate) frozen: Option<String>,
+    /// It is frozen because a person has put it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    put_out: bool,
     /// A person, a rule or the program itself has said that it is one of ours; until then its asset is only looked at.
     #[serde(default = "yes")]
     pub(crate) confirmed: bool,
@@ -62,6 +71,12 @@ pub(crate) struct Caller {
     written_at: Timestamp,
     #[serde(skip)]
     revision: u64,
+}
+
+/// What an executor says its version is, as far as that is one.
+fn version(hello: &Hello) -> Option<String> {
+    let plain = |version: &&String| version.len() <= LONGEST_VERSION && version.bytes().all(|c| c.is_ascii_graphic());
+    hello.version.as_ref().filter(plain).cloned()
 }
 
 /// What was known before people were asked had come with this program.
@@ -187,7 +202,9 @@ impl Gateway {
                 return Ok(());
             }
             // One that a person vouched for is pinned by its next poll, which also tells where it stands.
-            Some(caller) => Caller { actions: hello.actions.clone(), asset: hello.asset.clone(), ..caller },
+            Some(caller) => {
+                Caller { actions: hello.actions.clone(), asset: hello.asset.clone(), version: version(hello), ..caller }
+            }
             None => Caller::new(hello, now),
         };
         let caller = callers.put(hello.executor.clone(), caller);
@@ -373,6 +390,7 @@ impl Gateway {
         caller.position = hello.position;
         caller.counter = hello.counter;
         caller.actions.clone_from(&hello.actions);
+        caller.version = version(hello);
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
         caller.seen_at = now;
@@ -604,6 +622,7 @@ impl Caller {
     pub(crate) fn put_out(&mut self, why: String) {
         self.certificates.clear();
         self.frozen = Some(why);
+        self.put_out = true;
     }
 
     fn new(hello: &Hello, now: Timestamp) -> Self {
@@ -611,17 +630,29 @@ impl Caller {
             asset: hello.asset.clone(),
             key: Some(hello.key),
             actions: hello.actions.clone(),
+            version: version(hello),
             position: hello.position,
             counter: 0,
             boot_id: hello.boot_id.clone(),
             journal_head: hello.journal_head,
             seen_at: now,
             frozen: None,
+            put_out: false,
             confirmed: true,
             certificates: Vec::new(),
             enrolled_with: None,
             written_at: now,
             revision: 0,
+        }
+    }
+
+    /// What stands between it and its orders.
+    fn standing(&self) -> Standing {
+        match &self.frozen {
+            Some(_) if self.put_out => Standing::PutOut,
+            Some(_) => Standing::Frozen,
+            None if !self.confirmed => Standing::Unconfirmed,
+            None => Standing::In,
         }
     }
 
@@ -707,7 +738,15 @@ pub(crate) fn remember(id: &ExecutorId, caller: &Caller, now: Timestamp) -> Resu
         id: id.to_string(),
         detail: error.to_string(),
     })?;
-    Ok(Write::PutExecutor(StoredExecutor { id: id.clone(), revision: caller.revision, body, at: now }))
+    Ok(Write::PutExecutor(StoredExecutor {
+        id: id.clone(),
+        asset: caller.asset.id.clone(),
+        standing: caller.standing(),
+        seen_at: caller.seen_at,
+        revision: caller.revision,
+        body,
+        at: now,
+    }))
 }
 
 async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
@@ -760,7 +799,7 @@ pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result
         let mut callers = app.callers.lock().await;
         let Some(before) = callers.get(executor).cloned() else { return Ok(false) };
         // One that comes over the network enrols anew: a copy of it has the same certificate.
-        let caller = Caller { frozen: None, key: None, certificates: Vec::new(), ..before.clone() };
+        let caller = Caller { frozen: None, put_out: false, key: None, certificates: Vec::new(), ..before.clone() };
         (before, callers.put(executor.clone(), caller))
     };
     let done = vouched(app, who, executor, &caller).await;

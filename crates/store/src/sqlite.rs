@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 16] = [
+const MIGRATIONS: [(i64, &str, &str); 17] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 16] = [
     (14, "detection_lines", include_str!("../migrations/sqlite/0014_detection_lines.sql")),
     (15, "listings", include_str!("../migrations/sqlite/0015_listings.sql")),
     (16, "enrolment", include_str!("../migrations/sqlite/0016_enrolment.sql")),
+    (17, "fleet_pages", include_str!("../migrations/sqlite/0017_fleet_pages.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

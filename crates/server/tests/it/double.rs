@@ -482,6 +482,7 @@ impl Double {
             journal_head: Digest::of_bytes(b"head"),
             nonce: host.counter * 31,
             held: Some(if host.held { Held::StopNew } else { Held::No }),
+            version: Some("9.9.9".to_owned()),
         }
     }
 

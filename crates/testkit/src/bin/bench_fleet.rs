@@ -189,6 +189,7 @@ async fn enrol_all(door: &str, token: &EnrolmentToken, agents: usize) -> Result<
                 journal_head: Digest::of_bytes(b"head"),
                 nonce: 1,
                 held: Some(Held::No),
+                version: None,
             };
             let own = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
             let request = rcgen::CertificateParams::default().serialize_request(&own)?.pem()?;

@@ -161,6 +161,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
         journal_head: Digest::of_bytes(b"head"),
         nonce: 1,
         held: None,
+        version: None,
     };
     gateway.register(&hello).await?;
     loop {
