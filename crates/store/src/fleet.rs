@@ -128,6 +128,8 @@ const COLUMNS: &str = "SELECT asset.body, asset.first_seen, asset.last_seen, fac
      LEFT JOIN item_count counted ON counted.asset = asset.id \
      LEFT JOIN executor ON executor.id = (SELECT id FROM executor one WHERE one.asset = asset.id \
      ORDER BY one.seen_at DESC LIMIT 1)";
+const CALLED: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id IN (SELECT value FROM json_each($1)) \
+     OR name IN (SELECT value FROM json_each($1))";
 const COUNT: &str = "SELECT COUNT(*) AS number FROM asset";
 
 fn read(row: &Row) -> Result<ListedAsset, ReadError> {
@@ -194,6 +196,22 @@ impl Store {
         narrow(&mut query, filter);
         let row = query.build().fetch_one(self.read()).await.map_err(ReadError::database("count assets"))?;
         Columns::new("asset", &row).count("number")
+    }
+
+    /// The assets with one of these names or ids, in no particular order.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn assets_called(&self, names: &BTreeSet<String>) -> Result<Vec<StoredAsset>, ReadError> {
+        let rows = sqlx::query(CALLED).bind(ids(names)).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("read assets"))?, |row| {
+            let columns = Columns::new("asset", row);
+            Ok(StoredAsset {
+                asset: columns.json("body")?,
+                first_seen: columns.time("first_seen")?,
+                last_seen: columns.time("last_seen")?,
+            })
+        })
     }
 
     /// How many of these the detectors have looked at with data at hand, on facts not older than that.

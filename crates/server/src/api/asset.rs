@@ -1,17 +1,20 @@
 //! Assets and their facts.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::types::{Asset, Facts, LabelAsset, LinkAsset};
+use super::types::{Asset, Facts, ImportAssets, ImportedAssets, LabelAsset, LinkAsset};
 use super::{Body, Filter, Problem, Segment};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::{ask, view};
+
+/// A file that is taken over, as JSON writes it.
+const LARGEST_IMPORT: usize = 2 * crate::import::LARGEST;
 
 /// Which assets; what is left away does not filter.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -49,6 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(facts))
         .routes(routes!(label))
         .routes(routes!(link))
+        .merge(OpenApiRouter::new().routes(routes!(import)).layer(DefaultBodyLimit::max(LARGEST_IMPORT)))
 }
 
 /// A page of the assets, by name. A page that is full may be followed by another: pass its last id as `after`.
@@ -102,4 +106,16 @@ async fn link(
 ) -> Result<Json<Asset>, Problem> {
     ask::link(&app, &visitor.name, &id, &wanted).await?;
     view::asset(&app, &id).await.map(Json)
+}
+
+/// Take over from a file whose assets are and how they hang together. All of it or nothing; `dry_run` only tells.
+#[utoipa::path(post, path = "/assets/import", tag = "assets", operation_id = "import_assets",
+    request_body = ImportAssets,
+    responses((status = 200, body = ImportedAssets), (status = 400, body = Problem), (status = 409, body = Problem)))]
+async fn import(
+    State(app): State<App>,
+    visitor: Visitor,
+    Body(wanted): Body<ImportAssets>,
+) -> Result<Json<ImportedAssets>, Problem> {
+    ask::import(&app, &visitor.name, &wanted).await.map(Json)
 }

@@ -66,6 +66,7 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/status", Need::Power(READ, Something)),
     ("POST", "/api/v1/scan", Need::Power(OPERATE, Everything)),
     ("GET", "/api/v1/assets", Need::Power(READ, Something)),
+    ("POST", "/api/v1/assets/import", Need::Power(ADMIN, Everything)),
     ("GET", "/api/v1/assets/{id}", Need::Power(READ, Named(Noun::Asset))),
     ("GET", "/api/v1/assets/{id}/facts", Need::Power(READ, Named(Noun::Asset))),
     ("POST", "/api/v1/assets/{id}/labels", Need::Power(ADMIN, Everything)),

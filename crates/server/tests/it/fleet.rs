@@ -314,3 +314,104 @@ async fn a_token_is_made_on_the_page_shown_once_with_its_command_and_taken_away(
     assert_eq!((status.as_u16(), to.as_str()), (303, "/enrolment"));
     assert_eq!(world.client.get("/api/v1/enrolments").await, json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_says_whose_hosts_are_all_of_it_or_nothing_and_is_shown_as_a_difference_first() {
+    let world = World::new(host("one")).await;
+    world.join(2, host("two")).await;
+    let (one, two) = (named(&world, "one").await, named(&world, "two").await);
+    let (one, two) = (one["id"].as_str().unwrap(), two["id"].as_str().unwrap());
+    let text = "assets:\n  - name: one\n    environment: prod\n    tier: 2\n    labels: {ring: 1}\n    \
+                depends_on: [two]\n  - name: two\n    owner: db\n";
+    let ask = |text: &str, dry_run: bool| json!({ "format": "yaml", "text": text, "dry_run": dry_run });
+    let shown = world.client.post("/api/v1/assets/import", ask(text, true)).await;
+    assert_eq!(
+        (&shown["done"], &shown["assets"], &shown["errors"]),
+        (&json!(false), &json!(2), &json!([])),
+        "{shown:#}"
+    );
+    let what: Vec<(&str, &str, &Value)> = shown["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["asset_name"].as_str().unwrap(), one["what"].as_str().unwrap(), &one["after"]))
+        .collect();
+    let (prod, tier, ring, other, db) = (json!("prod"), json!("2"), json!("1"), json!("two"), json!("db"));
+    assert_eq!(
+        what,
+        [
+            ("one", "environment", &prod),
+            ("one", "tier", &tier),
+            ("one", "label ring", &ring),
+            ("one", "depends_on", &other),
+            ("two", "owner", &db)
+        ]
+    );
+    assert_eq!(world.client.get(&format!("/api/v1/assets/{one}")).await["environment"], Value::Null);
+
+    // What was shown is what is done: somebody else was faster.
+    let mut wanted = ask(text, false);
+    wanted["digest"] = shown["digest"].clone();
+    world.client.post(&format!("/api/v1/assets/{one}/labels"), json!({ "environment": "prod" })).await;
+    assert_eq!(world.client.refused("/api/v1/assets/import", wanted).await, (409, "changed_meanwhile".into()));
+    let done = world.client.post("/api/v1/assets/import", ask(text, false)).await;
+    assert_eq!((&done["done"], done["changes"].as_array().unwrap().len()), (&json!(true), 4), "{done:#}");
+    let asset = world.client.get(&format!("/api/v1/assets/{one}")).await;
+    assert_eq!(
+        (&asset["tier"], &asset["labels"]["ring"], &asset["links"][0]["to"]),
+        (&json!(2), &json!("1"), &json!("two"))
+    );
+    assert_eq!(world.client.get(&format!("/api/v1/assets/{two}")).await["owner"], "db");
+    for subject in [one, two] {
+        let told = world.client.get(&format!("/api/v1/ledger?subject={subject}")).await;
+        let told = told["entries"].as_array().unwrap();
+        for event in ["asset_labelled", "asset_linked"] {
+            let imported = |entry: &&Value| entry["kind"] == event && entry["body"]["payload"]["imported"] == true;
+            assert_eq!(told.iter().filter(imported).count(), 1, "{subject} {event}: {told:#?}");
+        }
+    }
+    let again = world.client.post("/api/v1/assets/import", ask(text, false)).await;
+    assert_eq!((&again["changes"], &again["assets"]), (&json!([]), &json!(0)), "saying the same changes nothing");
+    let table = json!({ "format": "csv", "text": "asset,tier,label:ring\none,-,-\n", "dry_run": false });
+    world.client.post("/api/v1/assets/import", table).await;
+    let asset = world.client.get(&format!("/api/v1/assets/{one}")).await;
+    assert_eq!((&asset["tier"], &asset["labels"]), (&Value::Null, &json!({})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_fault_changes_nothing_and_each_fault_is_told_with_its_line_and_a_remedy() {
+    let world = World::new(host("one")).await;
+    world.join(2, host("one")).await;
+    world.join(3, host("two")).await;
+    named(&world, "two").await;
+    world
+        .until("both of one name", async || {
+            (world.client.get("/api/v1/assets?named=one").await.as_array().unwrap().len() == 2).then_some(())
+        })
+        .await;
+    let text = "asset,owner,depends_on\ntwo,web,\none,web,\ngone,web,\ntwo,db,\n";
+    let ask = |dry_run: bool| json!({ "format": "csv", "text": text, "dry_run": dry_run });
+    let shown = world.client.post("/api/v1/assets/import", ask(true)).await;
+    let told: Vec<(u64, bool)> = shown["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["line"].as_u64().unwrap(), !one["remedy"].as_str().unwrap().is_empty()))
+        .collect();
+    assert_eq!(told, [(3, true), (4, true), (5, true)], "{shown:#}");
+    let ambiguous = shown["errors"][0]["remedy"].as_str().unwrap();
+    assert!(ambiguous.contains("asset-"), "which ones it could be is told: {ambiguous}");
+    let (status, text) = world.client.send(Method::POST, "/api/v1/assets/import", Some(ask(false))).await;
+    assert!(status == 400 && text.contains("line 3") && text.contains("nothing was changed"), "{status} {text}");
+    assert_eq!(world.client.get("/api/v1/assets?owner=web").await, json!([]));
+    for text in ["asset,depends_on\ntwo,two\n", "asset,owner\ntwo,two words\n", "asset,tier\ntwo,9\n"] {
+        let wanted = json!({ "format": "csv", "text": text, "dry_run": false });
+        assert_eq!(world.client.refused("/api/v1/assets/import", wanted).await.0, 400, "{text}");
+    }
+    let operator = world.client.person("op", &[("operator", "all")], PASSWORD).await;
+    assert_eq!(operator.refused("/api/v1/assets/import", ask(true)).await.0, 404, "for administrators alone");
+    // More than forms may carry, and still in bounds.
+    let long = format!("asset,owner\n{}two,web\n", "\n".repeat(600_000));
+    let done = world.client.post("/api/v1/assets/import", json!({ "format": "csv", "text": long })).await;
+    assert_eq!(done["changes"].as_array().unwrap().len(), 1);
+}

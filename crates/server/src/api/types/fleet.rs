@@ -152,3 +152,62 @@ pub struct CvePlace {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Timestamp>,
 }
+
+/// Owners, tiers, environments, labels and links of many assets, as a file says them.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportAssets {
+    /// `yaml` or `csv`.
+    pub format: String,
+    /// The file.
+    pub text: String,
+    /// Only tell what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The digest of the changes that were shown; where others would be made by now, none is.
+    #[serde(default)]
+    pub digest: Option<String>,
+}
+
+/// What a file changes, or would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImportedAssets {
+    /// Whether it was done.
+    pub done: bool,
+    /// Assets that change.
+    pub assets: u64,
+    /// The changes, in the order of the file.
+    pub changes: Vec<AssetChange>,
+    /// Their digest.
+    pub digest: Option<String>,
+    /// What is wrong with the file; while anything is, nothing is changed.
+    pub errors: Vec<ImportError>,
+}
+
+/// One change of one asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AssetChange {
+    /// The line of the file.
+    pub line: u64,
+    /// The asset's id.
+    pub asset: String,
+    /// Its name.
+    pub asset_name: String,
+    /// `environment`, `owner`, `classification`, `tier`, `label NAME`, `depends_on`, ...
+    pub what: String,
+    /// What it is.
+    pub before: Option<String>,
+    /// What it becomes; absent when it is taken away.
+    pub after: Option<String>,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImportError {
+    /// Which line.
+    pub line: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What would help.
+    pub remedy: String,
+}
