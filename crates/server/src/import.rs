@@ -66,7 +66,7 @@ pub(crate) fn yaml(text: &str) -> Result<Vec<Row>, Vec<ImportError>> {
         with_snippet: false,
     };
     let file: File = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let line = error.location().map_or(1, |at| u64::from(at.line()));
+        let line = error.location().map_or(1, |at| at.line());
         let full = error.to_string();
         let message: String = full.lines().next().unwrap_or_default().chars().take(300).collect();
         vec![fault(line, message, "compare it with the example in docs/fleet.md")]
@@ -74,7 +74,7 @@ pub(crate) fn yaml(text: &str) -> Result<Vec<Row>, Vec<ImportError>> {
     let mut faults = Vec::new();
     let mut rows = Vec::new();
     for entry in file.assets {
-        let line = u64::from(entry.referenced.line());
+        let line = entry.referenced.line();
         let Entry {
             name,
             id,

@@ -3,7 +3,7 @@ ALTER TABLE asset ADD COLUMN environment TEXT;
 ALTER TABLE asset ADD COLUMN owner TEXT;
 UPDATE asset SET environment = json_extract(body, '$.environment'), owner = json_extract(body, '$.owner');
 CREATE INDEX asset_name ON asset (name, id);
-CREATE INDEX asset_kind ON asset (kind, id);
+CREATE INDEX asset_kind ON asset (kind, name, id);
 
 -- What lists show of facts must not cost as much as the facts.
 ALTER TABLE facts ADD COLUMN os TEXT NOT NULL DEFAULT '';
