@@ -91,6 +91,11 @@ pub(super) fn urgency(name: &str) -> Mark {
     Mark { tone, shape, word: words(name) }
 }
 
+/// The mark of a state that bears the name of what is in it.
+pub(super) fn named(state: &str, name: &str) -> Mark {
+    Mark { word: name.to_owned(), ..mark(state) }
+}
+
 /// The mark of how a problem stands at a place.
 pub(super) fn stands(name: &str) -> Mark {
     match name {
