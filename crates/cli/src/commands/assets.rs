@@ -10,7 +10,7 @@ use super::fix::confirm;
 use crate::args::{Assets, Which, Written};
 use crate::client::Api;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, Tone, plain};
+use crate::output::{Output, Tone, many, plain};
 
 /// Assets asked for at once.
 const PAGE: usize = 1_000;
@@ -224,7 +224,10 @@ async fn import(
     if dry_run || shown.changes.is_empty() {
         return Ok(Exit::Done);
     }
-    if !yes && !confirm(&format!("Take over {} changes of {} assets?", shown.changes.len(), shown.assets))? {
+    let changes = |told: &ImportedAssets| {
+        format!("{} of {}", many(told.changes.len() as u64, "change"), many(told.assets, "asset"))
+    };
+    if !yes && !confirm(&format!("Take over {}?", changes(&shown)))? {
         return Err(Failure::refused("not confirmed; nothing was changed"));
     }
     wanted.dry_run = false;
@@ -233,7 +236,7 @@ async fn import(
     if output.json {
         output.object(&done)?;
     }
-    output.say(&format!("{} changes of {} assets were taken over.", done.changes.len(), done.assets));
+    output.say(&format!("Taken over: {}.", changes(&done)));
     Ok(Exit::Done)
 }
 

@@ -7,7 +7,7 @@ use super::people::segment;
 use crate::args::Cve;
 use crate::client::Api;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, Tone, plain};
+use crate::output::{Output, Tone, many, plain};
 
 pub(crate) async fn run(api: &Api, output: &Output, wanted: &Cve) -> Result<Exit, Failure> {
     let state = wanted.state.as_ref().map(|state| format!("&state={state}")).unwrap_or_default();
@@ -31,15 +31,15 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: &Cve) -> Result<Exit
     let hosts = &told.hosts;
     let of = |name: &str| hosts.by_state.get(name).copied().unwrap_or_default();
     output.line(&format!(
-        "{} assets have it now, {} of them in work; on {} it is gone. Of {} hosts {} were looked at.",
-        hosts.exposed,
+        "It is on {} now, {} of them in work; on {} it is gone. Of {} {} were looked at.",
+        many(hosts.exposed, "asset"),
         of("in_work"),
         of("fixed") + of("gone"),
-        hosts.all,
+        many(hosts.all, "host"),
         hosts.looked_at
     ))?;
     if hosts.not_looked_at > 0 {
-        let line = format!("{} hosts could not be looked at: unknown, not clean.", hosts.not_looked_at);
+        let line = format!("{} could not be looked at: unknown, not clean.", many(hosts.not_looked_at, "host"));
         output.line(&output.paint(Tone::Warn, &line))?;
         for one in &hosts.unseen {
             output.line(&format!("  {} {} (stanch assets list --blind {})", one.hosts, plain(&one.why), one.name))?;
