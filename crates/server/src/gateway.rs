@@ -30,7 +30,8 @@ use crate::record::Record;
 
 /// Orders handed out with one poll.
 const BATCH: u32 = 16;
-/// Between two writes of an executor's unchanged record.
+/// Between two writes of an executor's unchanged record. With the time that a poll is parked it stays below what
+/// `tasks::patience` bears: lists tell by the record who is connected.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The most bytes of a version.

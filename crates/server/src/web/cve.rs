@@ -52,9 +52,7 @@ async fn show_page(
     filter.limit.get_or_insert(PAGE);
     let cve = view::cve(&app, &visitor.sight, &id, &filter).await?;
     page(&CvePage {
-        shell: Shell::new(&app, &visitor, "Hosts", cve.id.clone())
-            .await?
-            .live("/api/v1/events", "items remediation facts"),
+        shell: Shell::new(&app, &visitor, "Hosts", cve.id.clone()).await?.live("/api/v1/events", "remediation"),
         cve,
         filter,
     })

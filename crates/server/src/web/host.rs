@@ -48,7 +48,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
     page(&HostPage {
         shell: Shell::new(&app, &visitor, "Hosts", host.name.clone())
             .await?
-            .live("/api/v1/events", "executor facts items remediation"),
+            .live("/api/v1/events", "executor remediation"),
         blind: host.blind.iter().filter_map(|name| view::blind_words(&app, name)).collect(),
         items: view::items(&app, &visitor.sight, &open).await?,
         history: view::asset_history(&app, &id).await?,

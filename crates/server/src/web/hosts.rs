@@ -43,7 +43,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Query(mut filter): 
     let view::AssetPage { assets, more } =
         view::assets(&app, &visitor.sight, &filter).await.map_err(PageError::from)?;
     page(&Hosts {
-        shell: Shell::new(&app, &visitor, "Hosts", "Hosts").await?.live("/api/v1/events", "executor facts"),
+        shell: Shell::new(&app, &visitor, "Hosts", "Hosts").await?.live("/api/v1/events", "executor"),
         hosts: assets,
         more,
         number: view::count_assets(&app, &visitor.sight, &filter).await?,
