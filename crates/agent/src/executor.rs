@@ -76,7 +76,7 @@ impl HostExecutor {
         let asset = facts::host(&options).map_err(ExecutorError::Facts)?.asset;
         let boot_id = stanch_runner::boot_id().map_err(ExecutorError::BootId)?;
         let id = executor_id(&asset.id);
-        let abilities = Probe::this_host().abilities(env!("CARGO_PKG_VERSION"), rules.approvals.clone());
+        let abilities = Probe::this_host().abilities(rules.approvals.clone());
         let mut config = Config::new(id.clone(), asset.clone(), root, boot_id, fresh_seed);
         config.abilities = Some(abilities.clone());
         let runner = Runner::open(folder, config).map_err(ExecutorError::Open)?;

@@ -38,10 +38,10 @@ impl Probe {
     }
 
     /// Everything at once.
-    pub fn abilities(&self, version: &str, demands: Option<Demand>) -> Abilities {
+    pub fn abilities(&self, demands: Option<Demand>) -> Abilities {
         let probed: BTreeMap<Ability, Option<String>> =
             Ability::ALL.into_iter().map(|ability| (ability, self.lacks(ability).err())).collect();
-        Abilities { version: version.to_owned(), probed, demands }
+        Abilities { probed, demands }
     }
 
     /// Whether it is there.
@@ -154,7 +154,7 @@ mod tests {
             ("proc/sys/kernel/yama/ptrace_scope", "1\n"),
             ("proc/filesystems", "nodev\tproc\nnodev\toverlay\n\text4\n"),
         ]);
-        let abilities = probe.abilities("1", None);
+        let abilities = probe.abilities(None);
         let has: Vec<&str> = Ability::ALL.into_iter().filter(|one| abilities.has(*one)).map(Ability::name).collect();
         assert_eq!(has, ["apt", "systemd", "nftables", "cgroup_v2", "fanotify", "ptrace", "overlay", "boot"]);
         assert_eq!(abilities.probed[&Ability::Dnf].as_deref(), Some("no dnf is installed"));
@@ -171,7 +171,7 @@ mod tests {
             ("proc/sys/kernel/yama/ptrace_scope", "3\n"),
             (".dockerenv", ""),
         ]);
-        let abilities = probe.abilities("1", None);
+        let abilities = probe.abilities(None);
         let why = |ability| abilities.probed[&ability].clone().unwrap();
         assert_eq!(why(Ability::Nftables), "the executor may not change the network here");
         assert_eq!(why(Ability::Ptrace), "kernel.yama.ptrace_scope is 3");
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn where_nothing_can_be_read_nothing_is_there() {
         let (_folder, probe) = host(&[]);
-        let abilities = probe.abilities("1", None);
+        let abilities = probe.abilities(None);
         assert!(Ability::ALL.into_iter().all(|ability| !abilities.has(ability)));
     }
 }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use estate::{Assets, Cases, Changes, Enrolment, Executors};
-pub(crate) use findings::{Explain, Findings, Format, Priority, Report, Scan, Select};
+pub(crate) use estate::{Assets, Cases, Changes, Enrolment, Executors, Which, Written};
+pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan, Select};
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
 pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Rehearse, Undo, Up};
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Scan(Scan),
     /// List what the server knows: work items, or with --all every finding
     Findings(Findings),
+    /// Show one problem over all hosts: where it is, what is done, when it can be over
+    Cve(Cve),
     /// Say why an item or finding is what it is
     Explain(Explain),
     /// Show exactly what a fix would change; the plan then waits to be applied by its hash
@@ -131,7 +133,7 @@ pub(crate) enum Command {
     /// Write, try and sign scripts that hosts run when they believe the key; needs no server
     #[command(subcommand)]
     Script(Script),
-    /// List assets, and say whose they are
+    /// List hosts and other assets, say whose they are, and take that over from a file
     #[command(subcommand)]
     Assets(Assets),
     /// Manage accounts, teams and roles

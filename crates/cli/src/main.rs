@@ -121,6 +121,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
     let api = session.api();
     match command {
         Command::Findings(wanted) => commands::findings::run(api, output, &wanted).await,
+        Command::Cve(wanted) => commands::cve::run(api, output, &wanted).await,
         Command::Explain(wanted) => commands::explain::run(api, output, &wanted).await,
         Command::Plan(select) => commands::fix::plan(api, output, &select).await,
         Command::Rehearse(wanted) => commands::rehearse::run(api, output, &wanted).await,

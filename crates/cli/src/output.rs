@@ -118,3 +118,8 @@ pub(crate) fn plain(text: &str) -> String {
         .map(|character| if character.is_control() && character != '\n' { '\u{fffd}' } else { character })
         .collect()
 }
+
+/// `1 asset`, `2 assets`.
+pub(crate) fn many(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}

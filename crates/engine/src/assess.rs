@@ -11,7 +11,7 @@ use stanch_model::finding::{Detector, FeedRef, Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::posture::{self, Severity};
 
-use crate::evidence::{cve_ids, enrichment, inputs};
+use crate::evidence::{enrichment, inputs};
 use crate::exposure::exposure;
 use crate::rank::{Standing, deadline, epss_text, exposure_name, outcome, rank};
 use crate::reach::{Reach, Reached, is_kernel, reach};
@@ -45,7 +45,7 @@ pub fn assess(input: &AssessInput<'_>, now: Timestamp) -> Assessment {
         .members
         .iter()
         .map(|finding| {
-            let cves = cve_ids(finding);
+            let cves = finding.cves();
             let known = enrichment(finding, &cves, input.enrich);
             let taken = inputs(&known, exposure, input.asset.tier);
             let deployer = deployer(taken.exploitation, taken.exposure, taken.automatable, taken.impact);
@@ -105,7 +105,7 @@ pub fn assess(input: &AssessInput<'_>, now: Timestamp) -> Assessment {
         ids,
         cvss_e1: members.iter().flat_map(|m| &m.enrichment.cvss).map(|score| score.score_e1).max().or(rated),
         epss_e5: members.iter().filter_map(|m| m.enrichment.epss.as_ref()).map(|epss| epss.score_e5).max(),
-        newest_year: input.members.iter().flat_map(|finding| cve_ids(finding)).filter_map(|id| year(&id)).max(),
+        newest_year: input.members.iter().flat_map(|finding| finding.cves()).filter_map(|id| year(&id)).max(),
     });
     let reason = sentence(input, &members, &reached, exposure.map(|e| (e.level, e.source)), bod, ids);
     Assessment {
@@ -184,7 +184,7 @@ fn evidence_words(finding: &Finding, known: &Enrichment, exploitation: Exploitat
             Verdict::FixedNotRunning => "the fix is on disk, the old code still runs".to_owned(),
             _ if finding.detector == Detector::Posture => setting_words(finding),
             Verdict::Unsupported => "past its security support".to_owned(),
-            _ if cve_ids(finding).is_empty() => "a security fix that names no CVE".to_owned(),
+            _ if finding.cves().is_empty() => "a security fix that names no CVE".to_owned(),
             _ => NO_EVIDENCE.to_owned(),
         });
     }

@@ -24,19 +24,6 @@ pub(crate) struct Inputs {
     pub(crate) assumed: Vec<String>,
 }
 
-/// The CVE ids of a finding, each once: `DEBIAN-CVE-2024-1` counts as `CVE-2024-1`.
-pub fn cve_ids(finding: &Finding) -> Vec<String> {
-    let mut ids: Vec<String> = std::iter::once(&finding.id)
-        .chain(&finding.aliases)
-        .filter_map(|id| id.find("CVE-").and_then(|at| id.get(at..)))
-        .filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
-        .map(str::to_owned)
-        .collect();
-    ids.sort();
-    ids.dedup();
-    ids
-}
-
 /// What the feeds know of all CVEs of a finding, and what its advisory's own vectors say. Of several, the worst counts.
 pub(crate) fn enrichment(
     finding: &Finding,

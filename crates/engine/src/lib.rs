@@ -32,7 +32,6 @@ pub mod verify;
 
 pub use assess::{AssessInput, assess};
 pub use blocked::{Blocked, LeftOut};
-pub use evidence::cve_ids;
 pub use exposure::exposure;
 pub use group::{Grouping, Index, group};
 pub use propose::{Candidate, Proposal, propose, requests};

@@ -71,8 +71,6 @@ impl Ability {
 /// What an executor said of itself and its host when it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abilities {
-    /// Its version.
-    pub version: String,
     /// What was probed: nothing where it is there, else why it is not.
     pub probed: BTreeMap<Ability, Option<String>>,
     /// Whom its own rules ask to vouch for a plan.

@@ -168,6 +168,21 @@ pub struct Finding {
     pub since: Since,
 }
 
+impl Finding {
+    /// The CVEs it is about, each once: `DEBIAN-CVE-2024-1` counts as `CVE-2024-1`.
+    pub fn cves(&self) -> Vec<String> {
+        let mut cves: Vec<String> = std::iter::once(&self.id)
+            .chain(&self.aliases)
+            .filter_map(|id| id.find("CVE-").and_then(|at| id.get(at..)))
+            .filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+            .map(str::to_owned)
+            .collect();
+        cves.sort();
+        cves.dedup();
+        cves
+    }
+}
+
 /// Since when a problem can be said to be there: known to the world, and installed here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Since {

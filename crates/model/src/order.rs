@@ -478,6 +478,9 @@ pub struct Hello {
     /// What it probed when it started; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abilities: Option<Abilities>,
+    /// The version of its program; absent when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// How far an executor is held.

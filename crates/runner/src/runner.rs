@@ -280,6 +280,7 @@ impl Runner {
             nonce,
             held: Some(inner.journal.state().hold.as_ref().map_or(Held::No, |hold| Held::by(hold.stop_all))),
             abilities: self.config.abilities.clone(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         })
     }
 

@@ -7,6 +7,7 @@ mod change;
 pub(crate) mod connection;
 mod draft;
 pub(crate) mod enrolment;
+mod import;
 pub(crate) mod people;
 mod rehearse;
 pub(crate) mod token;
@@ -16,6 +17,7 @@ pub(crate) use campaign::undo_campaign;
 pub(crate) use case::{close_case, decline_task, do_task, open_case, undo_case};
 pub(crate) use change::{change_word, heard};
 pub(crate) use draft::draft;
+pub(crate) use import::import;
 pub(crate) use rehearse::rehearse;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

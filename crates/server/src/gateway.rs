@@ -19,7 +19,7 @@ use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_model::trust::Demand;
 use stanch_store::asset::{SeenAsset, SeenBy};
-use stanch_store::executor::StoredExecutor;
+use stanch_store::executor::{Standing, StoredExecutor};
 use stanch_store::hold::HoldLevel;
 use stanch_store::order::{DeliverOrder, OrderState, StoredOrder, VoidOrder};
 use stanch_store::receipt::NewReceipt;
@@ -32,8 +32,12 @@ use crate::record::Record;
 
 /// Orders handed out with one poll.
 const BATCH: u32 = 16;
-/// Between two writes of an executor's unchanged record.
+/// Between two writes of an executor's unchanged record. With the time that a poll is parked it stays below what
+/// `tasks::patience` bears: lists tell by the record who is connected.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
+
+/// The most bytes of a version.
+const LONGEST_VERSION: usize = 40;
 
 /// What is remembered of an executor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,8 +55,14 @@ pub(crate) struct Caller {
     pub(crate) boot_id: String,
     pub(crate) journal_head: Digest,
     pub(crate) seen_at: Timestamp,
+    /// The version of its program, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
     /// Why it is sent nothing.
     pub(crate) frozen: Option<String>,
+    /// It is frozen because a person has put it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    put_out: bool,
     /// A person, a rule or the program itself has said that it is one of ours; until then its asset is only looked at.
     #[serde(default = "yes")]
     pub(crate) confirmed: bool,
@@ -67,6 +77,12 @@ pub(crate) struct Caller {
     written_at: Timestamp,
     #[serde(skip)]
     revision: u64,
+}
+
+/// What an executor says its version is, as far as that is one.
+fn version(hello: &Hello) -> Option<String> {
+    let plain = |version: &&String| version.len() <= LONGEST_VERSION && version.bytes().all(|c| c.is_ascii_graphic());
+    hello.version.as_ref().filter(plain).cloned()
 }
 
 /// What was known before people were asked had come with this program.
@@ -196,6 +212,7 @@ impl Gateway {
                 actions: hello.actions.clone(),
                 abilities: hello.abilities.clone(),
                 asset: hello.asset.clone(),
+                version: version(hello),
                 ..caller
             },
             None => Caller::new(hello, now),
@@ -385,6 +402,7 @@ impl Gateway {
         caller.counter = hello.counter;
         caller.actions.clone_from(&hello.actions);
         caller.abilities.clone_from(&hello.abilities);
+        caller.version = version(hello);
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
         caller.seen_at = now;
@@ -621,6 +639,7 @@ impl Caller {
     pub(crate) fn put_out(&mut self, why: String) {
         self.certificates.clear();
         self.frozen = Some(why);
+        self.put_out = true;
     }
 
     fn new(hello: &Hello, now: Timestamp) -> Self {
@@ -629,12 +648,14 @@ impl Caller {
             key: Some(hello.key),
             actions: hello.actions.clone(),
             abilities: hello.abilities.clone(),
+            version: version(hello),
             position: hello.position,
             counter: 0,
             boot_id: hello.boot_id.clone(),
             journal_head: hello.journal_head,
             seen_at: now,
             frozen: None,
+            put_out: false,
             confirmed: true,
             certificates: Vec::new(),
             enrolled_with: None,
@@ -646,6 +667,16 @@ impl Caller {
     /// Whom it asks to vouch for plans.
     pub(crate) fn demands(&self) -> Option<&Demand> {
         self.abilities.as_ref().and_then(|abilities| abilities.demands.as_ref())
+    }
+
+    /// What stands between it and its orders.
+    fn standing(&self) -> Standing {
+        match &self.frozen {
+            Some(_) if self.put_out => Standing::PutOut,
+            Some(_) => Standing::Frozen,
+            None if !self.confirmed => Standing::Unconfirmed,
+            None => Standing::In,
+        }
     }
 
     /// Whether it called within this time.
@@ -736,7 +767,15 @@ pub(crate) fn remember(id: &ExecutorId, caller: &Caller, now: Timestamp) -> Resu
         id: id.to_string(),
         detail: error.to_string(),
     })?;
-    Ok(Write::PutExecutor(StoredExecutor { id: id.clone(), revision: caller.revision, body, at: now }))
+    Ok(Write::PutExecutor(StoredExecutor {
+        id: id.clone(),
+        asset: caller.asset.id.clone(),
+        standing: caller.standing(),
+        seen_at: caller.seen_at,
+        revision: caller.revision,
+        body,
+        at: now,
+    }))
 }
 
 async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
@@ -789,7 +828,7 @@ pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result
         let mut callers = app.callers.lock().await;
         let Some(before) = callers.get(executor).cloned() else { return Ok(false) };
         // One that comes over the network enrols anew: a copy of it has the same certificate.
-        let caller = Caller { frozen: None, key: None, certificates: Vec::new(), ..before.clone() };
+        let caller = Caller { frozen: None, put_out: false, key: None, certificates: Vec::new(), ..before.clone() };
         (before, callers.put(executor.clone(), caller))
     };
     let done = vouched(app, who, executor, &caller).await;

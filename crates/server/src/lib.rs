@@ -14,6 +14,7 @@ pub mod config;
 pub mod error;
 mod fleet;
 pub mod gateway;
+mod import;
 mod knowledge;
 mod lock;
 mod notice;

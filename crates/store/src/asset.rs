@@ -42,8 +42,9 @@ pub struct StoredAsset {
     pub last_seen: Timestamp,
 }
 
-const SEE: &str = "INSERT INTO asset (id, kind, name, body, first_seen, last_seen) VALUES ($1, $2, $3, $4, $5, $5) \
-     ON CONFLICT (id) DO UPDATE SET name = $3, body = $4, last_seen = $5";
+const SEE: &str = "INSERT INTO asset (id, kind, name, body, first_seen, last_seen, environment, owner) \
+     VALUES ($1, $2, $3, $4, $5, $5, $6, $7) \
+     ON CONFLICT (id) DO UPDATE SET name = $3, body = $4, last_seen = $5, environment = $6, owner = $7";
 const ONE: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id = $1";
 const PAGE: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id > $1 ORDER BY id LIMIT $2";
 
@@ -69,6 +70,8 @@ pub(crate) async fn see(conn: &mut Conn, seen: &SeenAsset) -> Result<Effect, Com
         .bind(&asset.name)
         .bind(json("asset", id, &asset)?)
         .bind(micros(seen.at))
+        .bind(&asset.environment)
+        .bind(&asset.owner)
         .execute(conn)
         .await
         .map_err(CommitError::database("see an asset"))?;

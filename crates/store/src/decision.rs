@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::transition::Effect;
 
 const KNOWN: &str = "SELECT id FROM ruling WHERE said = $1";
-const SAY: &str = "INSERT INTO ruling (said) VALUES ($1) RETURNING id";
+const SAY: &str = "INSERT INTO ruling (said, fires, accepted) VALUES ($1, $2, $3) RETURNING id";
 const LAST: &str = "SELECT id, ruling FROM item WHERE id IN (SELECT value FROM json_each($1))";
 const PUT: &str = "INSERT INTO decision (item, at, ruling) SELECT json_extract(value, '$[0]'), \
      json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1) WHERE true \
@@ -88,7 +88,10 @@ async fn ruling(conn: &mut Conn, decision: &Decision) -> Result<i64, CommitError
     let known = sqlx::query(KNOWN).bind(&said).fetch_optional(&mut *conn).await;
     let row = match known.map_err(CommitError::database("look for a ruling"))? {
         Some(row) => row,
-        None => sqlx::query(SAY).bind(&said).fetch_one(conn).await.map_err(CommitError::database("store a ruling"))?,
+        None => {
+            let new = sqlx::query(SAY).bind(&said).bind(!decision.fired.is_empty()).bind(decision.accepted.is_some());
+            new.fetch_one(conn).await.map_err(CommitError::database("store a ruling"))?
+        }
     };
     Columns::new("ruling", &row).integer("id").map_err(|error| encode(&error))
 }

@@ -80,6 +80,9 @@ const NEWEST: &str = "SELECT leaf.position, entry.body FROM leaf JOIN entry ON e
 const TIMELINE: &str = "SELECT leaf.position, entry.body FROM entry_subject \
      JOIN entry ON entry.seq = entry_subject.seq JOIN leaf ON leaf.seq = entry.seq \
      WHERE entry_subject.subject = $1 AND leaf.position >= $2 ORDER BY leaf.position LIMIT $3";
+const NEWEST_OF: &str = "SELECT leaf.position, entry.body FROM entry_subject \
+     JOIN entry ON entry.seq = entry_subject.seq JOIN leaf ON leaf.seq = entry.seq \
+     WHERE entry_subject.subject = $1 ORDER BY entry_subject.seq DESC LIMIT $2";
 const LEAVES: &str = "SELECT hash FROM leaf WHERE position >= $1 ORDER BY position LIMIT $2";
 
 impl Log {
@@ -257,6 +260,15 @@ impl Store {
     /// When the database refuses or a row does not read.
     pub async fn timeline(&self, subject: &str, from: u64, limit: u32) -> Result<Vec<Entry>, ReadError> {
         let rows = sqlx::query(TIMELINE).bind(subject).bind(bound(from)).bind(limit).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list entries"))?, read_entry)
+    }
+
+    /// What the ledger said last of one subject, newest first.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn newest_of(&self, subject: &str, limit: u32) -> Result<Vec<Entry>, ReadError> {
+        let rows = sqlx::query(NEWEST_OF).bind(subject).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list entries"))?, read_entry)
     }
 

@@ -35,9 +35,9 @@ pub struct StoredFacts {
     pub stored_at: Timestamp,
 }
 
-const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body, ill) \
-     VALUES ($1, $2, $3, $4, $5, $6) \
-     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5, ill = $6 \
+const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body, ill, os) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) \
+     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5, ill = $6, os = $7 \
      WHERE facts.collected_at <= $2";
 const REMEMBER: &str = "INSERT INTO facts_history (asset, collected_at, digest) VALUES ($1, $2, $3) \
      ON CONFLICT (asset, collected_at) DO NOTHING";
@@ -64,6 +64,7 @@ pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, Commi
         .bind(digest.as_bytes().as_slice())
         .bind(body)
         .bind(new.facts.health.iter().any(|probe| !probe.well))
+        .bind(&new.facts.os.pretty_name)
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("store facts"))?;

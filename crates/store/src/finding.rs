@@ -88,6 +88,8 @@ pub struct FindingFilter {
     pub item: Option<ItemId>,
     /// Of one of these items.
     pub items: Option<Vec<ItemId>>,
+    /// Only these.
+    pub ids: Option<Vec<FindingId>>,
     /// Only on one of these assets.
     pub among: Option<BTreeSet<AssetId>>,
     /// By this detector.
@@ -165,6 +167,7 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncFindings) -> Result<Effect, 
     for chunk in rows.chunks(CHUNK) {
         upsert(conn, chunk, run.at).await?;
     }
+    crate::problem::name(&mut *conn, rows.iter().map(|(finding, ..)| *finding)).await?;
     for (ended, ids) in ended(run, &known, &seen, &mut days) {
         for chunk in ids.chunks(CHUNK) {
             close(conn, chunk, ended, run.at).await?;
@@ -347,6 +350,9 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &FindingFilter) {
     }
     if let Some(among) = &filter.among {
         query.push(" AND asset IN (SELECT value FROM json_each(").push_bind(ids(among)).push("))");
+    }
+    if let Some(wanted) = &filter.ids {
+        query.push(" AND fingerprint IN (SELECT value FROM json_each(").push_bind(ids(wanted)).push("))");
     }
     if let Some(items) = &filter.items {
         query.push(" AND item IN (SELECT value FROM json_each(").push_bind(ids(items)).push("))");

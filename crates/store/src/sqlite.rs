@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 17] = [
+const MIGRATIONS: [(i64, &str, &str); 18] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 17] = [
     (14, "detection_lines", include_str!("../migrations/sqlite/0014_detection_lines.sql")),
     (15, "listings", include_str!("../migrations/sqlite/0015_listings.sql")),
     (16, "enrolment", include_str!("../migrations/sqlite/0016_enrolment.sql")),
+    (17, "fleet_pages", include_str!("../migrations/sqlite/0017_fleet_pages.sql")),
     (18, "signed approval", include_str!("../migrations/sqlite/0018_signed_approval.sql")),
 ];
 
@@ -172,6 +173,7 @@ pub(crate) async fn copy(path: &Path, to: &Path) -> Result<(), sqlx::Error> {
 mod tests {
     use stanch_model::Timestamp;
     use stanch_model::decision::{Decision, Mode};
+    use stanch_model::finding::{Detector, Verdict};
     use stanch_model::id::ItemId;
 
     use super::*;
@@ -225,6 +227,47 @@ mod tests {
             .await
             .unwrap();
         }
+        let host = stanch_model::asset::Asset::unlabelled(stanch_model::asset::AssetKind::Host, "m", "m");
+        let found = stanch_model::finding::Finding {
+            fingerprint: stanch_model::finding::fingerprint(&host.id, Detector::Advisory, "DEBIAN-CVE-2024-1000", "x"),
+            asset: host.id.clone(),
+            class: stanch_model::finding::OcsfClass::Vulnerability,
+            detector: Detector::Advisory,
+            id: "DEBIAN-CVE-2024-1000".into(),
+            aliases: vec!["GHSA-x".into()],
+            package: "x".into(),
+            binary: "x".into(),
+            version: "1".into(),
+            source_version: None,
+            fixed_version: None,
+            verdict: Verdict::Held,
+            reason: String::new(),
+            cvss_vectors: Vec::new(),
+            doubt: None,
+            feed: None,
+            since: stanch_model::finding::Since::default(),
+        };
+        sqlx::query(
+            "INSERT INTO asset (id, kind, name, body, first_seen, last_seen) VALUES ($1, 'host', 'm', '{}', 1, 1)",
+        )
+        .bind(host.id.as_str())
+        .execute(&mut old)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO finding (fingerprint, asset, detector, verdict, id, package, body, digest, first_seen, last_seen, \
+             reopened) VALUES ($1, $2, 'advisory', 'held', $3, 'x', $4, x'', 1, 1, 0)",
+        )
+        .bind(found.fingerprint.as_str())
+        .bind(host.id.as_str())
+        .bind(&found.id)
+        .bind(serde_json::to_string(&found).unwrap())
+        .execute(&mut old)
+        .await
+        .unwrap();
+        let executor = "INSERT INTO setting (key, value, at) VALUES ('executor/exec-0', \
+             '{\"asset\": {\"id\": \"a\"}, \"frozen\": \"put out by ada: sold\", \"confirmed\": true}', 1)";
+        run(&mut old, executor).await.unwrap();
         let detection = "INSERT INTO detection (asset, with_data, without_feed, packages, body, at) VALUES \
              ('asset-00000000000000a0', 1, 0, 1, '{\"unread\": [[\"sockets\", \"needs root\"]], \"notes\": [\"a\"]}', 1)";
         run(&mut old, detection).await.unwrap();
@@ -237,7 +280,15 @@ mod tests {
         let items = store.count_items(None, at(10)).await.unwrap();
         assert_eq!((items.open, items.actionable, items.decided), (1, 1, 1));
         let findings: Vec<_> = store.finding_counts(None).await.unwrap().into_values().collect();
-        assert_eq!(findings, [crate::overview::FindingCount { open: 2, closed: 1 }]);
+        let count = |open, closed| crate::overview::FindingCount { open, closed };
+        assert_eq!(findings, [count(1, 0), count(2, 1)]);
+        let names = store.names_of("cve-2024-1000", 10).await.unwrap();
+        assert_eq!(names, ["CVE-2024-1000", "DEBIAN-CVE-2024-1000", "GHSA-x"]);
+        let put_out = Some((crate::fleet::Presence::PutOut, at(0)));
+        let filter = crate::fleet::FleetFilter { presence: put_out, ..Default::default() };
+        assert_eq!(store.count_fleet(&filter).await.unwrap(), 1);
+        let unruled = crate::fleet::FleetFilter { blind: Some(crate::fleet::Blind::NoPolicy), ..Default::default() };
+        assert_eq!(store.count_fleet(&unruled).await.unwrap(), 1, "no rule had fired");
         let unread = store.said(crate::detection::Listed::Unread, None, 10).await.unwrap();
         let told: Vec<_> = unread.iter().map(|one| (one.fact.as_deref(), one.why.as_str(), one.assets)).collect();
         assert_eq!(told, [(Some("sockets"), "needs root", 1)]);

@@ -114,12 +114,20 @@ fn a_host_enrols_with_a_token_reports_and_is_only_looked_at_until_it_is_confirme
     let executor = fleet.executors().remove(0);
     assert_eq!((&executor["connected"], &executor["confirmed"]), (&json!(true), &json!(false)));
     let id = executor["id"].as_str().unwrap();
+    let in_state = |state: &str| {
+        let assets = fleet.site.visitor.get(&format!("/api/v1/assets?state={state}")).unwrap();
+        assets.as_array().unwrap().len()
+    };
+    assert_eq!((in_state("unconfirmed"), in_state("connected")), (1, 0));
+    assert_eq!(assets[0]["executor"]["version"], env!("CARGO_PKG_VERSION"), "{assets:#}");
     fleet.site.visitor.post(&format!("/api/v1/executors/{id}/confirm"), json!({})).unwrap();
     assert_eq!(fleet.executors()[0]["confirmed"], true);
+    assert_eq!((in_state("unconfirmed"), in_state("connected")), (0, 1));
     assert_eq!(fleet.ledger("executor_enrolled").len(), 1);
 
     // Put out, it is out at once; and a person has to vouch for it before it gets in again.
     fleet.site.visitor.post(&format!("/api/v1/executors/{id}/revoke"), json!({ "reason": "it was sold" })).unwrap();
+    assert_eq!((in_state("put_out"), in_state("connected")), (1, 0));
     let link = HttpsLink::new(&identity).unwrap();
     let refused = link.poll(hello_as(id)).unwrap_err().to_string();
     assert!(refused.contains("not in force"), "{refused}");

@@ -1,11 +1,67 @@
 //! What is looked after, and what is done about it together.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Which assets; what is left away does not narrow.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Which {
+    /// A part of the name
+    pub(crate) name: Option<String>,
+    /// In this environment
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Owned by this team
+    #[arg(long, value_name = "TEAM")]
+    pub(crate) owner: Option<String>,
+    /// In this ring: the value of the label `ring`
+    #[arg(long, value_name = "RING")]
+    pub(crate) ring: Option<String>,
+    /// With this label (repeatable)
+    #[arg(long = "label", value_name = "NAME[=VALUE]")]
+    pub(crate) labels: Vec<String>,
+    /// Whose agent is so
+    #[arg(long, value_parser = ["connected", "away", "unconfirmed", "frozen", "put_out", "no_executor"])]
+    pub(crate) state: Option<String>,
+    /// Where this is missing
+    #[arg(long, value_parser = ["no_executor", "stale", "unconfirmed", "frozen", "no_policy", "unsupported", "unmatched"])]
+    pub(crate) blind: Option<String>,
+    /// Only hosts, or another kind of asset
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+}
+
+/// How a file with assets is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Written {
+    Yaml,
+    Csv,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Assets {
-    /// List them
-    List,
+    /// List them, with their agents, what is open and what cannot be seen
+    List(Which),
+    /// Show everything about one
+    Show {
+        /// Its id or name
+        asset: String,
+    },
+    /// Take over owners, tiers, environments, labels and links from a file; all of it or nothing
+    Import {
+        /// The file, `-` for the standard input
+        file: PathBuf,
+        /// How it is written, where its name does not say
+        #[arg(long, value_enum)]
+        format: Option<Written>,
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Say what an asset is; what is left away stays, an empty text takes it away
     Label {
         /// Its id or name

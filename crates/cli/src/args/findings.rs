@@ -58,6 +58,16 @@ pub(crate) enum Priority {
     Immediate,
 }
 
+/// One problem over all hosts.
+#[derive(Debug, Args)]
+pub(crate) struct Cve {
+    /// A CVE, or what a publisher calls it: CVE-2024-3094, GHSA-..., DSA-...
+    pub(crate) id: String,
+    /// Only places that stand so
+    #[arg(long, value_parser = ["open", "held", "no_fix", "in_work", "excepted", "unknown", "fixed", "gone", "not_affected"])]
+    pub(crate) state: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Findings {
     /// Every finding instead of work items

@@ -1,59 +1,262 @@
-//! `assets`: what is watched, and what people say of it.
+//! `assets`: the fleet, what people say of it, and taking that over from a file.
 
-use stanch_server::api::types::{Asset, LabelAsset, LinkAsset};
+use std::io::Read as _;
+use std::path::Path;
 
-use crate::args::Assets;
+use stanch_server::api::types::{Asset, Facts, ImportAssets, ImportedAssets, LabelAsset, LinkAsset};
+
+use super::findings::query;
+use super::fix::confirm;
+use crate::args::{Assets, Which, Written};
 use crate::client::Api;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, plain};
+use crate::output::{Output, Tone, many, plain};
+
+/// Assets asked for at once.
+const PAGE: usize = 1_000;
+/// The largest file that is taken over, in bytes.
+const LARGEST: u64 = 2 << 20;
 
 pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Exit, Failure> {
-    let mut assets: Vec<Asset> = api.get("/assets").await?;
-    match wanted {
-        Assets::List => {}
+    let assets = match wanted {
+        Assets::List(which) => every(api, &narrowed(&which)).await?,
+        Assets::Show { asset } => return show(api, output, &find(api, &asset).await?).await,
         Assets::Label { asset, environment, owner, classification, tier, labels } => {
-            let id = find(&assets, &asset)?;
+            let id = find(api, &asset).await?.id;
             let label = LabelAsset { environment, owner, classification, tier, labels: labels.into_iter().collect() };
-            assets = vec![api.post(&format!("/assets/{id}/labels"), &label).await?];
+            vec![api.post(&format!("/assets/{id}/labels"), &label).await?]
         }
         Assets::Link { asset, kind, other, remove } => {
-            let (id, to) = (find(&assets, &asset)?, find(&assets, &other)?);
-            assets = vec![api.post(&format!("/assets/{id}/links"), &LinkAsset { to, kind, remove }).await?];
+            let (id, to) = (find(api, &asset).await?.id, find(api, &other).await?.id);
+            vec![api.post(&format!("/assets/{id}/links"), &LinkAsset { to, kind, remove }).await?]
         }
-    }
+        Assets::Import { file, format, dry_run, yes } => {
+            return import(api, output, &file, format, (dry_run, yes)).await;
+        }
+    };
     if output.json {
         for asset in &assets {
             output.object(asset)?;
         }
         return Ok(Exit::Done);
     }
-    let mut table = output.table(&["ASSET", "KIND", "ENVIRONMENT", "OWNER", "LABELS", "LINKS"]);
+    let head =
+        ["ASSET", "STATE", "ENVIRONMENT", "RING", "TIER", "OWNER", "URGENT", "OPEN", "FACTS", "AGENT", "BLIND SPOTS"];
+    let mut table = output.table(&head);
     for asset in &assets {
-        let said = |text: &Option<String>| plain(text.as_deref().unwrap_or("nobody said"));
-        let links = asset.links.iter().map(|link| {
-            let kind = link.kind.replace('_', " ");
-            if link.from == asset.name { format!("{kind} {}", link.to) } else { format!("{} {kind} it", link.from) }
-        });
+        let said = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| plain(text));
+        let version = asset.executor.as_ref().and_then(|executor| executor.version.as_ref());
         table.add_row([
             plain(&asset.name),
-            asset.kind.clone(),
-            said(&asset.environment),
-            said(&asset.owner),
-            plain(&asset.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")),
-            plain(&links.collect::<Vec<_>>().join(", ")),
+            state(output, asset),
+            said(asset.environment.as_ref()),
+            said(asset.labels.get("ring")),
+            asset.tier.map_or_else(|| "-".to_owned(), |tier| tier.to_string()),
+            said(asset.owner.as_ref()),
+            asset.items_urgent.to_string(),
+            asset.items.to_string(),
+            asset.facts_at.map_or_else(|| "never".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M").to_string()),
+            said(version),
+            asset.blind.iter().map(|name| name.replace('_', " ")).collect::<Vec<_>>().join(", "),
         ]);
     }
     output.line(&table.to_string())?;
     Ok(Exit::Done)
 }
 
-/// The id of the asset meant.
-fn find(assets: &[Asset], typed: &str) -> Result<String, Failure> {
-    let mut named = assets.iter().filter(|one| one.id == typed || one.name == typed);
-    match (named.next(), named.next()) {
-        (Some(one), None) => Ok(one.id.clone()),
+fn state(output: &Output, asset: &Asset) -> String {
+    let (tone, word) = match asset.state.as_str() {
+        "connected" => (Tone::Good, "connected"),
+        "frozen" => (Tone::Bad, "frozen"),
+        "put_out" => (Tone::Bad, "put out"),
+        "unconfirmed" => (Tone::Warn, "not confirmed"),
+        "no_executor" if asset.kind != "host" => (Tone::Dim, asset.kind.as_str()),
+        "no_executor" => (Tone::Bad, "no agent"),
+        other => (Tone::Warn, other),
+    };
+    output.paint(tone, word)
+}
+
+/// What a list is narrowed by, as the API takes it.
+fn narrowed(which: &Which) -> String {
+    let labels = Some(which.labels.join(",")).filter(|labels| !labels.is_empty());
+    let fields = [
+        ("name", &which.name),
+        ("environment", &which.environment),
+        ("owner", &which.owner),
+        ("ring", &which.ring),
+        ("label", &labels),
+        ("state", &which.state),
+        ("blind", &which.blind),
+        ("kind", &which.kind),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    fields.map(|(name, value)| format!("&{name}={}", query(value))).collect()
+}
+
+/// All assets that fit, by name.
+pub(crate) async fn every(api: &Api, narrowed: &str) -> Result<Vec<Asset>, Failure> {
+    let mut found: Vec<Asset> = Vec::new();
+    loop {
+        let after = found.last().map(|last| format!("&after={}", query(&last.id))).unwrap_or_default();
+        let page: Vec<Asset> = api.get(&format!("/assets?limit={PAGE}{narrowed}{after}")).await?;
+        let whole = page.len() == PAGE;
+        found.extend(page);
+        if !whole {
+            return Ok(found);
+        }
+    }
+}
+
+/// The asset meant.
+async fn find(api: &Api, typed: &str) -> Result<Asset, Failure> {
+    let found: Vec<Asset> = api.get(&format!("/assets?limit=2&named={}", query(typed))).await?;
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
         (None, _) => Err(Failure::new(format!("there is no asset {}", plain(typed)))),
         (Some(_), Some(_)) => Err(Failure::new(format!("more than one asset is called {}", plain(typed)))
             .hint("name it by its id: stanch assets list --json")),
     }
+}
+
+async fn show(api: &Api, output: &Output, asset: &Asset) -> Result<Exit, Failure> {
+    if output.json {
+        output.object(asset)?;
+        return Ok(Exit::Done);
+    }
+    let facts: Option<Facts> = match asset.facts_at {
+        Some(_) => Some(api.get(&format!("/assets/{}/facts", asset.id)).await?),
+        None => None,
+    };
+    let said = |text: &Option<String>| text.as_ref().map_or_else(|| "unknown".to_owned(), |text| plain(text));
+    let executor = asset.executor.as_ref();
+    let mut rows = vec![
+        ("Asset", format!("{} ({})", plain(&asset.name), asset.id)),
+        ("State", state(output, asset)),
+        ("Environment", said(&asset.environment)),
+        ("Owner", said(&asset.owner)),
+        ("Tier", asset.tier.map_or_else(|| "unknown, counts as 1".to_owned(), |tier| tier.to_string())),
+        ("Classification", said(&asset.classification)),
+    ];
+    let labels = asset.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ");
+    rows.push(("Labels", plain(&labels)));
+    for link in &asset.links {
+        rows.push(("Link", plain(&format!("{} {} {}", link.from, link.kind.replace('_', " "), link.to))));
+    }
+    rows.push(("System", said(&asset.os)));
+    if let Some(facts) = &facts {
+        rows.push(("Kernel", said(&facts.kernel)));
+        rows.push(("Packages", format!("{}, data for {}", facts.packages, asset.coverage.with_data)));
+    }
+    let at = |at: Option<jiff::Timestamp>| {
+        at.map_or_else(|| "never".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+    };
+    rows.push(("Facts of", at(asset.facts_at)));
+    rows.push(("Last seen", at(asset.seen_at)));
+    if let Some(executor) = executor {
+        rows.push(("Agent", format!("{} {}", said(&executor.version), executor.id)));
+        let can = executor.actions.join(", ");
+        rows.push(("Can do", if can.is_empty() { "nothing: it can only look".to_owned() } else { plain(&can) }));
+        if let Some(why) = &executor.frozen {
+            rows.push(("Frozen", plain(why)));
+        }
+    }
+    rows.push((
+        "Open",
+        format!("{} items, {} urgent, {} exploited", asset.items, asset.items_urgent, asset.known_exploited),
+    ));
+    let blind = asset.blind.iter().map(|name| name.replace('_', " ")).collect::<Vec<_>>().join(", ");
+    rows.push(("Blind spots", if blind.is_empty() { "none".to_owned() } else { output.paint(Tone::Warn, &blind) }));
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        output.line(&format!("{} {value}", output.paint(Tone::Dim, &format!("{name:<15}"))))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The text of a file that may be the standard input, never more than may be taken over.
+fn read(file: &Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("{} cannot be read", file.display())).because(error);
+    let source: Box<dyn std::io::Read> = if file == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(failed)?)
+    };
+    let mut text = String::new();
+    source.take(LARGEST + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Failure::usage(format!("{} is larger than {LARGEST} bytes", file.display()))
+            .hint("split it into several files"));
+    }
+    Ok(text)
+}
+
+/// Shows what a file would change, asks, and has it changed.
+async fn import(
+    api: &Api,
+    output: &Output,
+    file: &Path,
+    format: Option<Written>,
+    (dry_run, yes): (bool, bool),
+) -> Result<Exit, Failure> {
+    let by_name = match file.extension().and_then(|kind| kind.to_str()) {
+        Some("csv") => Some(Written::Csv),
+        Some("yaml" | "yml") => Some(Written::Yaml),
+        _ => None,
+    };
+    let format = match format.or(by_name).ok_or_else(|| {
+        Failure::usage("it is not told how the file is written").hint("pass --format yaml or --format csv")
+    })? {
+        Written::Yaml => "yaml",
+        Written::Csv => "csv",
+    };
+    let mut wanted = ImportAssets { format: format.to_owned(), text: read(file)?, dry_run: true, digest: None };
+    let shown: ImportedAssets = api.post("/assets/import", &wanted).await?;
+    let wrong = !shown.errors.is_empty();
+    if output.json && (dry_run || wrong) {
+        output.object(&shown)?;
+    } else if !output.json {
+        tell(output, file, &shown)?;
+    }
+    if wrong {
+        return Err(Failure::new("nothing was changed").hint("mend the lines that are told above, and try again"));
+    }
+    if dry_run || shown.changes.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let changes = |told: &ImportedAssets| {
+        format!("{} of {}", many(told.changes.len() as u64, "change"), many(told.assets, "asset"))
+    };
+    if !yes && !confirm(&format!("Take over {}?", changes(&shown)))? {
+        return Err(Failure::refused("not confirmed; nothing was changed"));
+    }
+    wanted.dry_run = false;
+    wanted.digest = shown.digest;
+    let done: ImportedAssets = api.post("/assets/import", &wanted).await?;
+    if output.json {
+        output.object(&done)?;
+    }
+    output.say(&format!("Taken over: {}.", changes(&done)));
+    Ok(Exit::Done)
+}
+
+fn tell(output: &Output, file: &Path, shown: &ImportedAssets) -> Result<(), Failure> {
+    for error in &shown.errors {
+        let place = format!("{}:{}", file.display(), error.line);
+        output.line(&format!("{}: {}", output.paint(Tone::Bad, &plain(&place)), plain(&error.message)))?;
+        output.line(&format!("  {}", plain(&error.remedy)))?;
+    }
+    if shown.errors.is_empty() && shown.changes.is_empty() {
+        output.say("Nothing would change.");
+    }
+    if !shown.errors.is_empty() || shown.changes.is_empty() {
+        return Ok(());
+    }
+    let mut table = output.table(&["ASSET", "WHAT", "IS", "BECOMES"]);
+    for change in &shown.changes {
+        let said = |text: &Option<String>| text.as_ref().map_or_else(|| "-".to_owned(), |text| plain(text));
+        table.add_row([plain(&change.asset_name), plain(&change.what), said(&change.before), said(&change.after)]);
+    }
+    output.line(&table.to_string())?;
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use stanch_server::api::types::{Accepted, Asset, Finding, FindingPage, Item, ItemList, Scan};
+use stanch_server::api::types::{Accepted, Finding, FindingPage, Item, ItemList, Scan};
 
 use crate::args::Findings;
 use crate::client::Api;
@@ -118,7 +118,7 @@ async fn all(api: &Api, wanted: &Findings) -> Result<Vec<Finding>, Failure> {
 }
 
 /// Text made safe for a query string.
-fn query(text: &str) -> String {
+pub(crate) fn query(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
@@ -152,7 +152,7 @@ pub(crate) async fn resolve(api: &Api, typed: &str) -> Result<Vec<String>, Failu
 /// Reads the host's facts again and waits until they are in.
 pub(crate) async fn refresh(api: &Api, output: &Output, indexes: bool) -> Result<(), Failure> {
     let newest = async || -> Result<_, Failure> {
-        let assets: Vec<Asset> = api.get("/assets").await?;
+        let assets = super::assets::every(api, "").await?;
         Ok(assets.into_iter().filter_map(|asset| asset.facts_at).max())
     };
     let before = newest().await?;

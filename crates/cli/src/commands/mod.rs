@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod blast;
 pub(crate) mod case;
 pub(crate) mod change;
+pub(crate) mod cve;
 pub(crate) mod enrolment;
 pub(crate) mod executors;
 pub(crate) mod explain;

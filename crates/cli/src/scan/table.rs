@@ -206,9 +206,7 @@ fn closes(findings: &[&Finding]) -> String {
     ids.dedup();
     match (ids.as_slice(), findings) {
         // People know a lone advisory by its CVE.
-        ([one], [finding, ..]) => {
-            stanch_engine::cve_ids(finding).into_iter().next().unwrap_or_else(|| (*one).to_owned())
-        }
+        ([one], [finding, ..]) => finding.cves().into_iter().next().unwrap_or_else(|| (*one).to_owned()),
         (many, _) => format!("{} ids", many.len()),
     }
 }

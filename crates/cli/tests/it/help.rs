@@ -12,6 +12,7 @@ fn every_command_has_a_line_of_help() {
         "scan",
         "findings",
         "explain",
+        "cve",
         "plan",
         "fix",
         "undo",

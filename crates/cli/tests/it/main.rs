@@ -8,6 +8,7 @@ mod components;
 #[allow(dead_code, reason = "the server's tests need more of it")]
 #[path = "../../../server/tests/it/double.rs"]
 mod double;
+mod fleet;
 mod help;
 mod pages;
 mod people;

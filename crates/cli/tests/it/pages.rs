@@ -9,8 +9,18 @@ use stanch_testkit::browser::{Browser, Look};
 use stanch_testkit::wait_until;
 
 /// Reached from every page.
-const PAGES: &[&str] =
-    &["/", "/items", "/remediations", "/ledger", "/feeds", "/people", "/connections", "/account", "/people/admin"];
+const PAGES: &[&str] = &[
+    "/",
+    "/hosts",
+    "/items",
+    "/remediations",
+    "/ledger",
+    "/feeds",
+    "/people",
+    "/connections",
+    "/account",
+    "/people/admin",
+];
 
 /// `stanch up` on a port of its own with an empty data folder; ends with the test.
 pub(crate) struct Up {
@@ -71,6 +81,9 @@ fn pages_can_be_read_and_used_by_everybody() {
         browser.open(&format!("{}{item}", up.address())).unwrap();
         pages.extend(browser.links().unwrap().into_iter().find(|link| link.starts_with("/findings/")));
     }
+    browser.open(&format!("{}/hosts", up.address())).unwrap();
+    pages.extend(browser.links().unwrap().into_iter().find(|link| link.starts_with("/hosts/")));
+    pages.extend(["/enrolment", "/cves/CVE-2024-3094"].map(str::to_owned));
     browser.complaints().unwrap();
     for page in pages {
         for look in [Look::LIGHT, Look::DARK, Look::NARROW] {

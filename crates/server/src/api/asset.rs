@@ -1,15 +1,49 @@
 //! Assets and their facts.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::types::{Asset, Facts, LabelAsset, LinkAsset};
-use super::{Body, Problem, Segment};
+use super::types::{Asset, Facts, ImportAssets, ImportedAssets, LabelAsset, LinkAsset};
+use super::{Body, Filter, Problem, Segment};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::{ask, view};
+
+/// A file that is taken over, as JSON writes it.
+const LARGEST_IMPORT: usize = 2 * crate::import::LARGEST;
+
+/// Which assets; what is left away does not filter.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AssetFilter {
+    /// `host`, `inventory`, `container`, `image`, `cloud_resource`, `account`, `repository`, `service`.
+    pub(crate) kind: Option<String>,
+    /// Exactly this name, or this id.
+    pub(crate) named: Option<String>,
+    /// A part of the name.
+    pub(crate) name: Option<String>,
+    /// The environment.
+    pub(crate) environment: Option<String>,
+    /// The team that owns it.
+    pub(crate) owner: Option<String>,
+    /// The value of its label `ring`.
+    pub(crate) ring: Option<String>,
+    /// `NAME=VALUE`, or `NAME` for whatever has that label; several are separated by commas.
+    pub(crate) label: Option<String>,
+    /// How its executor is: `connected`, `away`, `unconfirmed`, `frozen`, `put_out`, `no_executor`.
+    pub(crate) state: Option<String>,
+    /// What is missing: `no_executor`, `stale`, `unconfirmed`, `frozen`, `no_policy`, `unsupported`, `unmatched`.
+    pub(crate) blind: Option<String>,
+    /// The last id of the page before.
+    pub(crate) after: Option<String>,
+    /// How many, at most 1000; 200 when left away.
+    pub(crate) limit: Option<u32>,
+}
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -18,13 +52,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(facts))
         .routes(routes!(label))
         .routes(routes!(link))
+        .merge(OpenApiRouter::new().routes(routes!(import)).layer(DefaultBodyLimit::max(LARGEST_IMPORT)))
 }
 
-/// All assets.
-#[utoipa::path(get, path = "/assets", tag = "assets", operation_id = "assets",
-    responses((status = 200, body = Vec<Asset>)))]
-async fn list(State(app): State<App>, visitor: Visitor) -> Result<Json<Vec<Asset>>, Problem> {
-    view::assets(&app, &visitor.sight).await.map(Json)
+/// A page of the assets, by name. A page that is full may be followed by another: pass its last id as `after`.
+#[utoipa::path(get, path = "/assets", tag = "assets", operation_id = "assets", params(AssetFilter),
+    responses((status = 200, body = Vec<Asset>), (status = 400, body = Problem)))]
+async fn list(
+    State(app): State<App>,
+    visitor: Visitor,
+    Filter(filter): Filter<AssetFilter>,
+) -> Result<Json<Vec<Asset>>, Problem> {
+    view::assets(&app, &visitor.sight, &filter).await.map(|page| Json(page.assets))
 }
 
 /// One asset.
@@ -67,4 +106,16 @@ async fn link(
 ) -> Result<Json<Asset>, Problem> {
     ask::link(&app, &visitor.name, &id, &wanted).await?;
     view::asset(&app, &id).await.map(Json)
+}
+
+/// Take over from a file whose assets are and how they hang together. All of it or nothing; `dry_run` only tells.
+#[utoipa::path(post, path = "/assets/import", tag = "assets", operation_id = "import_assets",
+    request_body = ImportAssets,
+    responses((status = 200, body = ImportedAssets), (status = 400, body = Problem), (status = 409, body = Problem)))]
+async fn import(
+    State(app): State<App>,
+    visitor: Visitor,
+    Body(wanted): Body<ImportAssets>,
+) -> Result<Json<ImportedAssets>, Problem> {
+    ask::import(&app, &visitor.name, &wanted).await.map(Json)
 }

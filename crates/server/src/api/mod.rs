@@ -6,6 +6,7 @@ mod campaign;
 mod case;
 mod change;
 mod connection;
+mod cve;
 mod enrolment;
 mod event;
 mod executor;
@@ -24,6 +25,8 @@ mod status;
 mod token;
 pub mod types;
 
+pub(crate) use asset::AssetFilter;
+pub(crate) use cve::CveFilter;
 pub(crate) use finding::FindingFilter;
 pub(crate) use item::ItemFilter;
 pub(crate) use ledger::LedgerFilter;
@@ -64,6 +67,7 @@ fn operations() -> OpenApiRouter<App> {
         .merge(executor::routes())
         .merge(enrolment::routes())
         .merge(finding::routes())
+        .merge(cve::routes())
         .merge(item::routes())
         .merge(remediation::routes())
         .merge(campaign::routes())

@@ -2,34 +2,169 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::{SignedDuration, Timestamp};
+use stanch_model::asset::AssetKind;
 use stanch_model::facts::{HostFacts, Known};
 use stanch_model::id::AssetId;
 use stanch_model::posture::{CHECKS, Kind, Reading};
-use stanch_store::asset::StoredAsset;
+use stanch_store::detection::Detection;
+use stanch_store::executor::Standing;
+use stanch_store::fleet::{Blind, FleetFilter, ListedAsset, Presence};
 
-use super::{PAGE, coverage, name};
-use crate::api::Problem;
-use crate::api::types::{Asset, AssetLink, Coverage, Facts, HealthProbe, UnknownFact};
+use super::{PAGE, coverage, name, remediation, span};
+use crate::api::types::{
+    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, UnknownFact,
+};
+use crate::api::{AssetFilter, Problem};
 use crate::app::App;
 use crate::auth::Sight;
+use crate::gateway::Caller;
 
-/// The assets that are seen, at most [`PAGE`] of them.
-pub(crate) async fn assets(app: &App, sight: &Sight) -> Result<Vec<Asset>, Problem> {
-    let rows = match sight.among() {
-        Some(among) => app.store.assets_named(&among.into_iter().take(PAGE as usize).collect()).await?,
-        None => app.store.assets(None, PAGE).await?,
-    };
-    let mut assets = Vec::with_capacity(rows.len());
-    for stored in rows {
-        assets.push(wire(app, &stored).await?);
+/// Assets on a page when nobody says.
+const DEFAULT: u32 = 200;
+/// Facts that were not read for so many times the interval between two readings are stale.
+const STALE: u32 = 4;
+/// Labels that a list is narrowed by at once.
+const LABELS: usize = 8;
+/// Entries of the record that are shown of one asset.
+const HISTORY: u32 = 30;
+
+/// Assets by name.
+pub(crate) struct AssetPage {
+    /// The assets.
+    pub(crate) assets: Vec<Asset>,
+    /// Whether there are more.
+    pub(crate) more: bool,
+}
+
+/// A page of the assets that are seen.
+pub(crate) async fn assets(app: &App, sight: &Sight, filter: &AssetFilter) -> Result<AssetPage, Problem> {
+    let wanted = rows(app, sight, filter)?;
+    let after = filter.after.as_deref().map(|id| {
+        id.parse().map_err(|error| Problem::bad_request(format!("`after`: {error}")).hint("pass on the last id"))
+    });
+    let limit = filter.limit.unwrap_or(DEFAULT).clamp(1, PAGE);
+    let mut found = app.store.fleet(&wanted, after.transpose()?.as_ref(), limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    Ok(AssetPage { assets: wire(app, &found).await?, more })
+}
+
+/// How many assets fit.
+pub(crate) async fn count_assets(app: &App, sight: &Sight, filter: &AssetFilter) -> Result<u64, Problem> {
+    Ok(app.store.count_fleet(&rows(app, sight, filter)?).await?)
+}
+
+fn rows(app: &App, sight: &Sight, filter: &AssetFilter) -> Result<FleetFilter, Problem> {
+    let named = filter.label.iter().flat_map(|labels| labels.split(',')).map(|label| {
+        let (name, value) = label.split_once('=').map_or((label, None), |(name, value)| (name, Some(value)));
+        (name.trim().to_owned(), value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()))
+    });
+    let ring = filter.ring.iter().map(|ring| ("ring".to_owned(), Some(ring.clone())));
+    let labels: Vec<_> = named.filter(|(name, _)| !name.is_empty()).chain(ring).collect();
+    if labels.len() > LABELS {
+        return Err(Problem::bad_request(format!("`label`: at most {LABELS} at once")));
     }
-    Ok(assets)
+    Ok(FleetFilter {
+        kind: filter.kind.as_deref().map(kind).transpose()?,
+        named: filter.named.clone(),
+        part: filter.name.clone(),
+        environment: filter.environment.clone(),
+        owner: filter.owner.clone(),
+        labels,
+        presence: filter.state.as_deref().map(presence).transpose()?.map(|presence| (presence, lately(app))),
+        blind: filter.blind.as_deref().map(|text| blind(app, text)).transpose()?,
+        among: sight.among(),
+    })
+}
+
+fn kind(text: &str) -> Result<AssetKind, Problem> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| Problem::bad_request(format!("`{text}` is no kind of asset")))
+}
+
+const PRESENCES: [(&str, Presence); 6] = [
+    ("connected", Presence::Connected),
+    ("away", Presence::Away),
+    ("unconfirmed", Presence::Unconfirmed),
+    ("frozen", Presence::Frozen),
+    ("put_out", Presence::PutOut),
+    ("no_executor", Presence::None),
+];
+
+fn presence(text: &str) -> Result<Presence, Problem> {
+    PRESENCES.into_iter().find(|(name, _)| *name == text).map(|(_, known)| known).ok_or_else(|| {
+        let known: Vec<&str> = PRESENCES.iter().map(|(name, _)| *name).collect();
+        Problem::bad_request(format!("`{text}` is no state of an executor"))
+            .hint(format!("one of: {}", known.join(", ")))
+    })
+}
+
+/// What can be missing, with what it means.
+fn blinds(app: &App) -> [(&'static str, Blind, String); 7] {
+    let seconds = u32::try_from(app.config.intervals.observe.as_secs()).unwrap_or(u32::MAX).saturating_mul(STALE);
+    [
+        ("no_executor", Blind::NoExecutor, "no agent: nothing is read there and nothing can be done".to_owned()),
+        ("stale", Blind::Stale(fresh(app)), format!("no facts of the last {}", span(seconds))),
+        ("unconfirmed", Blind::Unconfirmed, "let in, and nobody has said that it is one of ours".to_owned()),
+        ("frozen", Blind::Frozen, "frozen or put out: it is sent nothing".to_owned()),
+        ("no_policy", Blind::NoPolicy, "no policy has a word on anything that is open there".to_owned()),
+        ("unsupported", Blind::Unsupported, "its release is past its security support".to_owned()),
+        ("unmatched", Blind::Unmatched, "no feed knows anything that is on it: silence says nothing".to_owned()),
+    ]
+}
+
+fn blind(app: &App, text: &str) -> Result<Blind, Problem> {
+    let all = blinds(app);
+    let names = all.each_ref().map(|(name, ..)| *name).join(", ");
+    all.into_iter()
+        .find(|(name, ..)| *name == text)
+        .map(|(_, known, _)| known)
+        .ok_or_else(|| Problem::bad_request(format!("`{text}` is no blind spot")).hint(format!("one of: {names}")))
+}
+
+/// An executor that called since then is connected.
+fn lately(app: &App) -> Timestamp {
+    let patience = SignedDuration::try_from(crate::tasks::patience(app)).unwrap_or(SignedDuration::MAX);
+    app.now().checked_sub(patience).unwrap_or(Timestamp::MIN)
+}
+
+/// Facts that were read before are stale.
+pub(super) fn fresh(app: &App) -> Timestamp {
+    let long = SignedDuration::try_from(app.config.intervals.observe.saturating_mul(STALE));
+    app.now().checked_sub(long.unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN)
+}
+
+/// The hosts that are seen, and how many of them something is missing of.
+pub(crate) async fn blind_hosts(app: &App, sight: &Sight) -> Result<(u64, Vec<BlindHosts>), Problem> {
+    let hosts = FleetFilter { kind: Some(AssetKind::Host), among: sight.among(), ..FleetFilter::default() };
+    let mut missing = Vec::new();
+    for (name, blind, why) in blinds(app) {
+        let number = app.store.count_fleet(&FleetFilter { blind: Some(blind), ..hosts.clone() }).await?;
+        if number > 0 {
+            missing.push(BlindHosts { name: name.to_owned(), why, hosts: number });
+        }
+    }
+    Ok((app.store.count_fleet(&hosts).await?, missing))
+}
+
+/// What a blind spot means, in words.
+pub(crate) fn blind_words(app: &App, wanted: &str) -> Option<String> {
+    blinds(app).into_iter().find(|(name, ..)| *name == wanted).map(|(_, _, why)| why)
 }
 
 /// One asset.
 pub(crate) async fn asset(app: &App, id: &str) -> Result<Asset, Problem> {
-    let stored = app.store.asset(&parse(id)?).await?.ok_or_else(|| Problem::not_found("asset", id))?;
-    wire(app, &stored).await
+    let missing = || Problem::not_found("asset", id);
+    let wanted = FleetFilter { among: Some(BTreeSet::from([parse(id)?])), ..FleetFilter::default() };
+    let found = app.store.fleet(&wanted, None, 1).await?;
+    wire(app, &found).await?.pop().ok_or_else(missing)
+}
+
+/// What happened to an asset and its executor, newest first.
+pub(crate) async fn asset_history(app: &App, id: &str) -> Result<Vec<Event>, Problem> {
+    let entries = app.store.newest_of(parse(id)?.as_str(), HISTORY).await?;
+    Ok(entries.iter().map(remediation::event).collect())
 }
 
 fn parse(id: &str) -> Result<AssetId, Problem> {
@@ -42,16 +177,49 @@ pub(super) async fn named(app: &App, ids: &BTreeSet<AssetId>) -> Result<HashMap<
     Ok(rows.into_iter().map(|row| (row.asset.id, row.asset.name)).collect())
 }
 
-async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
-    let asset = &stored.asset;
-    let facts = app.store.facts(&asset.id).await?;
-    let among = BTreeSet::from([asset.id.clone()]);
-    let findings = app.store.finding_counts(Some(&among)).await?;
-    let items = app.store.count_items(Some(&among), app.now()).await?;
-    let detected = app.store.detection(&asset.id).await?;
+/// Assets on the wire, with what surrounds them read once for all.
+async fn wire(app: &App, rows: &[ListedAsset]) -> Result<Vec<Asset>, Problem> {
+    let ids: BTreeSet<AssetId> = rows.iter().map(|row| row.stored.asset.id.clone()).collect();
+    let detections = app.store.detections(&ids).await?;
+    let mut links = links(app, &ids).await?;
+    let (lately, fresh) = (lately(app), fresh(app));
+    let one = |row: &ListedAsset| {
+        let id = &row.stored.asset.id;
+        one(app, row, detections.get(id), links.remove(id).unwrap_or_default(), (lately, fresh))
+    };
+    Ok(rows.iter().map(one).collect())
+}
+
+fn one(
+    app: &App,
+    row: &ListedAsset,
+    detected: Option<&Detection>,
+    links: Vec<AssetLink>,
+    (lately, fresh): (Timestamp, Timestamp),
+) -> Asset {
+    let asset = &row.stored.asset;
     // An assessment that says nothing new is not kept again, so that its time tells nothing of this run.
-    let judged = detected.as_ref().filter(|_| app.is_assessed(&asset.id));
-    Ok(Asset {
+    let judged = detected.filter(|_| app.is_assessed(&asset.id));
+    let executor = row.executor.as_ref();
+    let state = match executor.map(|executor| executor.standing) {
+        None => "no_executor",
+        Some(Standing::PutOut) => "put_out",
+        Some(Standing::Frozen) => "frozen",
+        Some(Standing::Unconfirmed) => "unconfirmed",
+        Some(Standing::In) if executor.is_some_and(|executor| executor.seen_at >= lately) => "connected",
+        Some(Standing::In) => "away",
+    };
+    let missing = [
+        ("no_executor", state == "no_executor"),
+        ("stale", row.facts_at.is_none_or(|at| at < fresh)),
+        ("unconfirmed", state == "unconfirmed"),
+        ("frozen", matches!(state, "frozen" | "put_out")),
+        ("no_policy", row.decided > 0 && row.ruled == 0),
+        ("unsupported", row.unsupported),
+        ("unmatched", detected.is_none_or(|said| said.coverage.with_data == 0)),
+    ];
+    let missing = missing.into_iter().filter(|(_, is_so)| *is_so && asset.kind == AssetKind::Host);
+    Asset {
         id: asset.id.to_string(),
         kind: name(&asset.kind),
         name: asset.name.clone(),
@@ -60,29 +228,48 @@ async fn wire(app: &App, stored: &StoredAsset) -> Result<Asset, Problem> {
         owner: asset.owner.clone(),
         classification: asset.classification.clone(),
         labels: asset.labels.clone(),
-        os: facts.as_ref().map(|facts| facts.facts.os.pretty_name.clone()),
-        facts_at: facts.as_ref().map(|facts| facts.facts.collected_at),
+        os: row.os.clone(),
+        facts_at: row.facts_at,
         judged_at: judged.map(|said| said.facts_at),
-        items: items.open,
-        findings: findings.values().map(|count| count.open).sum(),
-        coverage: detected.as_ref().map_or_else(Coverage::default, |said| coverage(&said.coverage)),
-        links: links(app, &asset.id).await?,
-    })
+        seen_at: executor.map(|executor| executor.seen_at),
+        state: state.to_owned(),
+        executor: executor.map(|executor| {
+            // What does not read says nothing: the gateway has refused to start on it.
+            let caller = serde_json::from_value::<Caller>(executor.body.clone()).ok();
+            AssetExecutor {
+                id: executor.id.to_string(),
+                version: caller.as_ref().and_then(|caller| caller.version.clone()),
+                frozen: caller.as_ref().and_then(|caller| caller.frozen.clone()),
+                actions: caller.map(|caller| caller.actions).unwrap_or_default(),
+            }
+        }),
+        blind: missing.map(|(name, _)| name.to_owned()).collect(),
+        items: row.items,
+        items_actionable: row.actionable,
+        items_urgent: row.urgent,
+        known_exploited: row.exploited,
+        findings: row.findings,
+        coverage: detected.map_or_else(Coverage::default, |said| coverage(&said.coverage)),
+        links,
+    }
 }
 
-/// How an asset hangs together with others.
-async fn links(app: &App, asset: &AssetId) -> Result<Vec<AssetLink>, Problem> {
-    let edges = app.store.edges_at(&BTreeSet::from([asset.clone()])).await?;
+/// How these assets hang together with others.
+async fn links(app: &App, assets: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, Vec<AssetLink>>, Problem> {
+    let edges = app.store.edges_at(assets).await?;
     let ends: BTreeSet<AssetId> = edges.iter().flat_map(|edge| [edge.from.clone(), edge.to.clone()]).collect();
-    let known = app.store.assets_named(&ends).await?.into_iter();
-    let names: HashMap<AssetId, String> = known.map(|row| (row.asset.id, row.asset.name)).collect();
+    let names = named(app, &ends).await?;
     let named = |id: &AssetId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
-    let links = edges.iter().map(|edge| AssetLink {
-        from: named(&edge.from),
-        kind: edge.kind.name().to_owned(),
-        to: named(&edge.to),
-    });
-    Ok(links.collect())
+    let mut links: HashMap<AssetId, Vec<AssetLink>> = HashMap::new();
+    for edge in &edges {
+        let link = AssetLink { from: named(&edge.from), kind: edge.kind.name().to_owned(), to: named(&edge.to) };
+        for end in BTreeSet::from([&edge.from, &edge.to]) {
+            if assets.contains(end) {
+                links.entry(end.clone()).or_default().push(link.clone());
+            }
+        }
+    }
+    Ok(links)
 }
 
 /// A summary of the newest facts of one asset.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use stanch_engine::forecast::{Basis, Durations, Forecast, ForecastInput, WaveSize, forecast};
-use stanch_engine::rollout::Rollout;
+use stanch_engine::rollout::{Rollout, Task};
 use stanch_engine::schedule::Schedule;
-use stanch_model::remediation::RemediationState;
+use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
 use crate::api::Problem;
@@ -90,17 +90,22 @@ fn one(app: &App, row: &StoredRemediation, now: Timestamp) -> Upcoming {
     }
 }
 
-/// When a rollout that has not begun can be over, were it started now.
+/// When a rollout can be over, were what is left of it started now.
 pub(super) fn foreseen(app: &App, row: &StoredRemediation, rollout: &Rollout, now: Timestamp) -> Option<Forecast> {
     use RemediationState as S;
-    if !matches!(row.state, S::Planned | S::AwaitingApproval | S::Approved | S::Scheduled | S::Paused) {
-        return None;
-    }
+    let (begun, wave) = match row.state {
+        S::Planned | S::AwaitingApproval | S::Approved | S::Scheduled | S::Paused => (false, 0),
+        S::Rolling(wave) | S::Verifying(wave) | S::Baking(wave) => (true, wave),
+        _ => return None,
+    };
     let calendars = app.policies.calendars(now);
     let act = act(rollout);
     let schedule = Schedule::new(&rollout.terms, &calendars, &act);
-    let sizes = (0..).zip(&rollout.bakes).map(|(wave, bake)| WaveSize {
-        targets: u32::try_from(rollout.tasks.iter().filter(|task| task.wave == wave).count()).unwrap_or(u32::MAX),
+    let left = |task: &&Task| !begun || task.state == TaskState::Pending || task.state.holds_lane();
+    // A wave that is watched counts with the whole of its time: it may be over sooner.
+    let sizes = (0..).zip(&rollout.bakes).skip_while(|(number, _)| *number < wave).map(|(number, bake)| WaveSize {
+        targets: u32::try_from(rollout.tasks.iter().filter(left).filter(|task| task.wave == number).count())
+            .unwrap_or(u32::MAX),
         bake_seconds: *bake,
     });
     let waves: Vec<WaveSize> = sizes.collect();
@@ -116,7 +121,7 @@ pub(super) fn foreseen(app: &App, row: &StoredRemediation, rollout: &Rollout, no
         durations: Durations { typical: act.longest, slow: act.longest, basis: Basis::Declared },
         verify: VERIFY,
         from: now,
-        valid_until: Some(rollout.valid_until),
+        valid_until: Some(rollout.valid_until).filter(|_| !begun),
         deadline,
     };
     forecast(&input).ok()

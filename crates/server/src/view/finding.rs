@@ -25,6 +25,7 @@ pub(crate) async fn findings(app: &App, sight: &Sight, filter: &FindingFilter) -
         open: if filter.closed { None } else { Some(true) },
         among: sight.among(),
         items: None,
+        ids: None,
     };
     let after: Option<FindingId> = filter.after.as_deref().map(|id| parse(id, "finding")).transpose()?;
     let limit = filter.limit.unwrap_or(DEFAULT).clamp(1, PAGE);

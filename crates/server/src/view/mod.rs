@@ -7,6 +7,7 @@ mod calendar;
 mod campaign;
 mod case;
 mod change;
+mod cve;
 mod draft;
 mod feed;
 mod finding;
@@ -19,12 +20,15 @@ mod remediation;
 mod report;
 mod status;
 
-pub(crate) use asset::{asset, assets, facts, unknown as unknown_of};
+pub(crate) use asset::{
+    AssetPage, asset, asset_history, assets, blind_words, count_assets, facts, unknown as unknown_of,
+};
 pub(crate) use blast::{first as first_leaves, is_asked as blast_is_asked};
 pub(crate) use calendar::calendar;
 pub(crate) use campaign::{campaign, campaign_of, campaigns};
 pub(crate) use case::{case, case_assets, cases, find_case};
 pub(crate) use change::{change, changes};
+pub(crate) use cve::{cve, is_problem_name};
 pub(crate) use draft::play;
 pub(crate) use feed::feeds;
 pub(crate) use finding::{finding, findings};

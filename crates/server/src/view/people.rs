@@ -1,12 +1,13 @@
 //! People, teams, connections and notices, as administrators see them.
 
 use stanch_model::person::Holder;
+use stanch_store::fleet::FleetFilter;
 use stanch_store::grant::Grant;
 use stanch_store::notice::NoticeState;
 use stanch_store::person::PersonState;
 use stanch_store::team::MemberSource;
 
-use super::{PAGE, name};
+use super::name;
 use crate::api::Problem;
 use crate::api::types::{Connection, HeldRole, Notice, Person, PersonStateName, Team, TeamMember};
 use crate::app::App;
@@ -60,7 +61,7 @@ pub(crate) async fn person(app: &App, wanted: &str) -> Result<Person, Problem> {
 /// The teams, by name.
 pub(crate) async fn teams(app: &App) -> Result<Vec<Team>, Problem> {
     let (grants, members) = (app.store.grants().await?, app.store.members().await?);
-    let (people, assets) = (app.store.people().await?, app.store.assets(None, PAGE).await?);
+    let people = app.store.people().await?;
     let mut teams = Vec::new();
     for team in app.store.teams().await? {
         let mut in_it: Vec<TeamMember> = Vec::new();
@@ -72,10 +73,10 @@ pub(crate) async fn teams(app: &App) -> Result<Vec<Team>, Problem> {
                 None => in_it.push(TeamMember { person: person.name.to_string(), by_provider }),
             }
         }
-        let owned = assets.iter().filter(|row| row.asset.owner.as_deref() == Some(team.name.as_str()));
+        let owned = FleetFilter { owner: Some(team.name.to_string()), ..FleetFilter::default() };
         teams.push(Team {
             roles: held(&grants, &Holder::Team(team.name.clone())),
-            assets: owned.count() as u64,
+            assets: app.store.count_fleet(&owned).await?,
             name: team.name.to_string(),
             about: team.about,
             members: in_it,

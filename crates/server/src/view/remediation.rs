@@ -357,7 +357,7 @@ fn undo(plan: &ModelPlan, rollout: &Rollout, record: &Record, state: Remediation
     Some(UndoPreview { items, lines, changes, cannot })
 }
 
-fn event(from: &Entry) -> Event {
+pub(super) fn event(from: &Entry) -> Event {
     let entry = &from.entry;
     Event {
         at: entry.at,
@@ -426,6 +426,12 @@ fn happened(event: &str) -> String {
         "remediation_needs_operator" => "Needs a person",
         "remediation_paused" => "Paused",
         "remediation_resolved_elsewhere" => "Nothing to do",
+        "asset_labelled" => "Labelled",
+        "asset_linked" => "Linked with another asset",
+        "asset_unlinked" => "Not linked with another asset any more",
+        "executor_enrolled" => "Its agent was let in",
+        "executor_registered" => "Its executor came with the server",
+        "executor_confirmed" => "Confirmed as one of ours",
         other => return other.replace('_', " "),
     };
     known.to_owned()

@@ -27,6 +27,7 @@ pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> 
     let trend = app.store.setting(TREND).await?.and_then(|value| serde_json::from_value(value).ok());
     let unknown = unknown(app, sight).await?;
     let glance = glance(app, sight).await;
+    let (hosts, blind) = asset::blind_hosts(app, sight).await?;
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.started_at,
@@ -39,6 +40,8 @@ pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> 
         coverage: finding::all_coverage(app, sight).await?,
         waiting: waiting(app, sight).await?,
         unknown,
+        hosts,
+        blind,
         // It is the trend of everything.
         trend: trend.filter(|_| sight.is_everything()).unwrap_or_else(Vec::<TrendPoint>::new),
     })

@@ -6,10 +6,14 @@ use axum::extract::State;
 use axum::routing::get;
 
 use super::{Page, Shell, page, show};
+use crate::api::AssetFilter;
 use crate::api::types::{Asset, Feed, UnknownFact};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::view;
+
+/// Assets whose coverage is shown.
+const SHOWN: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "feeds.html")]
@@ -17,6 +21,7 @@ struct FeedsPage {
     shell: Shell,
     feeds: Vec<Feed>,
     assets: Vec<Asset>,
+    more: bool,
     unknown: Vec<UnknownFact>,
     blind: Vec<UnknownFact>,
     refreshable: bool,
@@ -27,12 +32,15 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
+    let first = AssetFilter { limit: Some(SHOWN), ..AssetFilter::default() };
+    let view::AssetPage { assets, more } = view::assets(&app, &visitor.sight, &first).await?;
     page(&FeedsPage {
         shell: Shell::new(&app, &visitor, "Feeds", "Feeds and blind spots")
             .await?
             .live("/api/v1/events", "feeds facts"),
         feeds: view::feeds(&app).await?,
-        assets: view::assets(&app, &visitor.sight).await?,
+        assets,
+        more,
         unknown: view::unknown(&app, &visitor.sight).await?,
         blind: view::blind_spots(&app, &visitor.sight).await?,
         refreshable: !app.config.feeds.is_empty(),

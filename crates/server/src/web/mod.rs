@@ -8,7 +8,11 @@ mod campaign;
 mod case;
 mod chart;
 mod connections;
+mod cve;
+mod enrolment;
 mod feeds;
+mod host;
+mod hosts;
 mod item;
 mod items;
 mod ledger;
@@ -18,6 +22,7 @@ mod policies;
 mod remediation;
 mod remediations;
 mod report;
+mod search;
 mod show;
 mod sign_in;
 mod statics;
@@ -37,6 +42,11 @@ use crate::view;
 pub(crate) fn router() -> Router<App> {
     Router::new()
         .merge(overview::routes())
+        .merge(search::routes())
+        .merge(hosts::routes())
+        .merge(host::routes())
+        .merge(cve::routes())
+        .merge(enrolment::routes())
         .merge(items::routes())
         .merge(item::routes())
         .merge(remediations::routes())
@@ -116,13 +126,16 @@ impl Shell {
     /// The pages that this visitor may open.
     fn pages(&self) -> Vec<Link> {
         let link = |name, path, key| Link { name, path, key };
-        let mut pages = vec![link("Overview", "/", "o"), link("Items", "/items", "i"), link("Cases", "/cases", "s")];
-        pages.extend([
+        let mut pages = vec![
+            link("Overview", "/", "o"),
+            link("Hosts", "/hosts", "h"),
+            link("Items", "/items", "i"),
+            link("Cases", "/cases", "s"),
             link("Remediations", "/remediations", "r"),
             link("Policies", "/policies", "y"),
             link("Calendar", "/calendar", "d"),
             link("Report", "/report", "t"),
-        ]);
+        ];
         if self.sees_everything {
             pages.push(link("Ledger", "/ledger", "l"));
         }

@@ -34,7 +34,11 @@ struct WaveRow {
     part: u32,
     words: String,
     bake: String,
+    number: u32,
 }
+
+/// Targets of one wave that the grid shows.
+const GRID: usize = 400;
 
 const WAY: [(&str, &[&str]); 7] = [
     ("plan", &["decided", "planned", "suggested"]),
@@ -124,9 +128,19 @@ impl RemediationPage {
                     part: done.saturating_mul(200).checked_div(all).unwrap_or_default(),
                     words: words.join(", "),
                     bake: show::seconds(wave.bake_seconds),
+                    number,
                 }
             })
             .collect()
+    }
+
+    /// The targets of a wave by name, and how many more there are: those that are not as they should be come first.
+    fn grid(&self, wave: &u32) -> (Vec<&Task>, usize) {
+        let mut tasks: Vec<&Task> = self.detail.tasks.iter().filter(|task| task.wave == *wave).collect();
+        tasks.sort_by_key(|task| (matches!(task.state.as_str(), "pending" | "verified"), &task.asset_name));
+        let hidden = tasks.len().saturating_sub(GRID);
+        tasks.truncate(GRID);
+        (tasks, hidden)
     }
 
     /// What the button says that lets a plan start.

@@ -46,11 +46,11 @@ pub(super) fn seconds(seconds: u32) -> String {
 /// The mark of any state, verdict, outcome or class by its name on the wire.
 pub(super) fn mark(name: &str) -> Mark {
     let (tone, shape) = match name {
-        "immediate" | "act" | "days3_forensics" | "days3" => ("bad", "▲"),
+        "immediate" | "act" | "days3_forensics" | "days3" | "critical" => ("bad", "▲"),
         "failed" | "rollback_failed" | "undo_failed" | "verify_failed" | "lost" | "interrupted" | "refused" => {
             ("bad", "✕")
         }
-        "out_of_cycle" | "attend" | "days14" => ("warn", "▲"),
+        "out_of_cycle" | "attend" | "days14" | "high" => ("warn", "▲"),
         "awaiting_approval"
         | "needs_operator"
         | "awaiting_confirmation"
@@ -72,6 +72,9 @@ pub(super) fn mark(name: &str) -> Mark {
         "decided" | "planned" | "approved" | "scheduled" | "rolling" | "verifying" | "baking" | "rolling_back"
         | "pending" | "waiting" | "reserved" | "granted" | "dispatched" | "accepted" | "running" | "reconciling"
         | "undoing" | "succeeded" | "open" | "going_back" | "closing" => ("busy", "◐"),
+        "connected" => ("good", "●"),
+        "away" | "unconfirmed" => ("warn", "◆"),
+        "frozen" | "put_out" | "no_executor" => ("bad", "▲"),
         "affected_fixable" => ("", "●"),
         "affected_unfixed" | "unsupported" => ("warn", "○"),
         _ => ("", "○"),
@@ -88,6 +91,23 @@ pub(super) fn urgency(name: &str) -> Mark {
         _ => ("", "▽"),
     };
     Mark { tone, shape, word: words(name) }
+}
+
+/// The mark of a state that bears the name of what is in it.
+pub(super) fn named(state: &str, name: &str) -> Mark {
+    Mark { word: name.to_owned(), ..mark(state) }
+}
+
+/// The mark of how a problem stands at a place.
+pub(super) fn stands(name: &str) -> Mark {
+    match name {
+        "open" => say("bad", "can be fixed"),
+        "excepted" => say("warn", "excepted"),
+        "no_fix" => say("warn", "no fix yet"),
+        "in_work" => say("busy", "in work"),
+        "fixed" | "gone" => say("good", name),
+        other => mark(other),
+    }
 }
 
 /// A number with its thousands apart.
@@ -122,6 +142,11 @@ pub(super) fn words(name: &str) -> String {
         "affected_unfixed" => "no fix yet".to_owned(),
         "fixed_not_running" => "old code runs".to_owned(),
         "held" => "held by owner".to_owned(),
+        "unconfirmed" => "not confirmed".to_owned(),
+        "no_executor" => "no agent".to_owned(),
+        "no_policy" => "no policy".to_owned(),
+        "unmatched" => "no data".to_owned(),
+        "unsupported" => "out of support".to_owned(),
         "source_package" => "package".to_owned(),
         "one_way" => "cannot be undone".to_owned(),
         "restorable" => "can be undone".to_owned(),
@@ -218,6 +243,16 @@ pub(super) fn disruption(name: &str) -> &'static str {
         "outage" => "away for a while",
         _ => "nothing is noticed",
     }
+}
+
+/// The name under which a problem has its page: its CVE where it bears one.
+pub(super) fn problem(name: &str) -> &str {
+    name.find("CVE-").and_then(|at| name.get(at..)).unwrap_or(name)
+}
+
+/// Whether a name is a CVE number, which has a page of its own.
+pub(super) fn is_cve(name: &str) -> bool {
+    name.starts_with("CVE-") && crate::view::is_problem_name(name)
 }
 
 /// The first 12 digits of a hash.

@@ -537,6 +537,7 @@ impl Double {
             nonce: host.counter * 31,
             held: Some(if host.held { Held::StopNew } else { Held::No }),
             abilities: host.demands.clone().map(|demands| Abilities { demands: Some(demands), ..Abilities::default() }),
+            version: Some("9.9.9".to_owned()),
         }
     }
 

@@ -236,6 +236,10 @@ async fn what_a_policy_did_on_many_hosts_in_one_rollout_is_taken_back_on_all_of_
     sign(folder.path());
     let closed = in_state(&world, "closed").await;
     assert_eq!(closed["assets"].as_array().unwrap().len(), 3, "one rollout: {closed:#}");
+    let page = world.client.page(&format!("/remediations/{}", closed["id"].as_str().unwrap())).await;
+    for name in ["one", "two", "three"] {
+        assert!(page.contains(&format!("title=\"{name}: verified\"")), "each target stands in its wave: {page}");
+    }
     let wanted = json!({ "policy": "all", "since": closed["created_at"], "reason": "slow" });
     let over = taken_back(&world, wanted).await;
     assert!(over["steps"].as_array().unwrap().iter().all(|step| step["state"] == "done"), "{over:#}");

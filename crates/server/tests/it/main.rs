@@ -10,6 +10,7 @@ mod changes;
 mod double;
 mod estate;
 mod feeds;
+mod fleet;
 mod giving_way;
 mod hold;
 mod identity;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stanch_server::{Clock, Config, Intervals, PolicySource, Running, Server};
+use stanch_server::{Clock, Config, Door, Intervals, PolicySource, Running, Server};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) feeds: Vec<String>,
     /// Where policies come from.
     pub(crate) policies: Option<PolicySource>,
+    /// Whether executors of other machines may come in.
+    pub(crate) door: bool,
 }
 
 /// Somebody with a browser, signed in.
@@ -71,6 +73,7 @@ impl World {
             client: Client::default(),
             feeds,
             policies: None,
+            door: false,
         };
         world.start().await;
         world
@@ -92,6 +95,8 @@ impl World {
         config.bake = Duration::ZERO;
         config.feeds.clone_from(&self.feeds);
         config.policies.clone_from(&self.policies);
+        config.executors =
+            self.door.then(|| Door { listen: "127.0.0.1:0".parse().unwrap(), names: vec!["127.0.0.1".to_owned()] });
         config.own = self.policies.as_ref().map(|_| BTreeSet::new());
         config.intervals = Intervals {
             tick: Duration::from_millis(40),

@@ -8,6 +8,7 @@ mod case;
 mod counts;
 mod crash;
 mod finding;
+mod fleet;
 mod interleaving;
 mod item;
 mod ledger;

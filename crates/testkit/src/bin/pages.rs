@@ -18,7 +18,7 @@ use stanch_testkit::live::Live;
 use stanch_testkit::{Process, wait_until};
 
 /// Pages of one kind that are looked at: remediations differ by state, the rest look alike.
-const OF_A_KIND: &[(&str, usize)] = &[("remediations", 6), ("items", 3), ("findings", 2), ("cases", 2)];
+const OF_A_KIND: &[(&str, usize)] = &[("remediations", 6), ("items", 3), ("findings", 2), ("cases", 2), ("cves", 2)];
 /// Policies that decide, wait for a window and keep to a freeze.
 const BUNDLE: &str = "\
 apiVersion: stanch/v1
@@ -290,9 +290,21 @@ fn look_at(site: &Site, folder: &Path, claims: &mut Claims) -> Result<()> {
         );
     }
     let kinds: BTreeSet<&str> = pages.values().map(|path| path.split('/').nth(1).unwrap_or_default()).collect();
-    let whole = ["", "items", "cases", "remediations", "policies", "calendar", "people", "ledger", "feeds"]
-        .iter()
-        .all(|kind| kinds.contains(kind));
+    let wanted = [
+        "",
+        "hosts",
+        "cves",
+        "enrolment",
+        "items",
+        "cases",
+        "remediations",
+        "policies",
+        "calendar",
+        "people",
+        "ledger",
+        "feeds",
+    ];
+    let whole = wanted.iter().all(|kind| kinds.contains(kind));
     claims.claim("every page", whole, json!({"pages": pages.len(), "pictures": pages.len() * 3 + 1}), || {
         format!("only {kinds:?} were found by following links")
     });

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{AssetExecutor, BlindHosts};
+
 /// How the server and what it watches are.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -30,6 +32,10 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// What could not be read, and why: what concerns most assets first.
     pub unknown: Vec<UnknownFact>,
+    /// Hosts that are known.
+    pub hosts: u64,
+    /// Hosts that cannot be told to be clean, nor be made so, by what is missing.
+    pub blind: Vec<BlindHosts>,
     /// Open findings over time, oldest first.
     pub trend: Vec<TrendPoint>,
 }
@@ -160,8 +166,23 @@ pub struct Asset {
     /// The newest facts that are judged through: detected, grouped and assessed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub judged_at: Option<Timestamp>,
+    /// When it was last heard of.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub seen_at: Option<Timestamp>,
+    /// How its executor is: `connected`, `away`, `unconfirmed`, `frozen`, `put_out`, `no_executor`.
+    pub state: String,
+    /// Its executor.
+    pub executor: Option<AssetExecutor>,
+    /// Why it cannot be told to be clean, nor be made so: names of blind spots.
+    pub blind: Vec<String>,
     /// Open work items.
     pub items: u64,
+    /// Open items for which something can be done.
+    pub items_actionable: u64,
+    /// Open items of the most urgent outcomes (immediate, out of cycle).
+    pub items_urgent: u64,
+    /// Open items that are known to be exploited.
+    pub known_exploited: u64,
     /// Open findings.
     pub findings: u64,
     /// How much of its inventory the data covers.

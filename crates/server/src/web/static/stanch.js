@@ -6,7 +6,10 @@
   const busy = () => {
     const at = document.activeElement;
     const typing = at && (at.matches("input:not([type=checkbox], [type=hidden]), select, textarea"));
-    return typing || document.querySelector("details.stop[open]") || document.querySelector("input[type=checkbox]:checked");
+    // What was typed and not sent yet is not taken away.
+    const typed = [...main.querySelectorAll("input:not([type=checkbox], [type=hidden]), textarea")]
+      .some((field) => field.value !== field.defaultValue);
+    return typing || typed || document.querySelector("details.stop[open]") || document.querySelector("input[type=checkbox]:checked");
   };
 
   // A page that changed on the server is fetched again and its main part swapped; focus and open folds stay.
