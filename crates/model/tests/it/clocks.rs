@@ -75,7 +75,8 @@ impl Watch {
     fn in_force(&self, plan: &Plan) -> Vec<bool> {
         let first = self.shown.first().unwrap().date();
         let mut open = vec![false; self.shown.len()];
-        for day in 1..=8 {
+        // A day that the wall skips lets one more come into sight.
+        for day in 1..=9 {
             let date = first.checked_add(jiff::Span::new().days(day)).unwrap();
             if plan.weekday.is_some_and(|weekday| weekday != date.weekday()) {
                 continue;
