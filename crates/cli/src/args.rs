@@ -18,8 +18,8 @@ pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
 pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Rehearse, Undo, Up};
-pub(crate) use script::{PasswordFile, Script, ScriptTest};
-pub(crate) use trust::{Passphrase, Trust};
+pub(crate) use script::{Script, ScriptTest};
+pub(crate) use trust::Trust;
 
 const AFTER: &str = "\
 Exit codes:

@@ -11,6 +11,7 @@ mod failure;
 mod follow;
 mod local;
 mod output;
+mod passphrase;
 mod scan;
 mod up;
 

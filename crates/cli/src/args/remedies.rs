@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use stanch_model::sign::VerifyingKey;
 
 use super::findings::Select;
-use super::trust::Passphrase;
+use crate::passphrase::Passphrase;
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {

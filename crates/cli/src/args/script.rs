@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::passphrase::Passphrase;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Script {
     /// Write a script that works, to change into your own
@@ -24,18 +26,18 @@ pub(crate) enum Script {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
         #[command(flatten)]
-        password: PasswordFile,
+        passphrase: Passphrase,
     },
     /// Make a key pair of minisign that signs scripts; keep the secret half away from the server
     Keygen {
         /// Where the secret key is written; the public one goes to the same name with `.pub`
         #[arg(long, default_value = "stanch-scripts.key", value_name = "FILE")]
         out: PathBuf,
-        /// Write the secret key as it is, for where a file of a password would lie beside it anyhow
-        #[arg(long, conflicts_with = "password_file")]
-        no_password: bool,
+        /// Write the secret key as it is, for where a file with its passphrase would lie beside it anyhow
+        #[arg(long, conflicts_with = "passphrase_file")]
+        no_passphrase: bool,
         #[command(flatten)]
-        password: PasswordFile,
+        passphrase: Passphrase,
     },
     /// Say whether a script is sound and signed by a key
     Verify {
@@ -45,13 +47,6 @@ pub(crate) enum Script {
         #[arg(long, value_name = "KEY")]
         key: String,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PasswordFile {
-    /// A file with the key's password in its first line; asked for on the terminal otherwise
-    #[arg(long, env = "STANCH_SCRIPT_PASSWORD_FILE", value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,17 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+
+use crate::passphrase::Passphrase;
 
 const DAYS: std::ops::RangeInclusive<i64> = 1..=397;
-
-/// Where a passphrase comes from when nobody is there to type it.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Passphrase {
-    /// A file with the passphrase in its first line; `-` reads it from the standard input [default: ask]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) passphrase_file: Option<PathBuf>,
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trust {

@@ -76,7 +76,7 @@ async fn whole(api: &Api, hash: &str) -> Result<Plan, Failure> {
 fn sign(plan: &Plan, key: &Path, wanted: &Approve) -> Result<SignedApproval, Failure> {
     let until = Timestamp::now().saturating_add(SignedDuration::from_hours(wanted.hours.into()));
     let until = until.map_or(plan.valid_until, |until| until.min(plan.valid_until));
-    let passphrase = super::trust::typed(&wanted.passphrase)?;
+    let passphrase = wanted.passphrase.known()?;
     let word = stanch_server::pki::offline::vouch(plan, until, key, &passphrase)?;
     Ok(SignedApproval {
         leaves: word.body.leaves.to_string(),

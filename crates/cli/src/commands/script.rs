@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +17,11 @@ use stanch_model::order::{Check, CheckOutcome};
 use stanch_model::script::{Kind, MANIFEST_FILE, MAX_BYTES, Manifest, Part, SIGNATURE_FILE, Script as Signed, is_name};
 use stanch_runner::Shutdown;
 
-use crate::args::{PasswordFile, Script, ScriptTest};
+use crate::args::{Script, ScriptTest};
 use crate::data;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, plain};
+use crate::passphrase::{Passphrase, only_ours};
 
 /// Most bytes read of a key or a password.
 const MAX_KEY: usize = 4 << 10;
@@ -31,8 +32,8 @@ pub(crate) fn run(output: &Output, data_dir: Option<&Path>, wanted: Script) -> R
     match wanted {
         Script::New { name, parent } => new(output, &name, &parent, Timestamp::now()),
         Script::Test(wanted) => test(output, data_dir, &wanted),
-        Script::Sign { folder, key, password } => sign(output, &folder, &key, &password, Timestamp::now()),
-        Script::Keygen { out, no_password, password } => keygen(output, &out, no_password, &password),
+        Script::Sign { folder, key, passphrase } => sign(output, &folder, &key, &passphrase, Timestamp::now()),
+        Script::Keygen { out, no_passphrase, passphrase } => keygen(output, &out, no_passphrase, &passphrase),
         Script::Verify { folder, key } => verify(output, &folder, &key, Timestamp::now()),
     }
 }
@@ -175,13 +176,13 @@ fn arguments(manifest: &Manifest, set: &[String]) -> Result<Map<String, Value>, 
     Ok(arguments)
 }
 
-fn sign(output: &Output, folder: &Path, key: &Path, password: &PasswordFile, now: Timestamp) -> Result<Exit, Failure> {
+fn sign(output: &Output, folder: &Path, key: &Path, passphrase: &Passphrase, now: Timestamp) -> Result<Exit, Failure> {
     let (script, manifest) = draft(folder)?;
     if manifest.is_expired(now) {
         return Err(Failure::refused(format!("{} expired at the end of {}", manifest.id(), manifest.expires))
             .hint("a script that no host would run is not signed: give it a later day"));
     }
-    let secret = secret_key(key, password)?;
+    let secret = secret_key(key, passphrase)?;
     let failed = |error: minisign::PError| Failure::new("the script could not be signed").because(error);
     let public = PublicKey::from_secret_key(&secret).map_err(failed)?;
     let comment = format!("{} of {}", manifest.id(), now.strftime("%F"));
@@ -207,15 +208,15 @@ fn sign(output: &Output, folder: &Path, key: &Path, password: &PasswordFile, now
     Ok(Exit::Done)
 }
 
-fn keygen(output: &Output, out: &Path, no_password: bool, password: &PasswordFile) -> Result<Exit, Failure> {
+fn keygen(output: &Output, out: &Path, no_passphrase: bool, passphrase: &Passphrase) -> Result<Exit, Failure> {
     let failed = |error: minisign::PError| Failure::new("no key pair could be made").because(error);
     let public_file = PathBuf::from(format!("{}.pub", out.display()));
     if let Some(there) = [out, &public_file].into_iter().find(|path| path.exists()) {
         return Err(Failure::refused(format!("{} is there already", there.display())).hint("name another with --out"));
     }
-    let pair = match no_password {
+    let pair = match no_passphrase {
         true => KeyPair::generate_unencrypted_keypair(),
-        false => KeyPair::generate_encrypted_keypair(Some(ask(password, true)?)),
+        false => KeyPair::generate_encrypted_keypair(Some(passphrase.fresh()?)),
     };
     let pair = pair.map_err(failed)?;
     let secret = pair.sk.to_box(None).map_err(failed)?.into_string();
@@ -277,53 +278,14 @@ fn public_key(given: &str) -> Result<String, Failure> {
     }
 }
 
-/// A secret in a file is read only where nobody else could have.
-fn only_ours(path: &Path) -> Result<(), Failure> {
-    let about = fs::metadata(path)
-        .map_err(|error| Failure::new(format!("{} cannot be read", path.display())).because(error))?;
-    if about.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(Failure::refused(format!("{} can be read by others", path.display()))
-        .hint(format!("chmod 600 {}", path.display())))
-}
-
-fn secret_key(path: &Path, password: &PasswordFile) -> Result<SecretKey, Failure> {
+fn secret_key(path: &Path, passphrase: &Passphrase) -> Result<SecretKey, Failure> {
     only_ours(path)?;
     let text = small(path)?;
     if let Ok(key) = SecretKeyBox::from_string(&text).and_then(SecretKeyBox::into_unencrypted_secret_key) {
         return Ok(key);
     }
-    let password = ask(password, false)?;
+    let password = passphrase.known()?;
     SecretKeyBox::from_string(&text)
         .and_then(|key| key.into_secret_key(Some(password)))
         .map_err(|error| Failure::refused(format!("{} cannot be opened", path.display())).because(error))
-}
-
-/// The password of a key: from a file, or asked for; never from the command line, which everybody can see.
-fn ask(password: &PasswordFile, twice: bool) -> Result<String, Failure> {
-    let given = match &password.password_file {
-        Some(path) => {
-            only_ours(path)?;
-            small(path)?.lines().next().unwrap_or_default().to_owned()
-        }
-        None => {
-            let prompt = |text: &str| {
-                rpassword::prompt_password(text).map_err(|error| {
-                    Failure::usage("nobody is there to type the key's password")
-                        .because(error)
-                        .hint("name a file that holds it: --password-file")
-                })
-            };
-            let first = prompt("Password of the key: ")?;
-            if twice && prompt("Once more: ")? != first {
-                return Err(Failure::usage("the two are not the same"));
-            }
-            first
-        }
-    };
-    if given.is_empty() {
-        return Err(Failure::usage("the password is empty").hint("to have none, say so: --no-password"));
-    }
-    Ok(given)
 }

@@ -1,7 +1,7 @@
 //! `trust`: the keys that everything rests on. All of it works on files, with no server.
 
 use std::fs;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use stanch_server::SystemEntropy;
 use stanch_server::pki::offline::{self, KeyKind, Standing, TrustError};
 
-use crate::args::{Passphrase, Trust};
+use crate::args::Trust;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(output: &Output, data_dir: Option<&Path>, wanted: Trust) -> Re
     match wanted {
         Trust::Status => return status(output, &offline::standing(&folder()?)?, now),
         Trust::NewRoot { file, passphrase } => {
-            let root = offline::new_key(&file, KeyKind::Root, &new(&passphrase)?, &SystemEntropy)?;
+            let root = offline::new_key(&file, KeyKind::Root, &passphrase.fresh()?, &SystemEntropy)?;
             output.line(&root.to_string())?;
             output.say(&format!(
                 "The root is in {}: keep it, and a copy of it, where no server reaches it.",
@@ -48,7 +48,7 @@ pub(crate) fn run(output: &Output, data_dir: Option<&Path>, wanted: Trust) -> Re
             output.say(&format!("On the server, before its first start: stanch trust adopt {root}"));
         }
         Trust::NewApprover { file, passphrase } => {
-            let key = offline::new_key(&file, KeyKind::Approver, &new(&passphrase)?, &SystemEntropy)?;
+            let key = offline::new_key(&file, KeyKind::Approver, &passphrase.fresh()?, &SystemEntropy)?;
             output.line(&key.to_string())?;
             output.say("Hosts that ask for it name it in /etc/stanch/executor.toml, under [approvals].");
         }
@@ -58,7 +58,7 @@ pub(crate) fn run(output: &Output, data_dir: Option<&Path>, wanted: Trust) -> Re
             output.say("Adopted. Before it can order: stanch trust request");
         }
         Trust::TakeOffline { file, days, passphrase } => {
-            let passphrase = new(&passphrase)?;
+            let passphrase = passphrase.fresh()?;
             let root = offline::take_offline(&folder()?, &file, &passphrase, days, now, &SystemEntropy)?;
             output.say(&format!("The root {root} is in {} and no more on this server.", file.display()));
             output.say("Carry it away, and look that no backup of this server still holds `keys/root`.");
@@ -70,7 +70,7 @@ pub(crate) fn run(output: &Output, data_dir: Option<&Path>, wanted: Trust) -> Re
         }
         Trust::Certify { request, root, days, out, passphrase } => {
             let request = take(&request, "the request")?;
-            let certificate = offline::certify(&request, &root, &typed(&passphrase)?, days, now)?;
+            let certificate = offline::certify(&request, &root, &passphrase.known()?, days, now)?;
             give(output, out.as_deref(), &certificate)?;
             output.say("On the server: stanch trust install CERTIFICATE");
         }
@@ -159,30 +159,4 @@ fn read(path: &Path) -> Result<String, Failure> {
         fs::File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text)).map_err(failed)?;
     }
     Ok(text)
-}
-
-/// A passphrase that opens something.
-pub(crate) fn typed(from: &Passphrase) -> Result<String, Failure> {
-    if let Some(path) = &from.passphrase_file {
-        return Ok(read(path)?.lines().next().unwrap_or_default().to_owned());
-    }
-    ask("Passphrase: ")
-}
-
-/// A passphrase for something new: typed twice.
-fn new(from: &Passphrase) -> Result<String, Failure> {
-    let first = typed(from)?;
-    if from.passphrase_file.is_none() && ask("The same again: ")? != first {
-        return Err(Failure::usage("the two are not the same"));
-    }
-    Ok(first)
-}
-
-fn ask(question: &str) -> Result<String, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask for the passphrase on")
-            .hint("name a file with it: --passphrase-file"));
-    }
-    rpassword::prompt_password(question)
-        .map_err(|error| Failure::new("the passphrase could not be read").because(error))
 }

@@ -19,3 +19,4 @@ mod scan;
 mod script;
 mod settings;
 mod shipped;
+mod trust;

@@ -47,10 +47,10 @@ fn private(path: &Path, text: &str) {
 #[test]
 fn a_new_script_is_signed_and_verified_until_somebody_changes_it() {
     let desk = Desk::new();
-    let made = desk.key("key", &["--no-password"]);
+    let made = desk.key("key", &["--no-passphrase"]);
     assert!(made.code == 0 && made.out.starts_with("RW"), "{}", made.err);
     assert_eq!(fs::metadata(desk.path("key")).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(desk.key("key", &["--no-password"]).code, 5, "a key that is there is not written over");
+    assert_eq!(desk.key("key", &["--no-passphrase"]).code, 5, "a key that is there is not written over");
 
     let unsigned = desk.on("verify", "key.pub", &[]);
     assert!(unsigned.code == 5 && unsigned.err.contains("not signed"), "{}", unsigned.err);
@@ -59,7 +59,7 @@ fn a_new_script_is_signed_and_verified_until_somebody_changes_it() {
     let said: Value = serde_json::from_str(&verified.out).unwrap();
     assert_eq!((said["script"].as_str(), said["key"].as_str()), (Some("modes@1"), Some(made.out.trim())));
 
-    desk.key("other", &["--no-password"]);
+    desk.key("other", &["--no-passphrase"]);
     assert!(desk.on("verify", "other.pub", &[]).err.contains("not signed by a key"));
     let undo = desk.path("modes/undo");
     fs::write(&undo, fs::read_to_string(&undo).unwrap() + "#\n").unwrap();
@@ -75,7 +75,7 @@ fn a_key_has_a_password_that_is_never_typed_as_an_argument() {
     let (good, bad) = (desk.path("password"), desk.path("bad"));
     private(&good, "correct horse\n");
     private(&bad, "battery\n");
-    let with = |file: &Path| ["--password-file".to_owned(), file.to_str().unwrap().to_owned()];
+    let with = |file: &Path| ["--passphrase-file".to_owned(), file.to_str().unwrap().to_owned()];
     let with_good = with(&good);
     let with_good: Vec<&str> = with_good.iter().map(String::as_str).collect();
     assert_eq!(desk.key("key", &with_good).code, 0);
@@ -95,7 +95,7 @@ fn a_key_has_a_password_that_is_never_typed_as_an_argument() {
 #[test]
 fn what_no_host_would_run_is_not_signed() {
     let desk = Desk::new();
-    desk.key("key", &["--no-password"]);
+    desk.key("key", &["--no-passphrase"]);
     let manifest = desk.path("modes/manifest.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, word) in [
