@@ -61,18 +61,20 @@ fn later(deb: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(made)
 }
 
-/// What stands on the disk, without what package managers and logs keep of everything.
-fn standing(world: &World) -> Result<BTreeSet<String>> {
+/// What stands on the disk that its base does not have, without what package managers and logs keep of everything.
+fn standing(world: &World, base: &Base) -> Result<BTreeSet<String>> {
     const KEPT: [&str; 8] =
         ["/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/", "/run/", "/tmp/", "/var/tmp/", "/root/"];
     // Of systemd itself: clocks, random seeds, timers.
     const SYSTEM: [&str; 2] = ["/var/lib/systemd/", "/etc/ld.so.cache"];
     let changes: BTreeMap<String, &str> = world.changes()?;
-    let ours = |path: &String| {
-        let path = if path.starts_with('/') { path.clone() } else { format!("/{path}") };
-        !KEPT.iter().chain(&SYSTEM).any(|start| path.starts_with(start) || path == start.trim_end_matches('/'))
+    let ours = |(path, kind): &(String, &str)| {
+        // A folder in which something was written once is laid over its own like.
+        let touched = *kind == "folder" && base.path().join(path.trim_start_matches('/')).is_dir();
+        let kept = |start: &&str| path.starts_with(*start) || path == start.trim_end_matches('/');
+        !touched && !KEPT.iter().chain(&SYSTEM).any(kept)
     };
-    Ok(changes.into_keys().filter(ours).collect())
+    Ok(changes.into_iter().filter(ours).map(|(path, _)| path).collect())
 }
 
 fn life(runtime: &tokio::runtime::Runtime, folder: &Path, claims: &mut Claims) -> Result<()> {
@@ -84,13 +86,14 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, claims: &mut Claims) -
     };
     archive.publish(&Suite::main(), &tool("1.0-1"))?;
     archive.publish_deb(&Suite::main(), &agent)?;
-    let world = World::builder(&Base::systemd()?).bind(archive.path(), MOUNT_POINT).systemd().boot()?;
+    let base = Base::systemd()?;
+    let world = World::builder(&base).bind(archive.path(), MOUNT_POINT).systemd().boot()?;
     let mut lan = Lan::new()?;
     lan.join(&world)?;
     world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
     world.must(["apt-get", "update"])?;
     world.must(["apt-get", "install", "-y", "tool=1.0-1"])?;
-    let before = standing(&world)?;
+    let before = standing(&world, &base)?;
 
     world.must(["apt-get", "install", "-y", "stanch-agent"])?;
     let idle = !world.run(["systemctl", "is-active", "--quiet", UNIT])?.ok();
@@ -149,7 +152,7 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, claims: &mut Claims) -
         world.run(["systemctl", "status", UNIT]).map(|output| output.all()).unwrap_or_default()
     });
     world.must(["apt-get", "purge", "-y", "stanch-agent"])?;
-    let after = standing(&world)?;
+    let after = standing(&world, &base)?;
     let left: Vec<&String> = after.difference(&before).filter(|path| !path.contains("usr/bin/tool")).collect();
     let enabled = world.exists("/etc/systemd/system/multi-user.target.wants/stanch-agent.service");
     claims
