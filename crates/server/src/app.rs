@@ -26,6 +26,7 @@ use crate::error::StartError;
 use crate::fleet::Authority;
 use crate::gateway::Callers;
 use crate::knowledge::Knowledge;
+use crate::metrics::Metrics;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
 use crate::undecided::{Undecided, Walk};
@@ -65,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) callers: AsyncMutex<Callers>,
     /// Assets whose executor runs in this process.
     here: Mutex<BTreeSet<AssetId>>,
+    pub(crate) metrics: Metrics,
     order_key: Mutex<Option<OrderKey>>,
     /// Executors whose refusal was recorded lately, and whether they were known.
     refused: Mutex<HashMap<(ExecutorId, bool), Timestamp>>,
@@ -163,6 +165,7 @@ impl App {
             policies,
             callers: AsyncMutex::new(callers),
             here: Mutex::default(),
+            metrics: Metrics::default(),
             order_key: Mutex::default(),
             refused: Mutex::default(),
             authority,
@@ -260,6 +263,7 @@ impl App {
             }
             told.insert(key, now);
         }
+        self.metrics.refusal();
         let entry = NewEntry::new(now, "server", "executor_refused").about(executor).with(json!({ "why": why }));
         if let Err(error) = self.store.commit(Transition::new(entry)).await {
             tracing::error!(error = crate::error::chain(&error), "a refusal could not be recorded");

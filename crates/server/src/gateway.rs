@@ -298,6 +298,8 @@ impl Gateway {
         }
         if known {
             tracing::debug!(order = %body.order, "a receipt came again");
+        } else {
+            self.app.metrics.receipt();
         }
         self.app.bus.nudge(Stage::taking_up(order.verb.kind()));
         Ok(())

@@ -17,6 +17,7 @@ pub mod gateway;
 mod import;
 mod knowledge;
 mod lock;
+mod metrics;
 mod notice;
 pub mod pki;
 pub mod policies;

@@ -63,6 +63,8 @@ const SPEAK: &[Power] = &[Power::Operate, Power::Approve];
 /// Every operation of the API and every page: method, path, need.
 pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/openapi.json", Nothing),
+    ("GET", "/api/v1/health", Nothing),
+    ("GET", "/api/v1/metrics", Need::Power(READ, Everything)),
     ("GET", "/api/v1/status", Need::Power(READ, Something)),
     ("POST", "/api/v1/scan", Need::Power(OPERATE, Everything)),
     ("GET", "/api/v1/assets", Need::Power(READ, Something)),

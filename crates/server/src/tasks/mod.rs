@@ -23,7 +23,7 @@ mod taken;
 mod together;
 mod verify;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::bus::Stage;
 use crate::error::chain;
+use crate::metrics::Ended;
 
 /// Why a pass ended early. The next one tries again; until then people see what it waits on.
 #[derive(Debug, thiserror::Error)]
@@ -109,16 +110,28 @@ async fn run(app: &App, stage: Stage) {
             Stage::Seal => Ok(()),
         }
     };
+    let began = Instant::now();
     // Longer than any pass takes: a pass that hangs must not hang for ever.
-    match tokio::time::timeout(Duration::from_secs(600), pass).await {
-        Ok(Ok(())) => app.goes_on(stage.name()),
+    let ended = match tokio::time::timeout(Duration::from_secs(600), pass).await {
+        Ok(Ok(())) => {
+            app.goes_on(stage.name());
+            Ended::Done
+        }
         // Somebody else was first; the next pass sees what they did.
-        Ok(Err(PassError::Commit(error))) if error.is_conflict() => app.bus.nudge(stage),
+        Ok(Err(PassError::Commit(error))) if error.is_conflict() => {
+            app.bus.nudge(stage);
+            Ended::Again
+        }
         Ok(Err(error)) => {
             let error = chain(&error);
             tracing::warn!(stage = stage.name(), error, "a pass failed");
             app.waits(stage.name(), error);
+            Ended::Failed
         }
-        Err(_) => app.waits(stage.name(), "its last pass took longer than ten minutes and was broken off"),
-    }
+        Err(_) => {
+            app.waits(stage.name(), "its last pass took longer than ten minutes and was broken off");
+            Ended::BrokenOff
+        }
+    };
+    app.metrics.pass(stage, ended, began.elapsed());
 }

@@ -41,7 +41,7 @@ pub(crate) use remediation::{
     assets_of_remediation, one as remediation_row, plan, plan_document, remediation, remediations,
 };
 pub(crate) use report::report;
-pub(crate) use status::{blind_spots, executors, status, unknown};
+pub(crate) use status::{blind_spots, executors, is_healthy, status, unknown};
 
 use std::collections::BTreeSet;
 

@@ -14,11 +14,14 @@ use crate::api::Problem;
 use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
 use crate::auth::Sight;
+use crate::bus::Stage;
 use crate::gateway::Caller;
 use crate::record::TREND;
 
 /// Executors that are shown of many.
 const EXECUTORS: usize = 20;
+/// A store that does not answer within this time is not well.
+const HEALTH: std::time::Duration = std::time::Duration::from_secs(2);
 /// Lines of one kind that are shown of many.
 const LINES: u32 = 100;
 
@@ -45,6 +48,13 @@ pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> 
         // It is the trend of everything.
         trend: trend.filter(|_| sight.is_everything()).unwrap_or_else(Vec::<TrendPoint>::new),
     })
+}
+
+/// Whether the store answers and the record can be sealed.
+pub(crate) async fn is_healthy(app: &App) -> bool {
+    let answers = tokio::time::timeout(HEALTH, app.store.epoch()).await;
+    let sealing = app.waiting().iter().all(|one| one.what != Stage::Seal.name());
+    matches!(answers, Ok(Ok(_))) && sealing
 }
 
 /// What could not be read: what concerns most assets first.

@@ -266,3 +266,25 @@ async fn a_report_tells_how_long_things_were_open_and_what_they_waited_for() {
     assert!(person >= 3_599 && whole - person < 120, "the hour went to a person: {report:#}");
     assert!(world.client.page("/report").await.contains("for a person"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_the_server_reads_figures_with_a_token_and_strangers_only_whether_it_is_well() {
+    let world = World::new(host("host")).await;
+    world.items(1).await;
+    let stranger = world.client.stranger();
+    let (status, text) = stranger.send(reqwest::Method::GET, "/api/v1/health", None).await;
+    assert_eq!((status.as_u16(), text.as_str()), (200, r#"{"healthy":true}"#));
+    assert_eq!(stranger.send(reqwest::Method::GET, "/api/v1/metrics", None).await.0.as_u16(), 401);
+    let figures = world.client.page("/api/v1/metrics").await;
+    for line in [
+        "# TYPE stanch_stage_passes counter",
+        "stanch_stage_passes_total{stage=\"decide\",outcome=\"done\"}",
+        "stanch_stage_pass_seconds_bucket{",
+        "stanch_items 1",
+        "stanch_executors_connected 1",
+        "stanch_receipts_total",
+        "# EOF",
+    ] {
+        assert!(figures.contains(line), "{line} in {figures}");
+    }
+}

@@ -139,6 +139,13 @@ pub struct Executor {
     pub confirmed: bool,
 }
 
+/// Whether the server can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// Its store answers and its record can be sealed.
+    pub healthy: bool,
+}
+
 /// One asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Asset {
