@@ -212,9 +212,9 @@ impl LocalRules<'_> {
 }
 
 impl Guard for LocalRules<'_> {
-    fn may_begin(&self, grant: &Grant, now: Timestamp) -> Result<(), Denied> {
+    fn may_begin(&self, grant: &Grant, begun: bool, now: Timestamp) -> Result<(), Denied> {
         let hint = Some(format!("sign it: stanch approve --key FILE; see {}", crate::rules::PATH));
-        let vouched = self.0.current().and_then(|rules| rules.vouched(grant, now));
+        let vouched = self.0.current().and_then(|rules| rules.vouched(grant, begun, now));
         vouched.map_err(|error| Denied { message: error.to_string(), hint })
     }
 
@@ -223,6 +223,11 @@ impl Guard for LocalRules<'_> {
     }
 
     fn may_rehearse(&self, step: &PlannedStep, _now: Timestamp) -> Result<(), Denied> {
+        // What is tried in a copy runs as root too, and nobody signs for it.
+        if self.0.current().is_ok_and(|rules| rules.approvals.is_some()) {
+            let message = "the executor's rules ask for signed approvals, and rehearsals have none".to_owned();
+            return Err(Denied { message, hint: Some(format!("`approvals` in {}", crate::rules::PATH)) });
+        }
         if !self.0.current().is_ok_and(|rules| rules.rehearsals) {
             let message = "the executor's rules forbid rehearsals".to_owned();
             return Err(Denied { message, hint: Some(format!("`rehearsals` in {}", crate::rules::PATH)) });

@@ -39,8 +39,8 @@ impl Probe {
 
     /// Everything at once.
     pub fn abilities(&self, demands: Option<Demand>) -> Abilities {
-        let probed: BTreeMap<Ability, Option<String>> =
-            Ability::ALL.into_iter().map(|ability| (ability, self.lacks(ability).err())).collect();
+        let probed: BTreeMap<String, Option<String>> =
+            Ability::ALL.into_iter().map(|ability| (ability.name().to_owned(), self.lacks(ability).err())).collect();
         Abilities { probed, demands }
     }
 
@@ -116,7 +116,7 @@ impl Probe {
 
 /// What an action needs; one that is not here is not in the catalogue of this host.
 pub(crate) fn lacks(action: &str, abilities: &Abilities) -> Option<String> {
-    let why = |ability: Ability| abilities.probed.get(&ability).cloned().flatten();
+    let why = |ability: Ability| abilities.lacks(ability).map(str::to_owned);
     match action {
         "package.upgrade" => why(Ability::Apt),
         "host.reboot" => why(Ability::Boot),
@@ -157,8 +157,8 @@ mod tests {
         let abilities = probe.abilities(None);
         let has: Vec<&str> = Ability::ALL.into_iter().filter(|one| abilities.has(*one)).map(Ability::name).collect();
         assert_eq!(has, ["apt", "systemd", "nftables", "cgroup_v2", "fanotify", "ptrace", "overlay", "boot"]);
-        assert_eq!(abilities.probed[&Ability::Dnf].as_deref(), Some("no dnf is installed"));
-        assert_eq!(abilities.probed[&Ability::SysvInit].as_deref(), Some("systemd runs here"));
+        assert_eq!(abilities.lacks(Ability::Dnf), Some("no dnf is installed"));
+        assert_eq!(abilities.lacks(Ability::SysvInit), Some("systemd runs here"));
         assert_eq!(lacks("package.upgrade", &abilities), None);
     }
 
@@ -172,7 +172,7 @@ mod tests {
             (".dockerenv", ""),
         ]);
         let abilities = probe.abilities(None);
-        let why = |ability| abilities.probed[&ability].clone().unwrap();
+        let why = |ability| abilities.lacks(ability).unwrap().to_owned();
         assert_eq!(why(Ability::Nftables), "the executor may not change the network here");
         assert_eq!(why(Ability::Ptrace), "kernel.yama.ptrace_scope is 3");
         assert_eq!(why(Ability::Overlay), "the executor may not administer the system here");

@@ -362,14 +362,14 @@ impl Rules {
         Ok(())
     }
 
-    /// Whether this leaf was vouched for by whom these rules ask.
+    /// Whether this leaf was vouched for by whom these rules ask; what was begun in time may be finished later.
     ///
     /// # Errors
     /// A refusal that says how many signatures there are.
-    pub fn vouched(&self, grant: &Grant, now: Timestamp) -> Result<(), ActionError> {
+    pub fn vouched(&self, grant: &Grant, begun: bool, now: Timestamp) -> Result<(), ActionError> {
         let Some(demand) = &self.approvals else { return Ok(()) };
         let words = grant.vouched.as_ref();
-        let by = words.map(|words| words.by(&grant.plan, &grant.leaf_hash, now, grant.rest)).unwrap_or_default();
+        let by = words.map(|words| words.by(&grant.plan, &grant.leaf_hash, now, begun)).unwrap_or_default();
         if demand.is_met(&by) {
             return Ok(());
         }

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::trust::Demand;
 
+/// Abilities and keys that are kept of one executor.
+const MOST: usize = 64;
+
 /// Something that a host may or may not be able to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ability {
     /// Packages of dpkg, changed by apt.
     Apt,
@@ -71,8 +73,9 @@ impl Ability {
 /// What an executor said of itself and its host when it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abilities {
-    /// What was probed: nothing where it is there, else why it is not.
-    pub probed: BTreeMap<Ability, Option<String>>,
+    /// What was probed, by [`Ability::name`]: nothing where it is there, else why it is not. A newer executor may know of
+    /// more.
+    pub probed: BTreeMap<String, Option<String>>,
     /// Whom its own rules ask to vouch for a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demands: Option<Demand>,
@@ -81,6 +84,27 @@ pub struct Abilities {
 impl Abilities {
     /// Whether something is there.
     pub fn has(&self, ability: Ability) -> bool {
-        self.probed.get(&ability).is_some_and(Option::is_none)
+        self.probed.get(ability.name()).is_some_and(Option::is_none)
+    }
+
+    /// Why it is not there, where it was probed and is not.
+    pub fn lacks(&self, ability: Ability) -> Option<&str> {
+        self.probed.get(ability.name())?.as_deref()
+    }
+
+    /// As much of it as makes sense, whoever said it: nobody is asked for more signatures than there are keys.
+    #[must_use]
+    pub fn sound(mut self) -> Self {
+        let short = |text: &str| text.len() <= 200 && !text.chars().any(char::is_control);
+        let plain = |name: &String, why: &mut Option<String>| short(name) && why.as_deref().is_none_or(short);
+        self.probed.retain(plain);
+        while self.probed.len() > MOST {
+            self.probed.pop_last();
+        }
+        let met = |demand: &Demand| {
+            demand.need > 0 && usize::from(demand.need) <= demand.keys.len() && demand.keys.len() <= MOST
+        };
+        self.demands = self.demands.filter(met);
+        self
     }
 }

@@ -316,32 +316,12 @@ pub const CHECKS: &[Check] = &[
     .serving(&["NIST 800-53 SC-5", "ISO 27001 A.8.20"]),
     base(
         Kind::Sysctl,
-        "stanch/posture/sysctl-redirects",
-        "net.ipv4.conf.all.accept_redirects",
-        Severity::Medium,
-        Wanted::Equals("0"),
-        Some("0"),
-        ("ICMP redirects are followed", "A neighbour on the same network can lead the traffic of this host through itself."),
-    )
-    .serving(&["NIST 800-53 SC-7", "ISO 27001 A.8.20"]),
-    base(
-        Kind::Sysctl,
         "stanch/posture/sysctl-redirects-new",
         "net.ipv4.conf.default.accept_redirects",
         Severity::Medium,
         Wanted::Equals("0"),
         Some("0"),
         ("New interfaces follow ICMP redirects", "An interface that comes up later lets a neighbour lead its traffic astray."),
-    )
-    .serving(&["NIST 800-53 SC-7", "ISO 27001 A.8.20"]),
-    base(
-        Kind::Sysctl,
-        "stanch/posture/sysctl-redirects-v6",
-        "net.ipv6.conf.all.accept_redirects",
-        Severity::Medium,
-        Wanted::Equals("0"),
-        Some("0"),
-        ("ICMPv6 redirects are followed", "A neighbour on the same network can lead the IPv6 traffic of this host through itself."),
     )
     .serving(&["NIST 800-53 SC-7", "ISO 27001 A.8.20"]),
     base(
@@ -353,17 +333,6 @@ pub const CHECKS: &[Check] = &[
         Some("0"),
         ("New interfaces follow ICMPv6 redirects", "An interface that comes up later lets a neighbour lead its IPv6 traffic astray."),
     )
-    .serving(&["NIST 800-53 SC-7", "ISO 27001 A.8.20"]),
-    base(
-        Kind::Sysctl,
-        "stanch/posture/sysctl-send-redirects",
-        "net.ipv4.conf.all.send_redirects",
-        Severity::Low,
-        Wanted::Equals("0"),
-        Some("0"),
-        ("ICMP redirects are sent", "Only routers have a reason to tell others where to send their packets."),
-    )
-    .cautious("a router with one leg saves its neighbours a detour by them")
     .serving(&["NIST 800-53 SC-7", "ISO 27001 A.8.20"]),
     base(
         Kind::Sysctl,

@@ -573,10 +573,7 @@ impl Manifest {
     /// The first reason why not.
     pub fn fits(&self, fingerprint: &Digest, host: &Bounds<'_>) -> Result<(), Unfit> {
         let script = || self.id();
-        let (id, print) = (self.id(), fingerprint.to_string());
-        if host.revoked.iter().any(|one| *one == id || one.eq_ignore_ascii_case(&print)) {
-            return Err(Unfit::Revoked { script: script() });
-        }
+        self.finishes(fingerprint, host)?;
         if self.is_expired(host.now) {
             return Err(Unfit::Expired { script: script(), expired: self.expires });
         }
@@ -586,6 +583,20 @@ impl Manifest {
         }
         if let Some((name, value)) = self.labels.iter().find(|(name, value)| host.labels.get(*name) != Some(value)) {
             return Err(Unfit::Label { script: script(), label: format!("{name}={value}") });
+        }
+        Ok(())
+    }
+
+    /// Whether what it has begun on a host may be looked at and taken back: its day may be over, and the host another
+    /// system or without its label since; but not if its owner has revoked it.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn finishes(&self, fingerprint: &Digest, host: &Bounds<'_>) -> Result<(), Unfit> {
+        let script = || self.id();
+        let (id, print) = (self.id(), fingerprint.to_string());
+        if host.revoked.iter().any(|one| *one == id || one.eq_ignore_ascii_case(&print)) {
+            return Err(Unfit::Revoked { script: script() });
         }
         if !host.interpreters.contains(&self.interpreter) {
             return Err(Unfit::Interpreter { script: script(), interpreter: self.interpreter.clone() });

@@ -256,8 +256,10 @@ fn apply(runner: &Runner, order: &Order, grant: &Grant, tools: &Tools<'_>) -> Re
     let forbidden = if begun {
         None
     } else {
+        // Known under the keys of this very leaf: what the order says of that is the server's word.
+        let partly = known.iter().any(|known| *known);
         let mut open = jobs.iter().zip(known).filter(|(_, known)| !known).map(|(job, _)| job);
-        match tools.guard.may_begin(grant, runner.config().clock.now()) {
+        match tools.guard.may_begin(grant, partly, runner.config().clock.now()) {
             Ok(()) => open.find_map(|job| forbids(runner, job, tools).map(|outcome| (job.number, outcome))),
             Err(denied) => open.next().map(|job| (job.number, says_no(denied))),
         }

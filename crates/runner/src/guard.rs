@@ -22,11 +22,12 @@ pub trait Guard: Send + Sync {
     /// The rule that forbids it.
     fn may_apply(&self, step: &PlannedStep, now: Timestamp) -> Result<(), Denied>;
 
-    /// Whether this leaf may be begun at all, whatever its steps are.
+    /// Whether this leaf may be begun at all, whatever its steps are; `begun` says that the journal knows of a step of it
+    /// and this is for the rest.
     ///
     /// # Errors
     /// The rule that forbids it.
-    fn may_begin(&self, _grant: &Grant, _now: Timestamp) -> Result<(), Denied> {
+    fn may_begin(&self, _grant: &Grant, _begun: bool, _now: Timestamp) -> Result<(), Denied> {
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Answer, Held, Hello, Order, Position, Receipt, Verb};
 use stanch_model::sign::{SignError, Signable, Signed, SigningKey, VerifyingKey};
-use stanch_model::trust::Chain;
+use stanch_model::trust::{Chain, IssuerCertificate};
 
 use crate::check::{Known, Refused, check};
 use crate::clock::{Clock, SystemClock};
@@ -303,7 +303,13 @@ impl Runner {
         let serial = chain.issuer.body.serial;
         let mut inner = self.inner();
         // Most polls bring the one that is known.
-        if serial <= inner.journal.state().issuer || chain.open(&self.config.root).is_err() {
+        if serial <= inner.journal.state().issuer {
+            return Ok(());
+        }
+        let now = self.config.clock.now();
+        let holds = |issuer: &IssuerCertificate| issuer.not_before <= now && now < issuer.not_after;
+        // One that does not hold now, made by a clock that was wrong, must not shut out those that do.
+        if !chain.open(&self.config.root).is_ok_and(|(issuer, _)| holds(issuer)) {
             return Ok(());
         }
         inner.journal.append(&Record::Issuer { serial })

@@ -85,6 +85,11 @@ fn version(hello: &Hello) -> Option<String> {
     hello.version.as_ref().filter(plain).cloned()
 }
 
+/// What an executor says that it can do, as far as that makes sense.
+fn abilities(hello: &Hello) -> Option<Abilities> {
+    hello.abilities.clone().map(Abilities::sound)
+}
+
 /// What was known before people were asked had come with this program.
 const fn yes() -> bool {
     true
@@ -210,7 +215,7 @@ impl Gateway {
             // One that a person vouched for is pinned by its next poll, which also tells where it stands.
             Some(caller) => Caller {
                 actions: hello.actions.clone(),
-                abilities: hello.abilities.clone(),
+                abilities: abilities(hello),
                 asset: hello.asset.clone(),
                 version: version(hello),
                 ..caller
@@ -397,13 +402,13 @@ impl Gateway {
         }
         // The newer certificate has arrived: those before it are out.
         let arrived = self.shown.is_some_and(|shown| caller.uses(shown));
-        let other = caller.actions != hello.actions || caller.abilities != hello.abilities;
+        let other = caller.actions != hello.actions || caller.abilities != abilities(hello);
         let moved = pinned || arrived || caller.position != hello.position || other;
         caller.enrolled_with = None;
         caller.position = hello.position;
         caller.counter = hello.counter;
         caller.actions.clone_from(&hello.actions);
-        caller.abilities.clone_from(&hello.abilities);
+        caller.abilities = abilities(hello);
         caller.version = version(hello);
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
@@ -649,7 +654,7 @@ impl Caller {
             asset: hello.asset.clone(),
             key: Some(hello.key),
             actions: hello.actions.clone(),
-            abilities: hello.abilities.clone(),
+            abilities: abilities(hello),
             version: version(hello),
             position: hello.position,
             counter: 0,

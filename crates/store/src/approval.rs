@@ -40,6 +40,13 @@ pub struct Approval {
     pub signed: Option<Signed<PlanApproval>>,
 }
 
+impl Approval {
+    /// Whether it is a yes whose time is not over.
+    pub fn counts(&self, now: Timestamp) -> bool {
+        self.verdict == ApprovalVerdict::Approved && self.expires_at.is_none_or(|until| now <= until)
+    }
+}
+
 const PUT: &str = "INSERT INTO approval (plan, actor, verdict, reason, at, expires_at, signed) \
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (plan, actor) DO UPDATE \
      SET verdict = $3, reason = $4, at = $5, expires_at = $6, signed = $7";

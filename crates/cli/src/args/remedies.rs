@@ -113,9 +113,10 @@ pub(crate) struct Approve {
     /// Sign it with a key of yours (`stanch trust new-approver`), for hosts whose own rules ask for it
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// Hours within which it may be begun on hosts that ask for your signature
-    #[arg(long, default_value_t = 24, value_name = "HOURS", requires = "key", value_parser = clap::value_parser!(u32).range(1..=720))]
-    pub(crate) hours: u32,
+    /// Hours within which hosts that ask for your signature may begin it [default: as long as the plan is valid]. Those of
+    /// later waves begin later
+    #[arg(long, value_name = "HOURS", requires = "key", value_parser = clap::value_parser!(u32).range(1..=720))]
+    pub(crate) hours: Option<u32>,
     #[command(flatten)]
     pub(crate) passphrase: Passphrase,
 }

@@ -31,13 +31,18 @@ pub(crate) async fn approve(api: &Api, output: &Output, wanted: &Approve) -> Res
         Some(_) => Some(whole(api, &plan.hash).await?),
         None => None,
     };
-    if output.json {
+    if let (true, Some(document)) = (output.json, &document) {
+        output.object(document)?;
+    } else if output.json {
         output.object(&detail)?;
     } else {
         // What is signed is what is shown: the server's own rendering is not asked.
         let shown = document.as_ref().map(stanch_server::shown_plan).transpose();
         let shown = shown.map_err(|error| Failure::new("the plan cannot be shown").because(error))?;
         difference(output, shown.as_ref().unwrap_or(plan))?;
+        if let Some(document) = &document {
+            exactly(output, document);
+        }
         output.say(&format!("Reason: {}", plain(&detail.remediation.reason)));
         blast::cut_off(output, &detail);
         needs(output, &detail);
@@ -73,8 +78,20 @@ async fn whole(api: &Api, hash: &str) -> Result<Plan, Failure> {
         .hint("sign nothing, and look at the server"))
 }
 
+/// What is signed beside the words of the difference: on which assets, in which order, with which parameters.
+fn exactly(output: &Output, plan: &Plan) {
+    output.say("What is signed, exactly:");
+    for leaf in &plan.leaves {
+        output.say(&format!("  {}", plain(leaf.asset.as_str())));
+        for step in &leaf.steps {
+            output.say(&format!("    {} {}", plain(&step.action), plain(&step.params.to_string())));
+        }
+    }
+}
+
 fn sign(plan: &Plan, key: &Path, wanted: &Approve) -> Result<SignedApproval, Failure> {
-    let until = Timestamp::now().saturating_add(SignedDuration::from_hours(wanted.hours.into()));
+    let hours = wanted.hours.map(|hours| SignedDuration::from_hours(hours.into()));
+    let until = hours.and_then(|hours| Timestamp::now().saturating_add(hours).ok());
     let until = until.map_or(plan.valid_until, |until| until.min(plan.valid_until));
     let passphrase = wanted.passphrase.known()?;
     let word = stanch_server::pki::offline::vouch(plan, until, key, &passphrase)?;

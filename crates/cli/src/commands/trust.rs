@@ -7,6 +7,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stanch_model::sign::Signed;
+use stanch_model::trust::IssuerRequest;
 use stanch_server::SystemEntropy;
 use stanch_server::pki::offline::{self, KeyKind, Standing, TrustError};
 
@@ -69,7 +71,9 @@ pub(crate) fn run(output: &Output, data_dir: Option<&Path>, wanted: Trust) -> Re
             output.say("Where the root is: stanch trust certify REQUEST --root FILE");
         }
         Trust::Certify { request, root, days, out, passphrase } => {
-            let request = take(&request, "the request")?;
+            let request: Signed<IssuerRequest> = take(&request, "the request")?;
+            let asked = &request.body;
+            output.say(&format!("Asked on {} for the key {}, after serial {}.", day(asked.at), asked.key, asked.after));
             let certificate = offline::certify(&request, &root, &passphrase.known()?, days, now)?;
             give(output, out.as_deref(), &certificate)?;
             output.say("On the server: stanch trust install CERTIFICATE");

@@ -43,6 +43,10 @@ fn a_root_elsewhere_is_adopted_asked_and_answers() {
     assert!(refused(&data, &new).contains("is there already"));
     assert!(!data.exists(), "the machine of the root needs no data folder");
 
+    let ann = ["trust", "new-approver", "ann.stanch", "--passphrase-file", &passphrase];
+    let beside = Command::new(STANCH).current_dir(safe).args(ann).output().unwrap();
+    assert!(beside.status.success() && safe.join("ann.stanch").exists(), "{beside:?}");
+
     must(&data, &["trust", "adopt", &public]);
     assert!(must(&data, &["trust", "status"]).contains("none: nothing can be ordered"));
     let (request, certificate) = (file("request.json"), file("certificate.json"));

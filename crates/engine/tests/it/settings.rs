@@ -33,7 +33,7 @@ const KPTR: &str = "kernel.kptr_restrict";
 fn each_check_is_an_item_of_its_own_and_asks_for_its_own_setting() {
     let found = [
         weak("sysctl-kptr", "0", Verdict::AffectedFixable),
-        weak("sysctl-redirects", "1", Verdict::AffectedFixable),
+        weak("sysctl-source-route", "1", Verdict::AffectedFixable),
         weak("sysctl-forward", "1", Verdict::AffectedUnfixed),
     ];
     let grouping = group(&host().id, &found);
@@ -66,7 +66,7 @@ fn a_check_that_is_not_in_the_pack_any_more_asks_for_nothing() {
 #[test]
 fn settings_are_put_in_order_by_the_severity_of_the_pack_and_say_so() {
     let found = [
-        weak("sysctl-send-redirects", "1", Verdict::AffectedFixable),
+        weak("sysctl-dmesg", "1", Verdict::AffectedFixable),
         weak("sysctl-aslr", "0", Verdict::AffectedFixable),
         weak("sysctl-kptr", "0", Verdict::AffectedFixable),
     ];
@@ -91,7 +91,7 @@ fn settings_are_put_in_order_by_the_severity_of_the_pack_and_say_so() {
         .collect();
     all.sort_by(|(_, a), (_, b)| by_urgency(a, b));
     let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["sysctl-aslr", "sysctl-kptr", "sysctl-send-redirects"]);
+    assert_eq!(names, ["sysctl-aslr", "sysctl-kptr", "sysctl-dmesg"]);
     assert_eq!(all[0].1.reason, "Addresses of programs are predictable: a setting, high; 0 where another is wanted");
 }
 

@@ -61,6 +61,37 @@ fn the_rest_of_what_the_journal_knows_nothing_of_is_lost_and_not_begun() {
     assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(grant))), [StepOutcome::Unchanged]);
 }
 
+/// Lets nothing begin, and be finished what has begun.
+struct Closed;
+
+impl Guard for Closed {
+    fn may_apply(&self, _: &PlannedStep, _: Timestamp) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    fn may_begin(&self, _: &Grant, begun: bool, _: Timestamp) -> Result<(), Denied> {
+        let denied = || Denied { message: "nobody signed".to_owned(), hint: None };
+        if begun { Ok(()) } else { Err(denied()) }
+    }
+}
+
+/// Invariant 18: what counts as begun is what the journal knows of this leaf, not what an order says.
+#[test]
+fn an_order_cannot_say_that_something_was_begun_here() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let done = place.grant(&[("motd", "strong")]);
+    place.carry_out(&runner, Verb::Apply(done.clone()));
+    place.guard = Box::new(Closed);
+    let other = Grant { rest: true, task: done.task.clone(), ..place.grant(&[("other", "x"), ("more", "y")]) };
+    let refused = outcomes(place.carry_out(&runner, Verb::Apply(other)));
+    assert!(matches!(&refused[0], StepOutcome::Refused { message, .. } if message == "nobody signed"), "{refused:?}");
+    assert_eq!(refused[1], StepOutcome::NotStarted);
+    assert_eq!((place.content("other"), place.content("more")), (None, None));
+    let rest = Grant { rest: true, ..done };
+    assert_eq!(outcomes(place.carry_out(&runner, Verb::Apply(rest))), [StepOutcome::Unchanged]);
+}
+
 /// Invariant 3: a new order for the same step is answered from the journal.
 #[test]
 fn the_same_step_begins_at_most_once() {

@@ -179,9 +179,7 @@ pub(crate) async fn approvals(app: &App, row: &StoredRemediation, record: &Recor
         return Ok(Approvals { needs, signatures, spoken });
     }
     let (now, authors, assets) = (app.now(), authors(app, row, record), assets_of(app, row).await?);
-    let yes =
-        |one: &&Approval| one.verdict == ApprovalVerdict::Approved && one.expires_at.is_none_or(|until| now <= until);
-    for one in spoken.iter().filter(yes) {
+    for one in spoken.iter().filter(|one| one.counts(now)) {
         let roles = roles(&access_of(app, &one.actor).await?, &assets);
         for (quorum, by) in &mut needs {
             let counts = !(quorum.exclude_author && authors.contains(&one.actor));
@@ -257,6 +255,9 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
     };
     let until = record.rollout.as_ref().and_then(|rollout| rollout.terms.approved_until(now));
     let until = until.into_iter().chain(signed.as_ref().map(|word| word.body.until)).min();
+    let before = app.store.approvals(&plan).await?.into_iter().find(|one| one.actor == who);
+    // Whoever says yes once more does not take back what they signed.
+    let signed = signed.or_else(|| before.and_then(|one| one.signed).filter(|word| now < word.body.until));
     let word = Approval {
         plan,
         actor: who.clone(),
@@ -264,7 +265,7 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
         reason: String::new(),
         at: now,
         expires_at: until,
-        signed: signed.clone(),
+        signed,
     };
     if row.plan != Some(plan) || row.state != RemediationState::AwaitingApproval {
         // The machine knows best why not.
@@ -274,12 +275,10 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
     let mut approvals = approvals(app, &row, &record).await?;
     let (authors, roles) = (authors(app, &row, &record), roles(&visitor.access, &assets));
     let mut counted = approvals.needs.is_empty();
-    if signed.is_some() {
-        // Whoever signs anew takes the place of what they signed before.
-        let others = approvals.spoken.iter().filter(|one| one.actor != who);
-        let spoken: Vec<Approval> = others.chain([&word]).cloned().collect();
-        approvals.signatures = signatures(app, &row, &spoken).await?;
-    }
+    // Whoever signs anew takes the place of what they signed before.
+    let others = approvals.spoken.iter().filter(|one| one.actor != who);
+    let spoken: Vec<Approval> = others.chain([&word]).cloned().collect();
+    approvals.signatures = signatures(app, &row, &spoken).await?;
     for (quorum, by) in &mut approvals.needs {
         let author = quorum.exclude_author && authors.contains(&who);
         if !author && roles.iter().any(|role| quorum.roles.contains(role)) {
@@ -297,7 +296,7 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
     }
     if approvals.are_enough() {
         // The first approval to run out bounds the start.
-        let yes = approvals.spoken.iter().filter(|one| one.verdict == ApprovalVerdict::Approved && one.actor != who);
+        let yes = approvals.spoken.iter().filter(|one| one.counts(now) && one.actor != who);
         let until = yes.filter_map(|one| one.expires_at).chain(until).min();
         let event = Event::Approved { plan, by: actor(&who), until };
         take(app, &row.id, &visitor.name, event, vec![Write::PutApproval(word)]).await?;
@@ -313,7 +312,7 @@ pub(crate) async fn approve(app: &App, visitor: &Visitor, id: &str, wanted: &App
         // Two may have spoken at once, neither seeing the other.
         let all = self::approvals(app, &row, &record).await?;
         if all.are_enough() {
-            let until = all.spoken.iter().filter_map(|one| one.expires_at).min();
+            let until = all.spoken.iter().filter(|one| one.counts(now)).filter_map(|one| one.expires_at).min();
             let event = Event::Approved { plan, by: actor(&who), until };
             take(app, &row.id, &visitor.name, event, Vec::new()).await?;
         }

@@ -184,12 +184,20 @@ impl Keys {
         Signer::from_seed(&format!("stanch/{name}"), &self.ledger).map_err(KeyError::Ledger)
     }
 
+    /// The root, as long as it still lies here: it may be taken away while the server runs.
+    fn root_here(&self) -> Option<&SigningKey> {
+        match &self.root {
+            Root::Here(root) if self.folder.join(ROOT).exists() => Some(root),
+            _ => None,
+        }
+    }
+
     /// A fresh key for orders of this epoch, certified from now on.
     ///
     /// # Errors
     /// When no issuer is in force, or no random bytes can be had.
     pub fn certify(&self, epoch: u64, now: Timestamp, entropy: &dyn Entropy) -> Result<OrderKey, KeyError> {
-        if let Root::Here(root) = &self.root {
+        if let Some(root) = self.root_here() {
             let half = ISSUER_LIFE.checked_div(2).unwrap_or(ISSUER_LIFE);
             let left = |issuer: &Issuer| issuer.certificate.body.not_after.duration_since(now);
             if issuer_at(&self.folder)?.is_none_or(|issuer| left(&issuer) < half) {
@@ -216,9 +224,9 @@ impl Keys {
 
     /// When the issuer's file was last changed, where a person may change it while the server runs.
     fn issued(&self) -> Option<SystemTime> {
-        match self.root {
-            Root::Here(_) => None,
-            Root::Away(_) => fs::metadata(self.folder.join(ISSUER)).and_then(|about| about.modified()).ok(),
+        match self.root_here() {
+            Some(_) => None,
+            None => fs::metadata(self.folder.join(ISSUER)).and_then(|about| about.modified()).ok(),
         }
     }
 
@@ -357,8 +365,8 @@ pub(crate) fn keep(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(file)?;
     out.write_all(bytes).and_then(|()| out.sync_all()).map_err(file)?;
     fs::rename(&part, path).map_err(file)?;
-    let folder = path.parent().map(fs::File::open);
-    folder.map_or(Ok(()), |folder| folder.and_then(|folder| folder.sync_all())).map_err(file)
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(file)
 }
 
 #[cfg(test)]
@@ -447,11 +455,19 @@ mod tests {
         assert!(matches!(keys.certify(1, now(), &SystemEntropy), Err(KeyError::NoIssuer)));
 
         let asked = request(data.path(), now(), &SystemEntropy).unwrap();
-        assert_eq!(request(data.path(), now(), &SystemEntropy).unwrap(), asked, "asked twice is asked once");
+        let mut ahead = asked.body.clone();
+        ahead.after = 1 << 52;
+        let next = fs::read(data.path().join("keys/issuer.next")).unwrap();
+        let ahead = Signed::new(ahead, &key(next.as_slice().try_into().unwrap()).unwrap()).unwrap();
+        assert!(matches!(certify(&ahead, &file, PASSPHRASE, 30, now()), Err(TrustError::Ahead { .. })));
         assert!(matches!(certify(&asked, &file, "something else entirely", 30, now()), Err(TrustError::Closed)));
         let certificate = certify(&asked, &file, PASSPHRASE, 30, now()).unwrap();
+        keep(&data.path().join("keys/issuer.kept"), &next).unwrap();
         install(data.path(), &certificate, now()).unwrap();
+        // Broken off before its end, it is ended when it is said again.
+        fs::rename(data.path().join("keys/issuer.kept"), data.path().join("keys/issuer.next")).unwrap();
         install(data.path(), &certificate, now()).unwrap();
+        assert!(!standing(data.path()).unwrap().asked);
         let order_key = keys.certify(1, now(), &SystemEntropy).unwrap();
         order_key.chain.open(&root).unwrap();
         let last = keys.certify(1, days(30) - SignedDuration::from_hours(1), &SystemEntropy).unwrap();
@@ -491,6 +507,9 @@ mod tests {
         assert!(matches!(install(elsewhere.path(), &good, now()), Err(TrustError::NotAsked)));
         request(elsewhere.path(), now(), &SystemEntropy).unwrap();
         assert!(matches!(install(elsewhere.path(), &good, now()), Err(TrustError::OtherKey)));
+        // A key that was asked for before may be known to others: only the last counts.
+        request(data.path(), now(), &SystemEntropy).unwrap();
+        assert!(matches!(install(data.path(), &good, now()), Err(TrustError::OtherKey)));
         assert!(matches!(certify(&asked, &ours, PASSPHRASE, 0, now()), Err(TrustError::Days)));
         let person = safe.path().join("person");
         new_key(&person, KeyKind::Approver, PASSPHRASE, &SystemEntropy).unwrap();
@@ -504,8 +523,13 @@ mod tests {
         let root = open(data.path()).unwrap().root();
         assert!(matches!(request(data.path(), now(), &SystemEntropy), Err(TrustError::RootIsHere)));
         let file = safe.path().join("root.stanch");
+        let running = open(data.path()).unwrap();
         let taken = take_offline(data.path(), &file, PASSPHRASE, 30, now(), &SystemEntropy).unwrap();
         assert_eq!(taken, root);
+        // A server that runs on does not certify itself any more.
+        let ordered = running.certify(1, days(1), &SystemEntropy).unwrap().chain.issuer.body;
+        assert_eq!(ordered, standing(data.path()).unwrap().issuer.unwrap());
+        assert!(matches!(running.certify(1, days(31), &SystemEntropy), Err(KeyError::IssuerOver(_))));
         assert!(!data.path().join("keys/root").exists());
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.contains(&root.to_string()) && !text.contains("correct"), "{text}");

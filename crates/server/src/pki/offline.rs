@@ -26,6 +26,8 @@ const SHORTEST: usize = 16;
 const COST: (u32, u32, u32) = (64 * 1024, 3, 4);
 /// More memory than a root file may ask for.
 const MOST_MEMORY: u32 = 1024 * 1024;
+/// Serials are seconds: none that a server has is further ahead of the root's clock.
+const AHEAD: SignedDuration = SignedDuration::from_hours(48);
 /// The longest that an issuer is certified for, in days.
 pub const MOST_DAYS: u16 = 397;
 
@@ -106,6 +108,14 @@ pub enum TrustError {
         /// The one in force.
         known: u64,
     },
+    /// A serial above any that an honest server could have.
+    #[error("the request says that serial {after} is in force, and none above {latest} can be by now")]
+    Ahead {
+        /// What it says.
+        after: u64,
+        /// The highest that is believed.
+        latest: u64,
+    },
     /// The root lies here and certifies by itself.
     #[error("the root is on this machine: its issuer is certified by itself")]
     RootIsHere,
@@ -133,6 +143,9 @@ impl TrustError {
             Self::OtherKey | Self::NotAsked => "on the server: stanch trust request, and certify what it writes",
             Self::Time { .. } => "compare the clocks of both machines",
             Self::Old { .. } => "ask anew: stanch trust request",
+            Self::Ahead { .. } => {
+                "a clock was years wrong, or the server is in other hands: certified, no executor would believe one before it"
+            }
             Self::RootIsHere => "stanch trust take-offline FILE moves it away",
             Self::RootIsAway => "on the machine of the root: stanch trust certify",
             Self::Short => "several words at random are easily kept",
@@ -289,7 +302,8 @@ pub fn adopt(data_dir: &Path, root: VerifyingKey) -> Result<(), TrustError> {
     Ok(keep(&folder.join(ROOT_PUBLIC), root.to_string().as_bytes())?)
 }
 
-/// Asks for a certificate: makes the next issuer's key, or says again what was asked for.
+/// Asks for a certificate for a key that is made now. What was asked for before counts no more: a key that lay about may
+/// be known to others.
 ///
 /// # Errors
 /// When the root is here, or a file cannot be read.
@@ -299,7 +313,9 @@ pub fn request(data_dir: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result
         Root::Here(_) => return Err(TrustError::RootIsHere),
         Root::Away(root) => root,
     };
-    let key = SigningKey::from_seed(&load(&folder.join(ISSUER_NEXT), entropy)?).map_err(KeyError::Refused)?;
+    let seed = thirty_two(entropy)?;
+    let key = SigningKey::from_seed(&seed).map_err(KeyError::Refused)?;
+    keep(&folder.join(ISSUER_NEXT), &seed)?;
     let after = issuer_at(&folder)?.map_or(0, |issuer| issuer.certificate.body.serial);
     let body = IssuerRequest { key: key.verifying_key(), root, after, at: now };
     Signed::new(body, &key).map_err(|source| TrustError::Signature { what: "the request", source })
@@ -321,6 +337,10 @@ pub fn certify(
     }
     let body =
         request.open(&request.body.key).map_err(|source| TrustError::Signature { what: "the request", source })?;
+    let latest = serial_after(0, now.saturating_add(AHEAD).unwrap_or(now));
+    if body.after > latest {
+        return Err(TrustError::Ahead { after: body.after, latest });
+    }
     let root = open_key(root, KeyKind::Root, passphrase)?;
     if body.root != root.verifying_key() {
         return Err(TrustError::OtherRoot { what: "the request", found: body.root, own: root.verifying_key() });
@@ -344,9 +364,18 @@ pub fn install(data_dir: &Path, certificate: &Signed<IssuerCertificate>, now: Ti
     let root = root_at(&folder)?.ok_or(TrustError::RootIsAway)?.public();
     let body = certificate.open(&root).map_err(|source| TrustError::Signature { what: "the certificate", source })?;
     let known = issuer_at(&folder)?;
-    // Said twice: the first time did it.
+    let next = folder.join(ISSUER_NEXT);
+    let asked = match kept(&next)? {
+        Some(seed) => {
+            let seed = <[u8; 32]>::try_from(seed.as_slice()).map_err(|_| KeyError::Damaged { path: next.clone() })?;
+            let key = SigningKey::from_seed(&seed).map_err(KeyError::Refused)?.verifying_key();
+            Some(seed).filter(|_| key == body.key).ok_or(TrustError::OtherKey)
+        }
+        None => Err(TrustError::NotAsked),
+    };
+    // Said twice: the first time did it, or was broken off before the key that is in force now was no longer asked for.
     if known.as_ref().is_some_and(|known| known.certificate == *certificate) {
-        return Ok(());
+        return if asked.is_ok() { remove(&folder, &next) } else { Ok(()) };
     }
     if let Some(known) = known.map(|known| known.certificate.body.serial).filter(|known| body.serial <= *known) {
         return Err(TrustError::Old { serial: body.serial, known });
@@ -355,14 +384,15 @@ pub fn install(data_dir: &Path, certificate: &Signed<IssuerCertificate>, now: Ti
         let (not_before, not_after) = (body.not_before, body.not_after);
         return Err(TrustError::Time { not_before, not_after, now });
     }
-    let next = folder.join(ISSUER_NEXT);
-    let seed = kept(&next)?.ok_or(TrustError::NotAsked)?;
-    let seed = <[u8; 32]>::try_from(seed.as_slice()).map_err(|_| KeyError::Damaged { path: next.clone() })?;
-    if SigningKey::from_seed(&seed).map_err(KeyError::Refused)?.verifying_key() != body.key {
-        return Err(TrustError::OtherKey);
-    }
-    put_issuer(&folder, &Issuer::new(&seed, certificate.clone()))?;
-    fs::remove_file(&next).map_err(|source| TrustError::File { verb: "remove", path: next, source })
+    put_issuer(&folder, &Issuer::new(&asked?, certificate.clone()))?;
+    remove(&folder, &next)
+}
+
+/// Removes a key, so that no loss of power brings it back.
+fn remove(folder: &Path, path: &Path) -> Result<(), TrustError> {
+    let failed = |source| TrustError::File { verb: "remove", path: path.to_owned(), source };
+    fs::remove_file(path).map_err(failed)?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 /// Moves the root of this server to a file that is then carried away. The server goes on with its issuer, which the root
@@ -391,7 +421,7 @@ pub fn take_offline(
     let life = SignedDuration::from_hours(24 * i64::from(days));
     certify_issuer(&folder, &opened, life, now, entropy)?;
     keep(&folder.join(ROOT_PUBLIC), root.verifying_key().to_string().as_bytes())?;
-    fs::remove_file(&here).map_err(|source| TrustError::File { verb: "remove", path: here, source })?;
+    remove(&folder, &here)?;
     Ok(root.verifying_key())
 }
 

@@ -468,8 +468,13 @@ async fn submit(app: &App, row: &StoredRemediation) -> Result<(), PassError> {
     let record = Record::read(&row.body);
     let by_itself = record.decided.as_ref().is_some_and(|decided| decided.mode == Mode::Auto);
     let nobody = record.rollout.as_ref().is_some_and(|rollout| rollout.terms.approvals.is_empty());
+    // An executor may have begun to ask for signatures since it was decided.
+    let asked = {
+        let demanding = app.callers.lock().await.demanding();
+        row.assets.iter().any(|asset| demanding.contains(asset))
+    };
     let (who, event) = match row.plan {
-        Some(plan) if by_itself && nobody => (super::propose::ACTOR, Event::Granted { plan }),
+        Some(plan) if by_itself && nobody && !asked => (super::propose::ACTOR, Event::Granted { plan }),
         _ => ("server", Event::Submitted),
     };
     match take(app, &row.id, who, event, Vec::new()).await {

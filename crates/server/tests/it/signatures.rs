@@ -59,6 +59,10 @@ async fn a_plan_waits_for_the_signatures_that_its_target_asks_for_and_carries_th
     assert_eq!(half["signatures"][0]["have"], 1);
     assert_eq!(half["spoken"][0]["signed_by"], json!(key(21).verifying_key()));
 
+    // Saying yes once more without a key takes no signature back.
+    admin.post(&approve, json!({ "plan_hash": plan })).await;
+    assert_eq!(world.state(&id, "awaiting_approval").await["signatures"][0]["have"], 1);
+
     // The same person with another key is one voice in the place of the first; a second person makes two.
     admin.post(&approve, word(&world, &plan, 22, |_| {}).await).await;
     assert_eq!(world.state(&id, "awaiting_approval").await["signatures"][0]["have"], 1);

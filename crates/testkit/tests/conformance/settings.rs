@@ -140,7 +140,7 @@ impl Suite for Settings {
             json!({ "check": "no-such-check" }),
             json!({ "check": self.kind.checks.first(), "value": "whatever an order says" }),
         ];
-        if self.kind.checks.contains(&"sysctl-redirects") {
+        if self.kind.checks.contains(&"sysctl-source-route") {
             // This world forwards, and whether it may is a person's to decide.
             bad.push(json!({ "check": "sysctl-forward" }));
         }
@@ -184,7 +184,8 @@ fn strange_file() -> Value {
 }
 
 fn sysctls(own: Option<&str>) -> Result<Settings> {
-    const WEAK: &str = "net.ipv4.ip_forward = 1\nnet.ipv4.tcp_syncookies = 0\nnet.ipv4.conf.all.accept_redirects = 1\n";
+    const WEAK: &str =
+        "net.ipv4.ip_forward = 1\nnet.ipv4.tcp_syncookies = 0\nnet.ipv4.conf.all.accept_source_route = 1\n";
     let world = World::builder(&Base::minimal()?).bind(EXECUTOR, IN_WORLD).boot()?;
     world.write("/etc/sysctl.d/10-weak.conf", WEAK)?;
     if let Some(own) = own {
@@ -197,12 +198,12 @@ fn sysctls(own: Option<&str>) -> Result<Settings> {
         } else {
             "two parameters of the kernel"
         },
-        checks: &["sysctl-syncookies", "sysctl-redirects"],
+        checks: &["sysctl-syncookies", "sysctl-source-route"],
         on_boot: apply_sysctls,
         observe: |world| {
             Ok(json!({
                 "syncookies": parameter(world, "net.ipv4.tcp_syncookies")?,
-                "redirects": parameter(world, "net.ipv4.conf.all.accept_redirects")?,
+                "source_route": parameter(world, "net.ipv4.conf.all.accept_source_route")?,
                 "file": file(world, SYSCTL)?,
                 "folder": world.must(["ls", "-A", "/etc/sysctl.d"])?,
             }))
@@ -211,7 +212,7 @@ fn sysctls(own: Option<&str>) -> Result<Settings> {
             // After the next boot too.
             apply_sysctls(world)?;
             Ok(parameter(world, "net.ipv4.tcp_syncookies")? != "0"
-                && parameter(world, "net.ipv4.conf.all.accept_redirects")? == "0")
+                && parameter(world, "net.ipv4.conf.all.accept_source_route")? == "0")
         },
         meddle: |world| world.must(["sh", "-c", "echo 2 > /proc/sys/net/ipv4/tcp_syncookies"]).map(drop),
         is_meddled: |world| Ok(parameter(world, "net.ipv4.tcp_syncookies")? == "2"),

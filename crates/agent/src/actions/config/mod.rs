@@ -128,6 +128,9 @@ struct Captured {
     folder: bool,
     /// Our file was there; its content is in the vault.
     file: bool,
+    /// sshd ran.
+    #[serde(default)]
+    ran: bool,
 }
 
 /// What a step is about, of one kind.
@@ -272,11 +275,12 @@ impl ConfigSet {
     }
 
     /// Puts aside what undo needs that the parameters do not hold: our file, whole.
-    fn capture(work: &Work, run: &mut dyn Run) -> Result<(), ActionError> {
-        let mut captured = Captured { folder: true, file: false };
+    fn capture(&self, work: &Work, run: &mut dyn Run) -> Result<(), ActionError> {
+        let ran = work.kind == Kind::Sshd && sshd::is_up(self.host.as_ref())?;
+        let mut captured = Captured { folder: true, file: false, ran };
         if let Some(file) = state::drop_in(work.kind) {
             let text = file.read()?;
-            captured = Captured { folder: Path::new(file.folder).is_dir(), file: text.is_some() };
+            captured = Captured { folder: Path::new(file.folder).is_dir(), file: text.is_some(), ran };
             let path = run.vault()?.join(KEPT);
             let keep = || -> std::io::Result<()> {
                 fs::write(&path, text.as_deref().unwrap_or_default())?;
@@ -443,12 +447,20 @@ impl Action for ConfigSet {
         let now = self.states(&work)?;
         if !reached(run.reached(), point::CAPTURED) {
             let seen = observation(due.iter().map(|due| (due.check, now.get(due.check.short()))));
+            // What undo gives back is what was seen here, never what an order says that it was.
+            let differs = |due: &&&Due| now.get(due.check.short()) != Some(&due.from);
+            if let Some(other) = due.iter().find(differs) {
+                return Err(ActionError::Refused {
+                    message: format!("{} is not as the plan says that it was", other.check.setting()),
+                    moved: Self::moved(&due, &now, from, |due, now| *now == due.from),
+                });
+            }
             if seen.digest().map_err(|e| ActionError::caused("the projection has no digest", e))? != step.before {
                 let moved = Self::moved(&due, &now, from, |due, now| *now == due.from);
                 let message = "settings are not as they were when this was planned".to_owned();
                 return Err(ActionError::Refused { message, moved });
             }
-            Self::capture(&work, run)?;
+            self.capture(&work, run)?;
         }
         if !reached(run.reached(), point::SET) {
             let moved = Self::moved(&due, &now, from, |due, now| now.is_between(&due.from, &due.to, due.check));
@@ -548,7 +560,12 @@ impl Action for ConfigSet {
             reach(run, point::RESTORED, json!({}))?;
         }
         if work.kind == Kind::Sshd && !reached(run.reached(), point::RELOADED) {
-            sshd::reload(self.host.as_ref(), run)?;
+            // It may have ended over what is taken back: who would reach the host then?
+            if captured.ran && !sshd::is_up(self.host.as_ref())? {
+                sshd::start(self.host.as_ref(), run)?;
+            } else {
+                sshd::reload(self.host.as_ref(), run)?;
+            }
             reach(run, point::RELOADED, json!({}))?;
         }
         let moved = Self::moved(&due, &self.states(&work)?, from, |due, now| *now == due.from);

@@ -5,7 +5,8 @@
 //! SSH after it. An administrator is root, or a member of `sudo`, `admin` or `wheel`, who has a shell. They can still
 //! sign in when they have an authorized key that sshd would take (in the files it names, which nobody else may change,
 //! with public keys allowed), or when passwords stay allowed and they have one. Where AllowUsers and their like narrow
-//! who may sign in, that cannot be told from here, and the change is refused.
+//! who may sign in, where AuthenticationMethods asks for more than one proof, or where Match makes exceptions, that cannot
+//! be told from here, and the change is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -138,6 +139,19 @@ pub(crate) fn keeps_a_way_in(names: &[&str], after: &Settings) -> Result<(), Act
             "sshd narrows who may sign in ({narrowing}), so that it cannot be told whether an administrator still could"
         )));
     }
+    if let Some(methods) = value(after, "authenticationmethods").filter(|methods| *methods != "any") {
+        return Err(ActionError::refused(format!(
+            "sshd asks for more than one proof (AuthenticationMethods {methods}), so that it cannot be told whether an \
+             administrator could still sign in"
+        )));
+    }
+    if let Some(path) = conditional() {
+        return Err(ActionError::refused(format!(
+            "{} has settings for some sign-ins only (Match), or reads other files, so that it cannot be told whether an \
+             administrator could still sign in",
+            path.display()
+        )));
+    }
     let accounts = Accounts::read();
     if accounts.administrators().iter().any(|account| accounts.may_sign_in(account, after)) {
         return Ok(());
@@ -146,6 +160,20 @@ pub(crate) fn keeps_a_way_in(names: &[&str], after: &Settings) -> Result<(), Act
         "no administrator could sign in over SSH after it: none has an authorized key that sshd would take, nor a \
          password where passwords stay allowed",
     ))
+}
+
+/// A file of sshd's settings in which not everything holds for everybody, or that reads files which are not looked into.
+fn conditional() -> Option<PathBuf> {
+    let folder = fs::read_dir(FILE.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let parts = folder.filter(|path| path.extension().is_some_and(|end| end == "conf"));
+    [PathBuf::from(MAIN)].into_iter().chain(parts).find(|path| {
+        let Some(text) = text_of(path) else { return true };
+        text.lines().map(str::trim).any(|line| {
+            let mut words = line.split(|c: char| c == '=' || c.is_whitespace()).filter(|word| !word.is_empty());
+            let first = words.next().unwrap_or_default().to_ascii_lowercase();
+            first == "match" || (first == "include" && words.any(|path| path.trim_matches('"') != INCLUDE))
+        })
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,6 +297,40 @@ fn text_of(path: &Path) -> Option<String> {
     Some(text)
 }
 
+/// Whether sshd runs.
+pub(crate) fn is_up(host: &dyn Programs) -> Result<bool, ActionError> {
+    Ok(match restart::init(host) {
+        Init::Systemd => {
+            let about = restart::show(host, "ssh.service", &["ActiveState"])?;
+            about.get("ActiveState").is_some_and(|state| matches!(state.as_str(), "active" | "reloading"))
+        }
+        Init::Sysv => !running::pids_of(&ServiceRef::Sysv("ssh".to_owned()))?.is_empty(),
+        Init::None => false,
+    })
+}
+
+/// Starts an sshd that ran before it was told to read its settings.
+pub(crate) fn start(host: &dyn Programs, run: &mut dyn Run) -> Result<(), ActionError> {
+    let invocation = match restart::init(host) {
+        Init::Systemd => Invocation::changing("systemctl", ["start", "--", "ssh.service"], log(run)?),
+        Init::Sysv if host.has("invoke-rc.d") => {
+            Invocation::changing("invoke-rc.d", ["--disclose-deny", "ssh", "start"], log(run)?)
+        }
+        Init::Sysv => Invocation::changing("service", ["ssh", "start"], log(run)?),
+        Init::None => return Ok(()),
+    };
+    run.progress("sshd is started again");
+    let output = host
+        .run(&invocation.within(Duration::from_secs(60)))
+        .map_err(|error| ActionError::caused("sshd could not be started", error))?;
+    run.evidence("start of ssh", &output.stdout);
+    if output.ok() {
+        return stays_up(host);
+    }
+    Err(ActionError::failed(format!("sshd does not start: {}", output.complaint()))
+        .with_hint("its settings are what they were; see `systemctl status ssh`"))
+}
+
 /// Lets a running sshd read its settings again; sessions go on. A host on which none runs has nothing to reload.
 pub(crate) fn reload(host: &dyn Programs, run: &mut dyn Run) -> Result<(), ActionError> {
     let invocation = match restart::init(host) {
@@ -312,14 +374,7 @@ pub(crate) fn reload(host: &dyn Programs, run: &mut dyn Run) -> Result<(), Actio
 fn stays_up(host: &dyn Programs) -> Result<(), ActionError> {
     let since = Instant::now();
     while since.elapsed() < STEADY {
-        let runs = match restart::init(host) {
-            Init::Systemd => {
-                let about = restart::show(host, "ssh.service", &["ActiveState"])?;
-                about.get("ActiveState").is_some_and(|state| matches!(state.as_str(), "active" | "reloading"))
-            }
-            _ => !running::pids_of(&ServiceRef::Sysv("ssh".to_owned()))?.is_empty(),
-        };
-        if !runs {
+        if !is_up(host)? {
             return Err(ActionError::failed("sshd ended when it read its settings again")
                 .with_hint("take this back, and start it: the sessions that are open go on meanwhile"));
         }

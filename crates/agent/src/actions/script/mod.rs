@@ -119,7 +119,7 @@ impl From<Unfit> for ActionError {
 enum Leave {
     /// To begin something.
     ToAct,
-    /// To look at, or take back, what has begun: its day may be over since.
+    /// To look at, or take back, what has begun: its day may be over since, and the host another one.
     ToFinish,
 }
 
@@ -191,10 +191,15 @@ impl ScriptRun {
             labels: &bounds.labels,
             interpreters: &bounds.interpreters,
             revoked: &bounds.revoked,
-            now: if leave == Leave::ToAct { Timestamp::now() } else { Timestamp::MIN },
+            now: Timestamp::now(),
         };
         let hint = format!("its manifest and `[scripts]` in {} say which hosts run it", rules::PATH);
-        manifest.fits(&script.fingerprint(), &host).map_err(|unfit| Unfit::new(unfit.to_string(), hint))?;
+        let print = script.fingerprint();
+        let fits = match leave {
+            Leave::ToAct => manifest.fits(&print, &host),
+            Leave::ToFinish => manifest.finishes(&print, &host),
+        };
+        fits.map_err(|unfit| Unfit::new(unfit.to_string(), hint))?;
         let vector = manifest.vector(arguments).map_err(|error| {
             Unfit::new(error.to_string(), format!("see the parameters in the manifest of {}", manifest.id()))
         })?;
@@ -408,6 +413,8 @@ impl Action for ScriptRun {
     fn verify(&self, _target: &Asset, step: &PlannedStep) -> Result<Verification, ActionError> {
         let params: Params = read_params(&step.params)?;
         let rules = self.rules.current()?;
+        // To look is to run something too: only where scripts may run at all.
+        rules.permit(NAME, super::now(), false)?;
         let ready = self.admit(&rules, &params.script, &params.arguments, Leave::ToFinish)?;
         let part = ready.manifest.verifier();
         let told = self.ground.run(&ready, part, None, None)?;
