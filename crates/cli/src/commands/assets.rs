@@ -158,6 +158,11 @@ async fn show(api: &Api, output: &Output, asset: &Asset) -> Result<Exit, Failure
         rows.push(("Agent", format!("{} {}", said(&executor.version), executor.id)));
         let can = executor.actions.join(", ");
         rows.push(("Can do", if can.is_empty() { "nothing: it can only look".to_owned() } else { plain(&can) }));
+        let lacks: Vec<String> = executor.lacks.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        rows.push(("Lacks", plain(&lacks.join("; "))));
+        if let Some(need) = executor.signatures {
+            rows.push(("Asks for", format!("{need} signed approvals")));
+        }
         if let Some(why) = &executor.frozen {
             rows.push(("Frozen", plain(why)));
         }

@@ -236,7 +236,13 @@ fn one(
         executor: executor.map(|executor| {
             // What does not read says nothing: the gateway has refused to start on it.
             let caller = serde_json::from_value::<Caller>(executor.body.clone()).ok();
+            let probed = caller.as_ref().and_then(|caller| caller.abilities.clone()).unwrap_or_default();
+            let there = probed.probed.iter().filter(|(_, why)| why.is_none()).map(|(name, _)| name.clone());
+            let lacks = probed.probed.iter().filter_map(|(name, why)| Some((name.clone(), why.clone()?)));
             AssetExecutor {
+                abilities: there.collect(),
+                lacks: lacks.collect(),
+                signatures: probed.demands.map(|demand| demand.need),
                 id: executor.id.to_string(),
                 version: caller.as_ref().and_then(|caller| caller.version.clone()),
                 frozen: caller.as_ref().and_then(|caller| caller.frozen.clone()),

@@ -131,7 +131,8 @@ pub(crate) async fn cve(app: &App, sight: &Sight, id: &str, filter: &CveFilter) 
     let hosts = hosts(app, sight, &places).await?;
     let (work, finish) = work(app, &places, &hits).await?;
 
-    let names = app.store.names_of(&id, NAMES).await?;
+    // Whoever sees none of it is not told by its names that others have it.
+    let names = if hits.is_empty() { Vec::new() } else { app.store.names_of(&id, NAMES).await? };
     let numbered = |name: &String| name.starts_with("CVE-");
     let numbers: Vec<String> = std::iter::once(&id)
         .chain(&names)

@@ -536,7 +536,10 @@ impl Double {
             journal_head: Digest::of_bytes(b"head"),
             nonce: host.counter * 31,
             held: Some(if host.held { Held::StopNew } else { Held::No }),
-            abilities: host.demands.clone().map(|demands| Abilities { demands: Some(demands), ..Abilities::default() }),
+            abilities: host.demands.clone().map(|demands| Abilities {
+                probed: [("apt".into(), None), ("dnf".into(), Some("no dnf is installed".into()))].into(),
+                demands: Some(demands),
+            }),
             version: Some("9.9.9".to_owned()),
         }
     }

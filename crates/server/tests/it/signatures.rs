@@ -44,6 +44,10 @@ async fn a_plan_waits_for_the_signatures_that_its_target_asks_for_and_carries_th
     let detail = admin.get(&format!("/api/v1/remediations/{id}")).await;
     assert_eq!((&detail["signatures"][0]["need"], &detail["signatures"][0]["have"]), (&json!(2), &json!(0)));
     assert!(admin.page(&format!("/remediations/{id}")).await.contains("0 of 2 for web-1"));
+    let page = admin.page(&format!("/hosts/{}", world.host().asset().id)).await;
+    for text in ["2 signed approvals before it begins anything", "<b>dnf</b>: no dnf is installed", "apt"] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
 
     // Without a signature, and with one that does not hold, it goes on waiting.
     admin.post(&approve, json!({ "plan_hash": plan })).await;

@@ -15,6 +15,15 @@ pub struct AssetExecutor {
     pub version: Option<String>,
     /// The actions it can carry out; empty means it can only look.
     pub actions: Vec<String>,
+    /// What its host can do, as it probed: `apt`, `systemd`, `nftables` and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abilities: Vec<String>,
+    /// What its host cannot do, with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacks: BTreeMap<String, String>,
+    /// So many people have to sign a plan before it begins anything; nobody where it does not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<u16>,
     /// Why it is sent nothing.
     pub frozen: Option<String>,
 }
