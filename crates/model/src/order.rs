@@ -475,6 +475,9 @@ pub struct Hello {
     /// The hold in force there; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// The highest serial of an issuer that it has seen: it believes no order of one before it.
+    #[serde(default)]
+    pub issuer: u64,
     /// What it probed when it started; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abilities: Option<Abilities>,

@@ -279,6 +279,7 @@ impl Runner {
             journal_head: inner.journal.head(),
             nonce,
             held: Some(inner.journal.state().hold.as_ref().map_or(Held::No, |hold| Held::by(hold.stop_all))),
+            issuer: inner.journal.state().issuer,
             abilities: self.config.abilities.clone(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         })

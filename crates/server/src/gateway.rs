@@ -127,6 +127,16 @@ pub enum GatewayError {
     /// The receipt answers an order that was not given to this executor.
     #[error("there is no order {0} for this executor")]
     NoSuchOrder(OrderId),
+    /// It has seen a newer issuer, and would believe no order.
+    #[error("the executor {executor} has seen an issuer with serial {seen}, and this server's is {own}")]
+    OldIssuer {
+        /// Which one.
+        executor: ExecutorId,
+        /// What it has seen.
+        seen: u64,
+        /// This server's.
+        own: u64,
+    },
     /// The order key cannot be used.
     #[error("orders cannot be signed")]
     Keys(#[from] KeyError),
@@ -242,6 +252,7 @@ impl Gateway {
     /// When the executor is not known, frozen or not itself, or the store fails: then nothing is handed out.
     pub async fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
         self.meet(&hello).await?;
+        self.believed(&hello)?;
         self.hold(&hello).await?;
         let park = tokio::time::sleep(self.app.config.intervals.park);
         tokio::pin!(park);
@@ -263,6 +274,20 @@ impl Gateway {
                 () = &mut closing => return Err(GatewayError::Stopping),
             }
         }
+    }
+
+    /// Whether an executor would believe what this server orders; where it would not, people see that.
+    fn believed(&self, hello: &Hello) -> Result<(), GatewayError> {
+        let own = self.app.sign_orders(Vec::new())?.chain.issuer.body.serial;
+        let what = format!("orders to {}", hello.asset.name);
+        if hello.issuer <= own {
+            self.app.goes_on(&what);
+            return Ok(());
+        }
+        let why =
+            "it has seen a newer issuer: this server was restored, or another one is at work (stanch trust request)";
+        self.app.waits(&what, why);
+        Err(GatewayError::OldIssuer { executor: hello.executor.clone(), seen: hello.issuer, own })
     }
 
     /// Takes a receipt. The same one twice is harmless.

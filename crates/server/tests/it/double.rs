@@ -70,6 +70,8 @@ pub(crate) struct Host {
     pub(crate) listens: Option<BTreeMap<u16, (&'static str, u32)>>,
     /// Whom its own rules ask to sign for plans.
     pub(crate) demands: Option<Demand>,
+    /// The newest issuer that it has seen.
+    pub(crate) issuer: u64,
     /// With what it was last let act.
     pub(crate) granted: Option<Grant>,
     /// Settings as its executor reads them; `None` when it does not look.
@@ -119,6 +121,7 @@ impl Host {
             refuses: None,
             listens: None,
             demands: None,
+            issuer: 0,
             granted: None,
             posture: None,
             position: Position::default(),
@@ -536,6 +539,7 @@ impl Double {
             journal_head: Digest::of_bytes(b"head"),
             nonce: host.counter * 31,
             held: Some(if host.held { Held::StopNew } else { Held::No }),
+            issuer: host.issuer,
             abilities: host.demands.clone().map(|demands| Abilities {
                 probed: [("apt".into(), None), ("dnf".into(), Some("no dnf is installed".into()))].into(),
                 demands: Some(demands),

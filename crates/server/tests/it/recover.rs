@@ -87,6 +87,24 @@ async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_a_newer_issuer_was_seen_nothing_is_handed_out_and_people_see_why() {
+    let world = World::new(one()).await;
+    world.items(1).await;
+    let mut ahead = Host::new("ahead", &[]);
+    ahead.issuer = 1 << 40;
+    let ahead = world.join(2, ahead).await;
+    world
+        .until("what waits", async || {
+            let status = world.client.get("/api/v1/status").await;
+            let waiting = status["waiting"].as_array().unwrap();
+            let told = waiting.iter().find(|one| one["what"] == "orders to ahead")?;
+            told["on"].as_str()?.contains("newer issuer").then_some(())
+        })
+        .await;
+    assert!(ahead.host.lock().unwrap().taken.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_went_back_in_time_gets_nothing_until_a_person_vouches_for_it() {
     let mut world = World::new(one()).await;
     world.items(1).await;

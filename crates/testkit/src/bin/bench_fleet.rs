@@ -190,6 +190,7 @@ async fn enrol_all(door: &str, token: &EnrolmentToken, agents: usize) -> Result<
                 nonce: 1,
                 held: Some(Held::No),
                 abilities: None,
+                issuer: 0,
                 version: None,
             };
             let own = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;

@@ -162,6 +162,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
         nonce: 1,
         held: None,
         abilities: None,
+        issuer: 0,
         version: None,
     };
     gateway.register(&hello).await?;
