@@ -251,7 +251,10 @@ impl ConfigSet {
             Kind::Service => match &due.from {
                 State::Units { units } => {
                     let unmasked = units.iter().filter(|(_, state)| state.file != units::MASKED);
-                    unmasked.into_iter().try_for_each(|(unit, _)| units::can_be_masked(unit))
+                    unmasked.into_iter().try_for_each(|(unit, _)| units::can_be_masked(unit))?;
+                    let active: Vec<&str> =
+                        units.iter().filter(|(_, state)| state.active).map(|(unit, _)| unit.as_str()).collect();
+                    units::are_spared(self.host.as_ref(), &active)
                 }
                 _ => Ok(()),
             },

@@ -10,6 +10,7 @@ use stanch_model::facts::{Known, UnitState};
 
 use crate::actions::command::{Invocation, Programs};
 use crate::actions::log;
+use crate::actions::service::restart;
 use crate::facts::Root;
 use crate::facts::posture;
 
@@ -38,6 +39,20 @@ pub(crate) fn can_be_masked(unit: &str) -> Result<(), ActionError> {
         Ok(_) => Err(ActionError::refused(format!("{} is there, where the mask would be", path.display()))),
         Err(_) => Ok(()),
     }
+}
+
+/// Refuses to stop what something else that runs cannot be without: it would stop too, and nothing starts it again.
+pub(crate) fn are_spared(host: &dyn Programs, units: &[&str]) -> Result<(), ActionError> {
+    for unit in units {
+        let about = restart::show(host, unit, &["RequiredBy", "BoundBy", "ConsistsOf"])?;
+        for other in about.values().flat_map(|list| list.split_whitespace()).filter(|other| !units.contains(other)) {
+            let state = restart::show(host, other, &["ActiveState"])?;
+            if state.get("ActiveState").is_some_and(|state| state == "active") {
+                return Err(ActionError::refused(format!("{other} runs and needs {unit}: it would be stopped too")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Brings units to these states: those that are wanted masked are, and stopped; others lose their mask and run if they
