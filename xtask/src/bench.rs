@@ -1,5 +1,6 @@
 //! Benchmarks: ratios against a peer measured in the same run, so that a slow machine slows both.
 
+mod ansible;
 mod decide;
 mod fleet;
 mod ingest;
@@ -29,6 +30,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "decide", goal: "a p99 under 1 ms at 200 rules", run: decide::bench },
     Bench { name: "ingest", goal: "2,000 findings a second taken up, grouped and decided", run: ingest::bench },
     Bench { name: "fleet", goal: "a hold reaches 1,000 agents within a second, 50 KB an agent", run: fleet::bench },
+    Bench { name: "ansible", goal: "5 hosts upgraded 1.5 times faster than with ansible-core", run: ansible::bench },
     Bench { name: "plan", goal: "20 times less CPU than unattended-upgrade --dry-run", run: plan::bench },
 ];
 

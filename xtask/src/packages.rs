@@ -26,6 +26,9 @@ pub(crate) const GATE: &[(&str, &str)] = &[
 pub(crate) const PROOFS: &[(&str, &str)] =
     &[("curl", "curl"), ("debsecan", "debsecan"), ("git", "git"), ("gzip", "gzip"), ("time", "time")];
 
+/// What only the comparison with another tool needs.
+pub(crate) const PEER: &[(&str, &str)] = &[("ansible-playbook", "ansible-core"), ("ssh", "openssh-client")];
+
 /// Installs what is missing.
 pub(crate) fn ensure(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing: Vec<&str> = wanted.iter().filter(|(tool, _)| !steps::has(tool)).map(|(_, package)| *package).collect();

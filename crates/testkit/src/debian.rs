@@ -105,6 +105,11 @@ impl Base {
         Self::made("ssh-systemd", &["systemd", "systemd-sysv", "dbus", "procps", "openssh-server"])
     }
 
+    /// What a tool that comes in over SSH needs on a host.
+    pub fn managed() -> Result<Self> {
+        Self::made("managed", &["openssh-server", "python3", "python3-apt"])
+    }
+
     /// A server with the services people run. Takes minutes to make: for long proofs only.
     pub fn server() -> Result<Self> {
         let packages = "systemd systemd-sysv dbus procps iproute2 openssh-server nginx curl openssl sudo cron rsync \

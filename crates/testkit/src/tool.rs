@@ -29,11 +29,19 @@ fn package(version: &str) -> Package {
 /// # Errors
 /// When no world boots, or the package cannot be made.
 pub fn disk(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+    disk_on(&Base::minimal()?, archive, bad, bound)
+}
+
+/// The same over another base.
+///
+/// # Errors
+/// As [`disk`].
+pub fn disk_on(base: &Base, archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
     archive.publish(&Suite::main(), &package(OLD))?;
     let new = package(NEW);
     let new = if bad { new.broken_postinst() } else { new.postinst(&format!("echo configured {NEW} >>/var/log/tool")) };
     archive.publish(&Suite::security(), &new)?;
-    let builder = World::builder(&Base::minimal()?).bind(archive.path(), MOUNT_POINT);
+    let builder = World::builder(base).bind(archive.path(), MOUNT_POINT);
     let builder = bound.iter().fold(builder, |builder, (source, target)| builder.bind(source, target));
     let world = builder.boot()?;
     world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
