@@ -20,6 +20,15 @@ pub struct TakeLease {
     pub until: Timestamp,
 }
 
+/// A lease under which everything is written that a store commits from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// What for.
+    pub lease: String,
+    /// Its fencing token.
+    pub token: u64,
+}
+
 const TAKE: &str = "INSERT INTO lease (name, holder, token, until) VALUES ($1, $2, 1, $3) \
      ON CONFLICT (name) DO UPDATE SET holder = $2, until = $3, \
      token = lease.token + CASE WHEN lease.holder = $2 THEN 0 ELSE 1 END \

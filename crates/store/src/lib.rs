@@ -57,4 +57,5 @@ mod writer;
 pub use error::{CommitError, OpenError, ReadError};
 pub use seal::Sealer;
 pub use store::Store;
+pub use lease::Fence;
 pub use transition::{Committed, Effect, Nudge, Transition, Write};

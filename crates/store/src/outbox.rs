@@ -10,7 +10,8 @@ use crate::store::Store;
 use crate::transition::{Effect, Nudge};
 
 const LAST: &str = "SELECT COALESCE(MAX(seq), 0) AS last FROM outbox";
-const ACK: &str = "DELETE FROM outbox WHERE seq <= $1";
+/// The last one stays, so that numbers go on rising.
+const ACK: &str = "DELETE FROM outbox WHERE seq <= $1 AND seq < (SELECT MAX(seq) FROM outbox)";
 const PAGE: &str = "SELECT seq, topic, subject FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2";
 
 /// The sequence number of the last nudge.

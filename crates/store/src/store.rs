@@ -1,7 +1,7 @@
 //! The store as the rest of the house sees it: `commit` to change, a method a question to read.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sqlx::SqlitePool;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::entry::Log;
 use crate::error::{CommitError, OpenError, ReadError};
+use crate::lease::Fence;
 use crate::transition::{Committed, Nudge, Transition, Write};
 use crate::writer::{Ask, Job, Writer};
 use crate::{finding, outbox, sqlite};
@@ -26,6 +27,8 @@ pub struct Store {
     readers: SqlitePool,
     nudges: broadcast::Sender<(u64, Nudge)>,
     writer: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
+    fence: Arc<OnceLock<Fence>>,
+    shared: bool,
 }
 
 impl Store {
@@ -46,10 +49,12 @@ impl Store {
         let (asks, queue) = mpsc::channel(QUEUE);
         let (nudges, _) = broadcast::channel(NUDGES);
         let file = sqlite::WalFile::of(path);
-        let writer = Writer { conn, file, log, last_nudge, nudges: nudges.clone() };
+        let shared = false;
+        let writer = Writer { conn, file, log, last_nudge, nudges: nudges.clone(), shared };
         let writer = tokio::spawn(writer.run(queue));
         let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
-        Ok(Self { path: Arc::new(path.to_owned()), asks, readers, nudges, writer })
+        let fence = Arc::default();
+        Ok(Self { path: Arc::new(path.to_owned()), asks, readers, nudges, writer, fence, shared })
     }
 
     /// Commits a transition. When this returns, it is on disk, or nothing of it was written. When the caller stops
@@ -60,7 +65,8 @@ impl Store {
     pub async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
         transition.check()?;
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Commit(Job { transition, reply })).await.map_err(|_| CommitError::Closed)?;
+        let fence = self.fence.get().cloned();
+        self.asks.send(Ask::Commit(Job { transition, fence, reply })).await.map_err(|_| CommitError::Closed)?;
         answer.await.map_err(|_| CommitError::Closed)?
     }
 
@@ -72,7 +78,19 @@ impl Store {
         self.commit(Transition::silent(write)).await
     }
 
-    /// Hears every nudge that is committed from now on, with its sequence number in the outbox.
+    /// Whether other servers may write to the same database.
+    pub const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// From now on nothing is committed by this store, or a clone of it, but under this lease: once another holds it, all
+    /// that was begun under it comes to nothing. Answers whether it is so; it can be said once.
+    pub fn fence(&self, fence: Fence) -> bool {
+        self.fence.set(fence).is_ok()
+    }
+
+    /// Hears every nudge that this store commits from now on, with its sequence number in the outbox. Those of other
+    /// servers are read there ([`Store::outbox`]).
     pub fn nudges(&self) -> broadcast::Receiver<(u64, Nudge)> {
         self.nudges.subscribe()
     }

@@ -184,7 +184,27 @@ pub struct Nudge {
     pub subject: String,
 }
 
+/// What nudges of [`Nudge::of`] are about.
+pub mod topic {
+    /// An order lies ready for the executor that is named.
+    pub const ORDERS: &str = "orders";
+    /// The order that is named was answered.
+    pub const RECEIPT: &str = "receipt";
+    /// Something else is known of the executor that is named.
+    pub const EXECUTOR: &str = "executor";
+}
+
 impl Nudge {
+    /// What other servers have to hear of a change, if anything.
+    pub(crate) fn of(write: &Write) -> Option<Self> {
+        match write {
+            Write::NewOrder(new) => Some(Self::new(topic::ORDERS, &new.executor)),
+            Write::NewReceipt(new) => Some(Self::new(topic::RECEIPT, &new.receipt.body.order)),
+            Write::PutExecutor(known) => Some(Self::new(topic::EXECUTOR, &known.id)),
+            _ => None,
+        }
+    }
+
     /// A nudge.
     pub fn new(topic: impl Into<String>, subject: impl ToString) -> Self {
         Self { topic: topic.into(), subject: subject.to_string() }

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::column::Conn;
 use crate::entry::{Log, Pending, chunks};
 use crate::error::CommitError;
+use crate::lease::Fence;
 use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
@@ -34,6 +35,7 @@ pub(crate) enum Ask {
 /// A transition and who waits for it.
 pub(crate) struct Job {
     pub(crate) transition: Transition,
+    pub(crate) fence: Option<Fence>,
     pub(crate) reply: oneshot::Sender<Result<Committed, CommitError>>,
 }
 
@@ -43,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) log: Log,
     pub(crate) last_nudge: u64,
     pub(crate) nudges: broadcast::Sender<(u64, Nudge)>,
+    /// Other servers write to the same database, and hear of it.
+    pub(crate) shared: bool,
 }
 
 /// What a batch gathers before it is durable.
@@ -113,9 +117,14 @@ impl Writer {
     async fn fill(&mut self, jobs: &[Job], batch: &mut Batch) -> Result<(), CommitError> {
         sqlite::begin(&mut self.conn).await.map_err(CommitError::database("begin a batch"))?;
         batch.outcomes.resize_with(jobs.len(), || Err(CommitError::Closed));
+        let fenced_off = self.fenced_off(jobs).await?;
         let mut alone = Vec::new();
         let mut shapes: BTreeMap<Vec<&'static str>, Vec<(usize, Plain)>> = BTreeMap::new();
         for (index, job) in jobs.iter().enumerate() {
+            if let Some(lost) = job.fence.as_ref().filter(|fence| fenced_off.contains(fence)) {
+                batch.settle(index, Err(CommitError::Lease(lost.lease.clone())));
+                continue;
+            }
             match Plain::of(&job.transition) {
                 Some(plain) => shapes.entry(plain.shape()).or_default().push((index, plain)),
                 None => alone.push(index),
@@ -132,6 +141,23 @@ impl Writer {
         batch.pending.write(&mut self.conn, &self.log).await?;
         outbox::write(&mut self.conn, &batch.nudges).await?;
         sqlite::commit(&mut self.conn).await.map_err(CommitError::database("make a batch durable"))
+    }
+
+    /// The fences among those of a batch whose leases another holds by now. What holds here holds until the batch ends.
+    async fn fenced_off(&mut self, jobs: &[Job]) -> Result<Vec<Fence>, CommitError> {
+        let mut lost = Vec::new();
+        let mut held: Vec<&Fence> = Vec::new();
+        for fence in jobs.iter().filter_map(|job| job.fence.as_ref()) {
+            if held.contains(&fence) || lost.contains(fence) {
+                continue;
+            }
+            match lease::held(&mut self.conn, &fence.lease, fence.token).await {
+                Ok(()) => held.push(fence),
+                Err(CommitError::Lease(_)) => lost.push(fence.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lost)
     }
 
     /// Runs plain transitions as one text. If any of their statements did not change its row, all of them are taken
@@ -201,9 +227,10 @@ impl Writer {
         for entry in &transition.entries {
             entries.push(self.log.seal(entry, &mut batch.pending)?);
         }
-        for nudge in &transition.nudges {
+        let told = transition.writes.iter().filter(|_| self.shared).filter_map(Nudge::of);
+        for nudge in transition.nudges.iter().cloned().chain(told) {
             self.last_nudge += 1;
-            batch.nudges.push((self.last_nudge, nudge.clone()));
+            batch.nudges.push((self.last_nudge, nudge));
         }
         Ok(Committed { entries, effects })
     }
