@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stanch_connect::git::Repository;
-use stanch_server::{Config, Door, Intervals, PolicySource};
+use stanch_server::{Config, Door, Intervals, Nats, PolicySource};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
@@ -23,6 +23,12 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up, acts: bool)
         listen: Some(wanted.listen),
         public_url,
         executors: wanted.executors.map(|listen| Door { listen, names: wanted.executors_name.clone() }),
+        advertise: wanted.advertise.clone(),
+        nats: wanted.nats_url.clone().map(|url| Nats {
+            url,
+            credentials: wanted.nats_credentials.clone(),
+            authority: wanted.nats_authority.clone(),
+        }),
         intervals,
         feeds: feeds(wanted)?,
         policies: policies(wanted)?,
@@ -53,13 +59,19 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up, acts: bool)
         Ok(None) => {}
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no sign-in link"),
     }
-    tokio::select! {
-        _ = stop.0.recv() => {}
-        _ = stop.1.recv() => {}
+    let lost = tokio::select! {
+        _ = stop.0.recv() => None,
+        _ = stop.1.recv() => None,
+        why = server.ended() => Some(why),
+    };
+    if lost.is_none() {
+        output.say("Stopping: the step that runs is finished first.");
     }
-    output.say("Stopping: the step that runs is finished first.");
     local.stop().await;
-    Ok(Exit::Done)
+    match lost {
+        None => Ok(Exit::Done),
+        Some(why) => Err(Failure::new(why).hint("start it again, as its unit does by itself")),
+    }
 }
 
 fn policies(wanted: &Up) -> Result<Option<PolicySource>, Failure> {

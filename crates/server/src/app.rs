@@ -21,6 +21,7 @@ use crate::api::types::Waiting;
 use crate::auth::{Links, Passwords, Seal, Seen, oidc};
 use crate::bus::{Bus, Live};
 use crate::clock::NoEntropy;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fleet::Authority;
@@ -70,6 +71,8 @@ pub(crate) struct Parts {
     order_key: Mutex<Option<OrderKey>>,
     /// Executors whose refusal was recorded lately, and whether they were known.
     refused: Mutex<HashMap<(ExecutorId, bool), Timestamp>>,
+    /// This server among several, where they share a database.
+    pub(crate) cluster: Option<Cluster>,
     /// Vouches for executors on other machines, where they are let in.
     pub(crate) authority: Option<Arc<Authority>>,
     waiting: Mutex<BTreeMap<String, Waiting>>,
@@ -134,7 +137,12 @@ impl App {
         let now = config.clock.now();
         let unread = |source| StartError::Store { path: config.data_dir.join("stanch.db"), source: Box::new(source) };
         let epoch = store.epoch().await.map_err(unread)?;
-        let callers = crate::gateway::remembered(&store).await.map_err(unread)?;
+        let cluster = match store.is_shared() {
+            true => Some(Cluster::new(config.entropy.as_ref()).map_err(StartError::Entropy)?),
+            false => None,
+        };
+        let writer = cluster.as_ref().map_or("", Cluster::id);
+        let callers = crate::gateway::remembered(&store, writer).await.map_err(unread)?;
         let signer = keys.signer().map_err(StartError::Keys)?;
         let knowledge = Knowledge::open(&config)?;
         let policies = Policies::open(config.policies.clone(), &config.data_dir, &store).await.map_err(unread)?;
@@ -168,6 +176,7 @@ impl App {
             metrics: Metrics::default(),
             order_key: Mutex::default(),
             refused: Mutex::default(),
+            cluster,
             authority,
             waiting: Mutex::default(),
             progress: Mutex::default(),
@@ -185,6 +194,11 @@ impl App {
             address: OnceLock::new(),
             door: OnceLock::new(),
         })))
+    }
+
+    /// The name under which this server writes what it knows of executors; empty where it is alone.
+    pub(crate) fn writer(&self) -> &str {
+        self.cluster.as_ref().map_or("", Cluster::id)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

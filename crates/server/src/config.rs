@@ -52,6 +52,24 @@ pub struct Door {
     pub names: Vec<String>,
 }
 
+/// Where servers of one installation wake each other.
+#[derive(Clone)]
+pub struct Nats {
+    /// Its addresses: `nats://HOST:4222` or `tls://HOST:4222`, several with commas between them.
+    pub url: String,
+    /// A file of credentials, as `nsc` writes it.
+    pub credentials: Option<PathBuf>,
+    /// The certificates of the authority that vouches for it, in PEM; without one those of the system.
+    pub authority: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Nats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // An address may carry a password.
+        f.debug_struct("Nats").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
+}
+
 /// Everything a server needs to know before it starts.
 #[derive(Clone)]
 pub struct Config {
@@ -67,6 +85,11 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Where executors on other machines come in; `None` lets none in.
     pub executors: Option<Door>,
+    /// Where the other servers of this installation reach the door for executors, `HOST:PORT`; `None` takes the first of
+    /// its names. Only asked for where several servers share a database.
+    pub advertise: Option<String>,
+    /// Where they wake each other; without it they look every few seconds.
+    pub nats: Option<Nats>,
     /// The control socket; `None` leaves it away.
     pub socket: Option<PathBuf>,
     /// How often things happen.
@@ -103,6 +126,8 @@ impl Config {
             hosts: Vec::new(),
             public_url: None,
             executors: None,
+            advertise: None,
+            nats: None,
             intervals: Intervals::default(),
             feeds: Vec::new(),
             policies: None,

@@ -67,6 +67,15 @@ pub enum StartError {
     /// Nothing vouches for this server to executors.
     #[error("cannot open the authority for executors")]
     Authority(#[source] Box<dyn Error + Send + Sync>),
+    /// It cannot work together with the other servers.
+    #[error("cannot work together with the other servers of this database")]
+    Cluster(#[source] Box<dyn Error + Send + Sync>),
+    /// It has other keys than the other servers of the same database.
+    #[error("the keys in {} are not those of the other servers of this database", folder.display())]
+    OtherKeys {
+        /// The folder of its keys.
+        folder: PathBuf,
+    },
     /// The address for people is not one.
     #[error("`{0}` is not an address for people: https://NAME or https://NAME:PORT")]
     PublicUrl(String),
@@ -90,6 +99,7 @@ impl StartError {
                 Some("stop that process, or talk to it: every command uses its control socket by itself")
             }
             Self::Listen { .. } => Some("name another address with --listen"),
+            Self::OtherKeys { .. } => Some("copy the folder `keys` of another server here, over a way that nobody can read along"),
             Self::Keys(KeyError::Exposed { .. }) => Some("others on this machine could have read the key"),
             _ => None,
         }

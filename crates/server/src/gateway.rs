@@ -36,6 +36,9 @@ const BATCH: u32 = 16;
 /// `tasks::patience` bears: lists tell by the record who is connected.
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
 
+/// How often a poll begins anew because another server was faster to say something of its executor.
+const MEETINGS: usize = 4;
+
 /// The most bytes of a version.
 const LONGEST_VERSION: usize = 40;
 
@@ -77,6 +80,9 @@ pub(crate) struct Caller {
     written_at: Timestamp,
     #[serde(skip)]
     revision: u64,
+    /// The revision that another server wrote, while this one has said nothing since.
+    #[serde(skip)]
+    rests_on: Option<u64>,
 }
 
 /// What an executor says its version is, as far as that is one.
@@ -149,6 +155,9 @@ pub enum GatewayError {
     /// An order could not be made.
     #[error("an order could not be made")]
     Order(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another server speaks with it at the same time.
+    #[error("another server speaks with the executor {0}")]
+    Elsewhere(ExecutorId),
     /// The server stops.
     #[error("the server stops")]
     Stopping,
@@ -251,7 +260,7 @@ impl Gateway {
     /// # Errors
     /// When the executor is not known, frozen or not itself, or the store fails: then nothing is handed out.
     pub async fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
-        self.meet(&hello).await?;
+        self.meet_anew(&hello).await?;
         self.believed(&hello)?;
         self.hold(&hello).await?;
         let park = tokio::time::sleep(self.app.config.intervals.park);
@@ -296,6 +305,7 @@ impl Gateway {
     /// When it is not signed by the pinned key, answers no order of this executor, or cannot be stored.
     pub async fn receipt(&self, receipt: Signed<Receipt>) -> Result<(), GatewayError> {
         let executor = receipt.body.executor.clone();
+        know(&self.app, &executor).await?;
         let key = {
             let callers = self.app.callers.lock().await;
             let caller = callers.get(&executor).ok_or_else(|| GatewayError::Unknown(executor.clone()))?;
@@ -337,15 +347,11 @@ impl Gateway {
 
     /// Keeps a word on the way for those who watch. It decides nothing.
     pub async fn progress(&self, progress: Progress) {
-        let Ok(Some(order)) = self.app.store.order(&progress.order).await else { return };
-        let remediation = match &order.task {
-            Some(task) => self.app.store.task(task).await.ok().flatten().map(|task| task.remediation.to_string()),
-            None => None,
-        };
-        let text: String = progress.message.chars().take(500).collect();
-        let subject = order.task.map_or_else(|| progress.order.to_string(), |task| task.to_string());
-        self.app.keep_progress(Progress { message: text.clone(), ..progress });
-        self.app.bus.tell(Live { kind: "progress", subject, remediation, text });
+        let progress = Progress { message: progress.message.chars().take(500).collect(), ..progress };
+        match &self.app.cluster {
+            Some(cluster) if !cluster.leads() => crate::cluster::tell(&self.app, &progress).await,
+            _ => show_progress(&self.app, progress).await,
+        }
     }
 
     /// Has the executor follow the holds in the store. Orders to hold or release may be lost or too old; what it says
@@ -380,6 +386,18 @@ impl Gateway {
             .map_err(|error| GatewayError::Order(Box::new(error)))?;
         self.app.store.commit(Transition::silent(write)).await?;
         Ok(())
+    }
+
+    /// As [`Gateway::meet`], with what other servers have said of the executor until then.
+    async fn meet_anew(&self, hello: &Hello) -> Result<(), GatewayError> {
+        for _ in 0..MEETINGS {
+            know(&self.app, &hello.executor).await?;
+            match self.meet(hello).await {
+                Err(GatewayError::Commit(error)) if error.is_conflict() && self.app.cluster.is_some() => {}
+                ended => return ended,
+            }
+        }
+        Err(GatewayError::Elsewhere(hello.executor.clone()))
     }
 
     /// Checks who polls, and remembers where it stands.
@@ -438,7 +456,7 @@ impl Gateway {
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
         caller.seen_at = now;
-        let remember = moved || now.duration_since(caller.written_at) > REMEMBER;
+        let remember = moved || caller.rests_on.is_some() || now.duration_since(caller.written_at) > REMEMBER;
         if remember {
             caller.written_at = now;
         }
@@ -471,7 +489,7 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         let entry =
             NewEntry::new(now, "server", "executor_frozen").about(executor).with(serde_json::json!({ "why": why }));
-        self.app.store.commit(Transition::new(entry).write(remember(executor, caller, now)?)).await?;
+        self.app.store.commit(Transition::new(entry).write(remember(&self.app, executor, caller, now)?)).await?;
         self.app.bus.tell(Live::of("executor", executor, why));
         Ok(())
     }
@@ -501,9 +519,14 @@ impl Gateway {
     /// Whether the executor is still to be answered: it has not polled again since (what an older poll is answered nobody
     /// may read any more), and nobody has frozen it or put it out.
     async fn is_newest(&self, hello: &Hello) -> bool {
+        if know(&self.app, &hello.executor).await.is_err() {
+            return false;
+        }
         let callers = self.app.callers.lock().await;
         let answers = |caller: &Caller| {
             let same = caller.counter == hello.counter && caller.key == Some(hello.key);
+            // Where another server has spoken with it since, that one answers.
+            let same = same && (self.app.cluster.is_none() || caller.rests_on.is_none());
             same && caller.frozen.is_none() && self.lets_in(&hello.executor, caller).is_ok()
         };
         callers.get(&hello.executor).is_some_and(answers)
@@ -635,6 +658,7 @@ impl Caller {
         now: Timestamp,
     ) -> Self {
         let revision = before.map_or(0, |before| before.revision).saturating_add(1);
+        let rests_on = before.and_then(|before| before.rests_on);
         // What a person has confirmed stays so when it enrols again.
         let confirmed = confirmed || before.is_some_and(|before| before.confirmed);
         Self {
@@ -642,6 +666,7 @@ impl Caller {
             certificates: vec![certificate],
             enrolled_with: Some(with),
             revision,
+            rests_on,
             ..Self::new(hello, now)
         }
     }
@@ -693,6 +718,7 @@ impl Caller {
             enrolled_with: None,
             written_at: now,
             revision: 0,
+            rests_on: None,
         }
     }
 
@@ -758,10 +784,29 @@ impl Callers {
         self.with.get(certificate)
     }
 
+    /// Takes one as another server has it.
+    fn take(&mut self, id: ExecutorId, caller: Caller) {
+        let (revision, rests_on) = (caller.revision, caller.rests_on);
+        self.put(id.clone(), caller);
+        if let Some(caller) = self.all.get_mut(&id) {
+            (caller.revision, caller.rests_on) = (revision, rests_on);
+        }
+    }
+
+    /// What this server said of one stands in the store: what it says next rests on that.
+    fn is_written(&mut self, id: &ExecutorId, revision: u64) {
+        if let Some(caller) = self.all.get_mut(id)
+            && caller.rests_on.is_some_and(|rests_on| rests_on < revision)
+        {
+            caller.rests_on = None;
+        }
+    }
+
     /// Puts one in its place. Answers it as it is to be remembered.
     pub(crate) fn put(&mut self, id: ExecutorId, mut caller: Caller) -> Caller {
         if let Some(before) = self.all.get(&id) {
             caller.revision = caller.revision.max(before.revision).saturating_add(1);
+            caller.rests_on = caller.rests_on.or(before.rests_on);
             if before.asset.id != caller.asset.id {
                 self.serves.remove(&before.asset.id);
             }
@@ -778,22 +823,88 @@ impl Callers {
     }
 }
 
+/// Shows a word on the way to those who watch.
+pub(crate) async fn show_progress(app: &App, progress: Progress) {
+    let Ok(Some(order)) = app.store.order(&progress.order).await else { return };
+    let remediation = match &order.task {
+        Some(task) => app.store.task(task).await.ok().flatten().map(|task| task.remediation.to_string()),
+        None => None,
+    };
+    let subject = order.task.map_or_else(|| progress.order.to_string(), |task| task.to_string());
+    let text = progress.message.clone();
+    app.keep_progress(progress);
+    app.bus.tell(Live { kind: "progress", subject, remediation, text });
+}
+
 /// The executors that were known when the server stopped.
-pub(crate) async fn remembered(store: &stanch_store::Store) -> Result<Callers, ReadError> {
+pub(crate) async fn remembered(store: &stanch_store::Store, writer: &str) -> Result<Callers, ReadError> {
     let mut callers = Callers::default();
     for known in store.executors().await? {
-        let damaged = |error: serde_json::Error| ReadError::Damaged {
-            noun: "executor",
-            detail: format!("{}: {error}", known.id),
-        };
-        let caller: Caller = serde_json::from_value(known.body).map_err(damaged)?;
-        callers.put(known.id, Caller { revision: known.revision, ..caller });
+        callers.take(known.id.clone(), read(known, writer)?);
     }
     Ok(callers)
 }
 
+/// An executor as it was written down, by this server or by another.
+fn read(known: StoredExecutor, own: &str) -> Result<Caller, ReadError> {
+    let damaged = |error: serde_json::Error| ReadError::Damaged {
+        noun: "executor",
+        detail: format!("{}: {error}", known.id),
+    };
+    let caller: Caller = serde_json::from_value(known.body).map_err(damaged)?;
+    let rests_on = (known.writer != own).then_some(known.revision);
+    Ok(Caller { revision: known.revision, rests_on, ..caller })
+}
+
+/// Takes what other servers have said of all executors.
+pub(crate) async fn know_all(app: &App) -> Result<(), ReadError> {
+    for known in app.store.executors().await? {
+        if known.writer != app.writer() {
+            app.callers.lock().await.take(known.id.clone(), read(known, app.writer())?);
+        }
+    }
+    Ok(())
+}
+
+/// Takes what another server has said of an executor since this one did.
+pub(crate) async fn know(app: &App, executor: &ExecutorId) -> Result<(), ReadError> {
+    if app.cluster.is_none() {
+        return Ok(());
+    }
+    let Some((writer, revision)) = app.store.executor_writer(executor).await? else { return Ok(()) };
+    let is_known = |caller: &Caller| caller.rests_on == Some(revision);
+    if writer == app.writer() || app.callers.lock().await.get(executor).is_some_and(is_known) {
+        return Ok(());
+    }
+    let Some(known) = app.store.executor(executor).await?.filter(|known| known.writer != app.writer()) else {
+        return Ok(());
+    };
+    let caller = read(known, app.writer())?;
+    let before = {
+        let mut callers = app.callers.lock().await;
+        let before = callers.get(executor).cloned();
+        callers.take(executor.clone(), caller.clone());
+        before
+    };
+    // One that it parked here sees that it was put out, or that it is answered elsewhere.
+    app.bus.wake([executor]);
+    let said = |caller: &Caller| (caller.actions.clone(), caller.abilities.clone(), caller.confirmed);
+    if before.as_ref().map(said) != Some(said(&caller)) {
+        app.want([caller.asset.id.clone()]);
+        app.bus.nudge(Stage::Decide);
+    }
+    if before.is_none() {
+        app.bus.nudge(Stage::Schedule);
+    }
+    if before.is_some_and(|before| before.position != caller.position) {
+        app.bus.nudge(Stage::Rollout);
+    }
+    app.bus.tell(Live::of("executor", executor, "was heard of by another server"));
+    Ok(())
+}
+
 /// What remembers an executor as it is now.
-pub(crate) fn remember(id: &ExecutorId, caller: &Caller, now: Timestamp) -> Result<Write, GatewayError> {
+pub(crate) fn remember(app: &App, id: &ExecutorId, caller: &Caller, now: Timestamp) -> Result<Write, GatewayError> {
     let body = serde_json::to_value(caller).map_err(|error| CommitError::Encode {
         noun: "executor",
         id: id.to_string(),
@@ -805,13 +916,18 @@ pub(crate) fn remember(id: &ExecutorId, caller: &Caller, now: Timestamp) -> Resu
         standing: caller.standing(),
         seen_at: caller.seen_at,
         revision: caller.revision,
+        writer: app.writer().to_owned(),
+        rests_on: caller.rests_on.unwrap_or(0),
         body,
         at: now,
     }))
 }
 
 async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
-    app.store.commit(Transition::silent(remember(id, caller, app.now())?)).await?;
+    app.store.commit(Transition::silent(remember(app, id, caller, app.now())?)).await?;
+    if caller.rests_on.is_some() {
+        app.callers.lock().await.is_written(id, caller.revision);
+    }
     Ok(())
 }
 
@@ -839,6 +955,7 @@ pub(crate) async fn stand(app: &App, hello: &Hello) -> Result<(), GatewayError> 
 /// A person says that an executor that was let in is one of ours: what policies grant for its asset counts from now on.
 pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
     let _making = app.making.lock().await;
+    know(app, executor).await?;
     let caller = {
         let mut callers = app.callers.lock().await;
         let Some(caller) = callers.get(executor).cloned() else { return Ok(false) };
@@ -846,7 +963,7 @@ pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Resu
     };
     let now = app.now();
     let entry = NewEntry::new(now, who, "executor_confirmed").about(executor).about(&caller.asset.id);
-    app.store.commit(Transition::new(entry).write(remember(executor, &caller, now)?)).await?;
+    app.store.commit(Transition::new(entry).write(remember(app, executor, &caller, now)?)).await?;
     app.want([caller.asset.id]);
     app.bus.nudge(Stage::Decide);
     app.bus.tell(Live::of("executor", executor, "was confirmed"));
@@ -856,6 +973,7 @@ pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Resu
 /// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
 pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
     let _making = app.making.lock().await;
+    know(app, executor).await?;
     let (before, caller) = {
         let mut callers = app.callers.lock().await;
         let Some(before) = callers.get(executor).cloned() else { return Ok(false) };
@@ -880,7 +998,7 @@ async fn vouched(app: &App, who: &str, executor: &ExecutorId, caller: &Caller) -
     let acts = |verb: &Verb| matches!(verb, Verb::Apply(_) | Verb::Undo { .. } | Verb::Rehearse { .. });
     let open = app.store.unanswered_orders(executor).await?.into_iter().filter(|order| acts(&order.verb));
     let void = open.map(|order| Write::VoidOrder(VoidOrder { id: order.id, unless_delivered: false }));
-    let transition = void.fold(Transition::new(entry).write(remember(executor, caller, now)?), Transition::write);
+    let transition = void.fold(Transition::new(entry).write(remember(app, executor, caller, now)?), Transition::write);
     app.store.commit(transition).await?;
     Ok(())
 }

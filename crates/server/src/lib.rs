@@ -10,6 +10,7 @@ mod ask;
 mod auth;
 mod bus;
 pub mod clock;
+mod cluster;
 pub mod config;
 pub mod error;
 mod fleet;
@@ -29,7 +30,7 @@ mod view;
 mod web;
 
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
-pub use config::{Config, Door, Intervals, PolicyPlace, PolicySource};
+pub use config::{Config, Door, Intervals, Nats, PolicyPlace, PolicySource};
 pub use error::StartError;
 pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;

@@ -166,6 +166,21 @@ impl Policies {
         data_dir: &Path,
         store: &Store,
     ) -> Result<Self, stanch_store::ReadError> {
+        let (held, refused) = Self::kept(source.as_ref(), store).await?;
+        Ok(Self {
+            source,
+            mirror: git::mirror(data_dir),
+            held: RwLock::new(Arc::new(held)),
+            refused: Mutex::new(refused),
+            looked: Mutex::default(),
+            calendars: Mutex::default(),
+        })
+    }
+
+    async fn kept(
+        source: Option<&PolicySource>,
+        store: &Store,
+    ) -> Result<(InForce, Option<Refused>), stanch_store::ReadError> {
         let kept = store.setting(IN_FORCE).await?.and_then(|value| serde_json::from_value::<Kept>(value).ok());
         // Without a source nothing is in force: whoever takes the folder away takes its grants away.
         let kept = kept.filter(|_| source.is_some());
@@ -176,17 +191,18 @@ impl Policies {
             Some(Err(refused)) => (none(), Some(refused)),
         };
         // What one key had signed is not in force under another, nor unsigned where a key is asked for.
-        let wanted = source.as_ref().and_then(|source| source.key);
+        let wanted = source.and_then(|source| source.key);
         let fits = wanted.is_none() || held.signed.map(|(key, _)| key) == wanted;
-        let held = if fits { held } else { none() };
-        Ok(Self {
-            source,
-            mirror: git::mirror(data_dir),
-            held: RwLock::new(Arc::new(held)),
-            refused: Mutex::new(refused),
-            looked: Mutex::default(),
-            calendars: Mutex::default(),
-        })
+        Ok((if fits { held } else { none() }, refused))
+    }
+
+    /// What another server has put in force since.
+    pub(crate) async fn reread(&self, store: &Store) -> Result<(), stanch_store::ReadError> {
+        let (held, refused) = Self::kept(self.source.as_ref(), store).await?;
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(held);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        *self.calendars.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     /// The policies in force.

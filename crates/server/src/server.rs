@@ -24,7 +24,7 @@ use crate::error::StartError;
 use crate::gateway::Gateway;
 use crate::lock::DataLock;
 use crate::pki::{Keys, strange};
-use crate::{api, tasks, web};
+use crate::{api, cluster, tasks, web};
 
 /// A server that has its data folder, its keys and its store, and does nothing yet.
 pub struct Server {
@@ -50,13 +50,19 @@ impl Server {
     pub async fn open(config: Config) -> Result<Self, StartError> {
         make_folder(&config.data_dir)?;
         let lock = DataLock::take(&config.data_dir).map_err(StartError::Lock)?;
-        let keys =
-            Keys::open(&config.data_dir, config.clock.now(), config.entropy.as_ref()).map_err(StartError::Keys)?;
         let path = config.data_dir.join("stanch.db");
         let store = Store::open(&path)
             .await
             .map_err(|source| StartError::Store { path: path.clone(), source: Box::new(source) })?;
-        let app = App::new(config, store, keys).await?;
+        let entropy = config.entropy.as_ref();
+        let keys = match store.is_shared() {
+            true => Keys::open_shared(&config.data_dir, entropy),
+            false => Keys::open(&config.data_dir, config.clock.now(), entropy),
+        };
+        let app = App::new(config, store, keys.map_err(StartError::Keys)?).await?;
+        if app.cluster.is_some() {
+            cluster::join(&app).await?;
+        }
         Ok(Self { app, lock })
     }
 
@@ -102,7 +108,7 @@ impl Server {
         let mut door = None;
         if let (Some(wanted), Some(authority)) = (&app.config.executors, &app.authority) {
             let listen = |source| StartError::Listen { address: wanted.listen, source };
-            let opened = crate::fleet::open(&app, authority, wanted.listen, stopping.clone(), &mut work).await;
+            let opened = crate::fleet::open(&app, authority, people(&app), wanted.listen, stopping.clone(), &mut work).await;
             let bound = opened.map_err(listen)?;
             app.set_door(bound);
             door = Some(bound);
@@ -118,7 +124,13 @@ impl Server {
                 drop(std::fs::remove_file(&path));
             });
         }
-        tasks::spawn(&app, &stopping, &mut work);
+        match &app.cluster {
+            Some(_) => {
+                work.spawn(cluster::listen(app.clone(), stopping.clone()));
+                work.spawn(cluster::run(app.clone(), stopping));
+            }
+            None => tasks::spawn(&app, &stopping, &mut work),
+        }
         Ok(Running { app, lock, stop, work, address, door })
     }
 }
@@ -150,6 +162,22 @@ impl Running {
     /// When no random bytes can be had.
     pub fn sign_in_link(&self) -> Result<Option<String>, StartError> {
         self.app.sign_in_link(None).map_err(StartError::Entropy)
+    }
+
+    /// Waits until it ends by itself, and says why: another server has taken the lead from it. Never, where it is alone.
+    pub async fn ended(&self) -> String {
+        let Some(cluster) = &self.app.cluster else { return std::future::pending().await };
+        let mut lost = cluster.lost();
+        match lost.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // What would tell it lives as long as this.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether it is the one of several servers that leads, or alone.
+    pub fn leads(&self) -> bool {
+        self.app.cluster.as_ref().is_none_or(crate::cluster::Cluster::leads)
     }
 
     /// Stops: no new requests, reconcilers finish what they are at, the store is shut. State is rows, so a server that
@@ -205,6 +233,12 @@ fn bind_socket(path: &Path) -> Result<UnixListener, StartError> {
 }
 
 fn service(app: &App) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
+    let passes_on = from_fn_with_state(app.clone(), cluster::passes_on);
+    people(app).layer(passes_on).into_make_service_with_connect_info::<Peer>()
+}
+
+/// Everything that people and their programs may ask, whoever carries it here.
+fn people(app: &App) -> Router {
     // Compressing an event stream would hold events back.
     let compress = SizeAbove::new(1024).and(NotForContentType::SSE);
     api::router()
@@ -214,7 +248,6 @@ fn service(app: &App) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
         .layer(from_fn_with_state(app.clone(), auth::door))
         .layer(CompressionLayer::new().compress_when(compress))
         .with_state(app.clone())
-        .into_make_service_with_connect_info::<Peer>()
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {

@@ -38,6 +38,15 @@ pub(crate) async fn ack(conn: &mut Conn, up_to: u64) -> Result<Effect, CommitErr
 }
 
 impl Store {
+    /// The sequence number of the last nudge.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn last_nudge(&self) -> Result<u64, ReadError> {
+        let row = sqlx::query(LAST).fetch_one(self.read()).await.map_err(ReadError::database("read the outbox"))?;
+        Columns::new("outbox", &row).count("last")
+    }
+
     /// Nudges that were not acknowledged, after a sequence number, in their order.
     ///
     /// # Errors

@@ -89,6 +89,11 @@ impl Store {
         self.fence.set(fence).is_ok()
     }
 
+    /// The lease under which this store commits, once there is one.
+    pub fn fenced(&self) -> Option<Fence> {
+        self.fence.get().cloned()
+    }
+
     /// Hears every nudge that this store commits from now on, with its sequence number in the outbox. Those of other
     /// servers are read there ([`Store::outbox`]).
     pub fn nudges(&self) -> broadcast::Receiver<(u64, Nudge)> {

@@ -23,6 +23,20 @@ pub(crate) struct Up {
     /// A name or address under which they reach this machine; it stands in its certificate (repeatable)
     #[arg(long, env = "STANCH_EXECUTORS_NAME", value_name = "NAME", value_delimiter = ',', requires = "executors")]
     pub(crate) executors_name: Vec<String>,
+    /// One of several servers that share a database: where the others reach its door for executors, HOST or HOST:PORT
+    /// [default: the first name of the door]
+    #[arg(long, env = "STANCH_ADVERTISE", value_name = "HOST", requires = "executors")]
+    pub(crate) advertise: Option<String>,
+    /// The NATS over which several servers wake each other (nats://HOST:4222, several with commas); without it they look
+    /// every few seconds
+    #[arg(long, env = "STANCH_NATS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) nats_url: Option<String>,
+    /// A file with the credentials for it
+    #[arg(long, env = "STANCH_NATS_CREDENTIALS", value_name = "FILE", requires = "nats_url")]
+    pub(crate) nats_credentials: Option<PathBuf>,
+    /// The certificates, in PEM, of the authority that vouches for it; without one those of the system
+    #[arg(long, env = "STANCH_NATS_AUTHORITY", value_name = "FILE", requires = "nats_url")]
+    pub(crate) nats_authority: Option<PathBuf>,
     /// Read facts again this often, in minutes
     #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) every: u32,

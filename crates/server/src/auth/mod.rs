@@ -197,8 +197,7 @@ async fn admit(app: &App, peer: Peer, mut request: Request) -> Result<Request, R
     }
     let acts = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let visitor = match peer {
-        Peer::Unix { uid } if uid == 0 || uid == rustix::process::getuid().as_raw() => Some(Visitor::operator(uid)),
-        Peer::Unix { .. } => None,
+        Peer::Unix { .. } | Peer::Operator { .. } => peer.operator().map(Visitor::operator),
         Peer::Tcp => visitor_over_tcp(app, request.uri().path(), request.headers()).await?,
     };
     let method = request.method().clone();

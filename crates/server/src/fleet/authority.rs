@@ -16,6 +16,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
 use crate::clock::{Clock, Entropy, NoEntropy, ten};
 use crate::pki::{KeyError, keep, kept};
 
@@ -25,6 +28,8 @@ const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(24 * 3650);
 const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(24 * 30);
 /// How long an executor's certificate holds. One that is away for longer than that enrols anew.
 pub(super) const EXECUTOR_LIFE: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// The name in the certificates of servers. No executor gets it: the name in theirs is their id.
+const SERVER: &str = "stanch-server";
 /// How far clocks may be apart.
 const SKEW: SignedDuration = SignedDuration::from_hours(1);
 
@@ -149,6 +154,20 @@ impl Authority {
         Ok(params)
     }
 
+    /// What this server shows to another one of the installation, and its key.
+    pub(crate) fn between_servers(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
+        let key =
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(certificate("the server's key cannot be made"))?;
+        let mut params = self.params(SERVER, SERVER_LIFE)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let signed =
+            params.signed_by(&key, &self.issuer).map_err(certificate("the server's certificate cannot be signed"))?;
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok((vec![signed.der().clone()], private))
+    }
+
     /// What this server shows to executors; made anew when half its life is over.
     fn present(&self) -> Result<Arc<CertifiedKey>, AuthorityError> {
         let now = self.clock.now();
@@ -160,7 +179,7 @@ impl Authority {
         }
         let key =
             KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(certificate("the server's key cannot be made"))?;
-        let mut params = self.params("stanch-server", SERVER_LIFE)?;
+        let mut params = self.params(SERVER, SERVER_LIFE)?;
         params.subject_alt_names = CertificateParams::new(self.names.clone())
             .map_err(certificate("a name of this server is no host name and no address"))?
             .subject_alt_names;
@@ -191,6 +210,13 @@ impl ResolvesServerCert for Authority {
             }
         }
     }
+}
+
+/// Whether a certificate that the authority signed is one that servers show to each other.
+pub(super) fn is_of_server(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
+    let mut names = read.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    names.next() == Some(SERVER) && names.next().is_none()
 }
 
 /// The authority's own certificate.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -37,7 +37,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, rustls};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use super::authority::Authority;
+use super::authority::{Authority, is_of_server};
 use super::enrol::{EnrolError, enrol, renew};
 use crate::api::{Body, Problem};
 use crate::app::App;
@@ -81,10 +81,11 @@ type Place = (OwnedSemaphorePermit, Turn);
 
 impl Visit {
     async fn of(app: &App, stream: TlsStream<TcpStream>, place: Place) -> Self {
-        let known = match shown_by(&stream) {
-            Some(certificate) => app.callers.lock().await.with_certificate(&certificate).is_some(),
-            None => false,
-        };
+        let known = of_server(&stream)
+            || match shown_by(&stream) {
+                Some(certificate) => whose(app, &certificate).await.is_some(),
+                None => false,
+            };
         if known {
             return Self { stream, ends: None, _place: None };
         }
@@ -185,12 +186,19 @@ impl Listener for Door {
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
     certificate: Option<Digest>,
+    /// It is another server of this installation.
+    is_server: bool,
     from: SocketAddr,
 }
 
 impl Connected<IncomingStream<'_, Door>> for Shown {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self { certificate: shown_by(&stream.io().stream), from: *stream.remote_addr() }
+        let stream_of = &stream.io().stream;
+        Self {
+            certificate: shown_by(stream_of),
+            is_server: of_server(stream_of),
+            from: *stream.remote_addr(),
+        }
     }
 }
 
@@ -199,10 +207,28 @@ fn shown_by(stream: &TlsStream<TcpStream>) -> Option<Digest> {
     chain.and_then(|chain| chain.first()).map(|leaf| Digest::of_bytes(leaf))
 }
 
+fn of_server(stream: &TlsStream<TcpStream>) -> bool {
+    let chain = stream.get_ref().1.peer_certificates();
+    chain.and_then(|chain| chain.first()).is_some_and(is_of_server)
+}
+
+/// The executor that a certificate was given to, while it is in force. Another server may have given it a moment ago.
+async fn whose(app: &App, certificate: &Digest) -> Option<ExecutorId> {
+    let known = async || app.callers.lock().await.with_certificate(certificate).cloned();
+    if let Some(executor) = known().await {
+        return Some(executor);
+    }
+    if let Err(error) = crate::cluster::catch_up(app).await {
+        tracing::warn!(error = crate::error::chain(&error), "what other servers did cannot be read");
+    }
+    known().await
+}
+
 /// Listens, and serves executors until the server stops. Answers where.
 pub(crate) async fn open(
     app: &App,
     authority: &Arc<Authority>,
+    people: Router,
     wanted: SocketAddr,
     mut stopping: watch::Receiver<bool>,
     work: &mut tokio::task::JoinSet<()>,
@@ -212,7 +238,7 @@ pub(crate) async fn open(
     let address = listener.local_addr()?;
     let (arrivals, arrived) = mpsc::channel(WAITING);
     let mut closing = stopping.clone();
-    let service = router(app, authority).into_make_service_with_connect_info::<Shown>();
+    let service = router(app, authority, people).into_make_service_with_connect_info::<Shown>();
     let app = app.clone();
     work.spawn(async move {
         let slots = Arc::new(Semaphore::new(STRANGERS));
@@ -289,9 +315,11 @@ fn settings(authority: &Arc<Authority>) -> Result<ServerConfig, Box<dyn std::err
 struct Behind {
     app: App,
     authority: Arc<Authority>,
+    /// What people ask, for other servers that pass it on.
+    people: Router,
 }
 
-fn router(app: &App, authority: &Arc<Authority>) -> Router {
+fn router(app: &App, authority: &Arc<Authority>, people: Router) -> Router {
     Router::new()
         .route("/executor/v1/authority", get(show_authority))
         .route("/executor/v1/enrol", post(let_in))
@@ -301,7 +329,8 @@ fn router(app: &App, authority: &Arc<Authority>) -> Router {
         .route("/executor/v1/progress", post(progress))
         .layer(DefaultBodyLimit::max(LARGEST))
         .layer(RequestBodyTimeoutLayer::new(BREATH))
-        .with_state(Behind { app: app.clone(), authority: Arc::clone(authority) })
+        .fallback(pass_on)
+        .with_state(Behind { app: app.clone(), authority: Arc::clone(authority), people })
 }
 
 /// An executor whose certificate is in force, and that certificate.
@@ -321,9 +350,8 @@ impl FromRequestParts<Behind> for Known {
             )
             .hint("enrol this host: stanch-agent enrol"));
         };
-        let callers = behind.app.callers.lock().await;
-        match callers.with_certificate(&certificate) {
-            Some(executor) => Ok(Self(executor.clone(), certificate)),
+        match whose(&behind.app, &certificate).await {
+            Some(executor) => Ok(Self(executor, certificate)),
             None => Err(Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "certificate_not_in_force",
@@ -344,6 +372,18 @@ impl Known {
         app.refused(&self.0, true, "it speaks for another executor").await;
         Err(Problem::forbidden("an executor speaks for itself alone"))
     }
+}
+
+/// What another server passes on; to anybody else there is nothing here.
+async fn pass_on(
+    State(behind): State<Behind>,
+    ConnectInfo(shown): ConnectInfo<Shown>,
+    request: Request,
+) -> axum::response::Response {
+    if !shown.is_server {
+        return Problem::not_found("page", request.uri().path()).into_response();
+    }
+    crate::cluster::relayed(&behind.app, behind.people, request).await
 }
 
 async fn show_authority(State(behind): State<Behind>) -> impl IntoResponse {

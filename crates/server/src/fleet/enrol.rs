@@ -135,6 +135,7 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
     asked.open(&hello.key).map_err(|_| EnrolError::Signature)?;
     // Two that enrol as the same one at once: the second sees the first.
     let _making = app.making.lock().await;
+    gateway::know(app, &hello.executor).await?;
     let before = app.callers.lock().await.get(&hello.executor).cloned();
     // The answer to the same request may have been lost: it is given again, and counts once.
     let again = before.as_ref().is_some_and(|before| before.waits_for_answer(hello, &token.name));
@@ -188,7 +189,7 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
     }
     let transition = transition
         .write(Write::SeeAsset(SeenAsset { asset: asset.clone(), by: SeenBy::People, at: now }))
-        .write(gateway::remember(&hello.executor, &caller, now)?);
+        .write(gateway::remember(app, &hello.executor, &caller, now)?);
     app.store.commit(transition).await?;
     app.callers.lock().await.put(hello.executor.clone(), caller);
     gateway::stand(app, hello).await?;
@@ -207,6 +208,7 @@ pub(crate) async fn renew(
 ) -> Result<Certified, EnrolError> {
     let (certificate, fingerprint) =
         authority.vouch_for(&asked.executor, &asked.request).map_err(EnrolError::Request)?;
+    gateway::know(app, &asked.executor).await?;
     let now = app.now();
     let caller = {
         let mut callers = app.callers.lock().await;
@@ -217,7 +219,7 @@ pub(crate) async fn renew(
     let entry = NewEntry::new(now, asked.executor.to_string(), "executor_certified")
         .about(&asked.executor)
         .resting_on("certificate", fingerprint);
-    let write = gateway::remember(&asked.executor, &caller, now)?;
+    let write = gateway::remember(app, &asked.executor, &caller, now)?;
     app.store.commit(Transition::new(entry).write(write)).await?;
     Ok(certified(authority, certificate))
 }
@@ -232,6 +234,7 @@ fn certified(authority: &Authority, certificate: String) -> Certified {
 pub(crate) async fn revoke(app: &App, who: &str, executor: &ExecutorId, why: &str) -> Result<bool, EnrolError> {
     let now = app.now();
     let _making = app.making.lock().await;
+    gateway::know(app, executor).await?;
     let caller = {
         let mut callers = app.callers.lock().await;
         let Some(mut caller) = callers.get(executor).cloned() else { return Ok(false) };
@@ -239,7 +242,7 @@ pub(crate) async fn revoke(app: &App, who: &str, executor: &ExecutorId, why: &st
         callers.put(executor.clone(), caller)
     };
     let entry = NewEntry::new(now, who, "executor_revoked").about(executor).with(json!({ "why": why }));
-    let write = gateway::remember(executor, &caller, now)?;
+    let write = gateway::remember(app, executor, &caller, now)?;
     app.store.commit(Transition::new(entry).write(write)).await?;
     // A poll that is parked ends now.
     app.bus.wake([executor]);

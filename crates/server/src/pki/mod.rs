@@ -14,6 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use stanch_ledger::Signer;
 use stanch_ledger::checkpoint::SignerError;
+use stanch_model::Digest;
+use stanch_model::canonical::Hasher;
 use stanch_model::order::Order;
 use stanch_model::sign::{BadKey, SignError, Signed, SigningKey, VerifyingKey};
 use stanch_model::trust::{Chain, IssuerCertificate, OrderKeyCertificate};
@@ -135,6 +137,8 @@ pub struct Keys {
     root: Root,
     ledger: [u8; 32],
     sealing: [u8; 32],
+    /// The issuer is another server's too: its file may change at any time.
+    shared: bool,
 }
 
 /// A key that signs orders for a while, and how it goes back to the root. Lives in memory only: a new one every boot.
@@ -152,17 +156,79 @@ impl Keys {
     /// # Errors
     /// When a file cannot be read or made, is damaged, or can be read by others.
     pub fn open(data_dir: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let keys = Self::load(data_dir, false, entropy)?;
+        if let Root::Here(root) = &keys.root {
+            // Anew with every start: what a backup brings back must not be older than what executors have seen.
+            certify_issuer(&keys.folder, root, ISSUER_LIFE, now, entropy)?;
+        }
+        Ok(keys)
+    }
+
+    /// The same for one of several servers, which have one issuer between them: see [`Keys::adopt_issuer`].
+    ///
+    /// # Errors
+    /// As [`Keys::open`].
+    pub fn open_shared(data_dir: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        Self::load(data_dir, true, entropy)
+    }
+
+    fn load(data_dir: &Path, shared: bool, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         let folder = folder_of(data_dir)?;
         let root = match root_at(&folder)? {
             Some(root) => root,
             None => Root::Here(key(&load(&folder.join(ROOT), entropy)?)?),
         };
-        if let Root::Here(root) = &root {
-            // Anew with every start: what a backup brings back must not be older than what executors have seen.
-            certify_issuer(&folder, root, ISSUER_LIFE, now, entropy)?;
-        }
         let (ledger, sealing) = (load(&folder.join("ledger"), entropy)?, load(&folder.join("sealing"), entropy)?);
-        Ok(Self { folder, root, ledger, sealing })
+        Ok(Self { folder, root, ledger, sealing, shared })
+    }
+
+    /// The issuer as it is kept, with its serial; its key is in it.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub(crate) fn issuer(&self) -> Result<Option<(u64, Vec<u8>)>, KeyError> {
+        let Some(issuer) = issuer_at(&self.folder)? else { return Ok(None) };
+        let text = serde_json::to_vec(&issuer).map_err(|_| KeyError::Damaged { path: self.folder.join(ISSUER) })?;
+        Ok(Some((issuer.certificate.body.serial, text)))
+    }
+
+    /// Takes the issuer that another server of this installation has, if the root certified it later than this one's.
+    ///
+    /// # Errors
+    /// When it does not read, is not certified by the root, or cannot be kept.
+    pub(crate) fn adopt_issuer(&self, text: &[u8]) -> Result<bool, KeyError> {
+        let damaged = || KeyError::Damaged { path: self.folder.join(ISSUER) };
+        let issuer: Issuer = serde_json::from_slice(text).map_err(|_| damaged())?;
+        let serial = issuer.certificate.open(&self.root()).map_err(KeyError::IssuerForged)?.serial;
+        issuer.key().ok_or_else(damaged)?;
+        if issuer_at(&self.folder)?.is_some_and(|own| own.certificate.body.serial >= serial) {
+            return Ok(false);
+        }
+        put_issuer(&self.folder, &issuer)?;
+        Ok(true)
+    }
+
+    /// Has the root certify another issuer, if it lies here and there is none, or half of its time is over.
+    ///
+    /// # Errors
+    /// When it cannot be certified or kept.
+    pub(crate) fn renew_issuer(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyError> {
+        let Some(root) = self.root_here() else { return Ok(()) };
+        let half = ISSUER_LIFE.checked_div(2).unwrap_or(ISSUER_LIFE);
+        let left = |issuer: &Issuer| issuer.certificate.body.not_after.duration_since(now);
+        if issuer_at(&self.folder)?.is_none_or(|issuer| left(&issuer) < half) {
+            certify_issuer(&self.folder, root, ISSUER_LIFE, now, entropy)?;
+        }
+        Ok(())
+    }
+
+    /// What all servers of an installation must have in common, without giving any of it away.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        for part in [self.root().to_string().as_bytes(), &self.ledger, &self.sealing] {
+            hasher.update(Digest::of_bytes(part).as_bytes());
+        }
+        hasher.finish()
     }
 
     /// What seals the secrets that the store keeps; it lies beside the store and in no copy of it.
@@ -197,13 +263,7 @@ impl Keys {
     /// # Errors
     /// When no issuer is in force, or no random bytes can be had.
     pub fn certify(&self, epoch: u64, now: Timestamp, entropy: &dyn Entropy) -> Result<OrderKey, KeyError> {
-        if let Some(root) = self.root_here() {
-            let half = ISSUER_LIFE.checked_div(2).unwrap_or(ISSUER_LIFE);
-            let left = |issuer: &Issuer| issuer.certificate.body.not_after.duration_since(now);
-            if issuer_at(&self.folder)?.is_none_or(|issuer| left(&issuer) < half) {
-                certify_issuer(&self.folder, root, ISSUER_LIFE, now, entropy)?;
-            }
-        }
+        self.renew_issuer(now, entropy)?;
         let issued = self.issued();
         let issuer = issuer_at(&self.folder)?.ok_or(KeyError::NoIssuer)?;
         let word = issuer.certificate.open(&self.root()).map_err(KeyError::IssuerForged)?;
@@ -222,11 +282,11 @@ impl Keys {
         Ok(OrderKey { key: order_key, chain: Chain { issuer: issuer.certificate, order_key: certificate }, issued })
     }
 
-    /// When the issuer's file was last changed, where a person may change it while the server runs.
+    /// When the issuer's file was last changed, where a person or another server may change it while this one runs.
     fn issued(&self) -> Option<SystemTime> {
         match self.root_here() {
-            Some(_) => None,
-            None => fs::metadata(self.folder.join(ISSUER)).and_then(|about| about.modified()).ok(),
+            Some(_) if !self.shared => None,
+            _ => fs::metadata(self.folder.join(ISSUER)).and_then(|about| about.modified()).ok(),
         }
     }
 

@@ -1,0 +1,158 @@
+//! Several servers over one database. Every one lets executors in and answers them. One leads: it alone runs the
+//! reconcilers and answers people, and the others pass people on to it.
+//!
+//! That one leads is a lease with a fencing token under which it writes everything: what a server that lost the lease had
+//! begun comes to nothing, however slow it was and whatever its clock says. A server that begins to lead reads what is in
+//! the store and goes on, as after a start; one that does not lead any more ends, and is started again by whoever runs it.
+//!
+//! What one server has to hear from another lies in the store's outbox. A message on the wires only says "look": it may
+//! come late, twice or never, and whoever forges it has a server look.
+
+mod lead;
+mod news;
+mod relay;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stanch_store::setting::Setting;
+use stanch_store::{CommitError, ReadError, Write};
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+
+use crate::app::App;
+use crate::clock::{NoEntropy, ten};
+use crate::error::StartError;
+use crate::pki::KeyError;
+
+pub(crate) use lead::run;
+pub(crate) use news::{catch_up, run as listen, tell};
+pub(crate) use relay::{passes_on, relayed};
+
+/// What all servers of an installation have in common.
+const INSTALLATION: &str = "installation";
+/// Who leads.
+const LEADER: &str = "leader";
+/// The issuer of all of them, sealed.
+const ISSUER: &str = "issuer";
+/// What waits while the issuer cannot be shared.
+const SHARING: &str = "the issuer of all servers";
+
+/// The server that leads, as the others know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Leader {
+    server: String,
+    /// Where the others reach it, if it has a door.
+    door: Option<String>,
+}
+
+/// One of several servers.
+pub(crate) struct Cluster {
+    /// Drawn with every start.
+    id: String,
+    leads: watch::Sender<bool>,
+    leader: Mutex<Option<Leader>>,
+    /// Something may lie in the outbox.
+    news: Notify,
+    /// Up to where the outbox was read.
+    read_to: AsyncMutex<Option<u64>>,
+    /// Why it ended, once another leads.
+    lost: watch::Sender<Option<String>>,
+    relay: relay::Client,
+}
+
+impl Cluster {
+    pub(crate) fn new(entropy: &dyn crate::clock::Entropy) -> Result<Self, NoEntropy> {
+        Ok(Self {
+            id: format!("server-{}", hex::encode(ten(entropy)?)),
+            leads: watch::channel(false).0,
+            leader: Mutex::default(),
+            news: Notify::new(),
+            read_to: AsyncMutex::default(),
+            lost: watch::channel(None).0,
+            relay: relay::Client::default(),
+        })
+    }
+
+    /// The name under which it writes.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// Why it ended, once it does.
+    pub(crate) fn lost(&self) -> watch::Receiver<Option<String>> {
+        self.lost.subscribe()
+    }
+
+    fn leader(&self) -> Option<Leader> {
+        lock(&self.leader).clone()
+    }
+}
+
+/// Why a server cannot work together with the others.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    #[error("the store cannot be read")]
+    Read(#[from] ReadError),
+    #[error("the store cannot be written")]
+    Commit(#[from] CommitError),
+    #[error("the issuer of all servers cannot be used")]
+    Keys(#[from] KeyError),
+    #[error("the issuer of all servers cannot be sealed or opened")]
+    Seal(#[from] crate::auth::SealError),
+    #[error("the issuer of all servers does not read")]
+    Damaged,
+}
+
+/// Checks that this server has the keys that the others have, and takes the issuer that they have. To be done before
+/// anybody is let in.
+pub(crate) async fn join(app: &App) -> Result<(), StartError> {
+    let store = |source: Box<dyn std::error::Error + Send + Sync>| StartError::Cluster(source);
+    let authority = app.authority.as_ref().map(|authority| authority.fingerprint().to_string());
+    let own = serde_json::json!({ "keys": app.keys.fingerprint().to_string(), "authority": authority });
+    let known = app.store.setting(INSTALLATION).await.map_err(|error| store(Box::new(error)))?;
+    let differs = |known: &Value, what: &str| !known[what].is_null() && !own[what].is_null() && known[what] != own[what];
+    match &known {
+        Some(known) if ["keys", "authority"].iter().any(|what| differs(known, what)) => {
+            return Err(StartError::OtherKeys { folder: app.config.data_dir.join("keys") });
+        }
+        Some(known) if !known["authority"].is_null() || own["authority"].is_null() => {}
+        _ => {
+            let setting = Setting { key: INSTALLATION.to_owned(), value: own, at: app.now() };
+            app.store.put(Write::PutSetting(setting)).await.map_err(|error| store(Box::new(error)))?;
+        }
+    }
+    share_issuer(app).await.map_err(|error| store(Box::new(error)))
+}
+
+/// Has all servers go on with the issuer that was certified last.
+async fn share_issuer(app: &App) -> Result<(), ClusterError> {
+    let stored = app.store.setting(ISSUER).await?;
+    let serial = stored.as_ref().and_then(|stored| stored["serial"].as_u64()).unwrap_or(0);
+    let own = app.keys.issuer()?.map_or(0, |(serial, _)| serial);
+    if let Some(stored) = &stored
+        && serial > own
+    {
+        let sealed = stored["sealed"].as_str().and_then(|text| hex::decode(text).ok()).ok_or(ClusterError::Damaged)?;
+        app.keys.adopt_issuer(&app.seal.open(ISSUER, &sealed)?)?;
+    }
+    app.keys.renew_issuer(app.now(), app.config.entropy.as_ref())?;
+    if let Some((own, text)) = app.keys.issuer()?
+        && own > serial
+    {
+        let sealed = hex::encode(app.seal.close(ISSUER, &text, app.config.entropy.as_ref())?);
+        let value = serde_json::json!({ "serial": own, "sealed": sealed });
+        let setting = Setting { key: ISSUER.to_owned(), value, at: app.now() };
+        app.store.put(Write::PutSetting(setting)).await?;
+    }
+    Ok(())
+}
+
+/// A poisoned lock is still a lock: what it guards is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
