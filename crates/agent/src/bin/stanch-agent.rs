@@ -46,7 +46,7 @@ struct Arguments {
 enum Command {
     /// Get in: with a token that `stanch enrolment token` printed, from STANCH_ENROL_TOKEN or a file
     Enrol {
-        /// Where the server is, such as https://stanch.example:7443
+        /// Where the server is, such as https://stanch.example:7443; several of one installation with commas between
         #[arg(long, value_name = "URL")]
         server: String,
         /// A file with the token; `-` reads it from the standard input

@@ -77,12 +77,8 @@ pub fn enrol(
     token: &EnrolmentToken,
     fresh_seed: [u8; 32],
 ) -> Result<Identity, EnrolError> {
-    let server = server.trim_end_matches('/');
-    let host = server.strip_prefix("https://").filter(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#']));
-    if host.is_none() {
-        return Err(EnrolError::Address(server.to_owned()));
-    }
-    let authority = authority(server, proxy, token)?;
+    let servers = addresses(server)?;
+    let (server, authority) = reached(&servers, proxy, token)?;
     let executor = HostExecutor::open(folder, token.root, fresh_seed)?;
     let (key, request) = request(executor.id()).map_err(EnrolError::Key)?;
     let asked = executor.enrol(token.secret(), request).map_err(EnrolError::Say)?;
@@ -90,7 +86,7 @@ pub fn enrol(
     let certified: Certified =
         call(&agent, &format!("{server}/executor/v1/enrol"), &asked, CALL)?.ok_or(EnrolError::NoCertificate)?;
     let identity = Identity {
-        server: server.to_owned(),
+        server: servers.join(","),
         proxy: proxy.map(str::to_owned),
         root: token.root,
         authority,
@@ -100,6 +96,35 @@ pub fn enrol(
     };
     identity.save(folder)?;
     Ok(identity)
+}
+
+/// Where servers are, with commas between.
+fn addresses(text: &str) -> Result<Vec<&str>, EnrolError> {
+    let address = |text: &'_ str| {
+        let host = text.strip_prefix("https://")?;
+        (!host.is_empty() && !host.contains(['/', '@', '?', '#']) && !host.contains(char::is_whitespace)).then_some(())
+    };
+    text.split(',')
+        .map(|one| one.trim().trim_end_matches('/'))
+        .map(|one| address(one).map(|()| one).ok_or_else(|| EnrolError::Address(one.to_owned())))
+        .collect()
+}
+
+/// The first of several servers that answers, and the authority that vouches for all of them.
+fn reached<'a>(
+    servers: &[&'a str],
+    proxy: Option<&str>,
+    token: &EnrolmentToken,
+) -> Result<(&'a str, String), EnrolError> {
+    let mut last = EnrolError::Address(String::new());
+    for server in servers {
+        match authority(server, proxy, token) {
+            Ok(authority) => return Ok((server, authority)),
+            Err(error @ EnrolError::Call(_)) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
 }
 
 /// Asks whoever is at the address for the authority's certificate, and takes it only if it is the one that the token

@@ -74,7 +74,7 @@ impl IdentityError {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// Where the server is: `https://NAME:PORT`.
+    /// Where the server is: `https://NAME:PORT`; where there are several, all of them with commas between.
     pub server: String,
     /// The proxy on the way there, if one was named; otherwise that of the environment counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +105,11 @@ impl std::fmt::Debug for Identity {
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 10);
 
 impl Identity {
+    /// Where the servers are.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.server.split(',')
+    }
+
     /// Whether its certificate should be renewed.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let left = self.renew_at.duration_since(now);

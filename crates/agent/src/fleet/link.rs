@@ -1,10 +1,12 @@
 //! The way to a server on another machine: HTTPS to the one that the pinned authority vouches for, and to no other.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stanch_model::Digest;
 use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::Signed;
 use stanch_runner::{Link, LinkError};
@@ -47,6 +49,15 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Whether another server of the installation may answer better.
+    const fn may_be_better_elsewhere(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { status, .. } => *status >= 500,
+            Self::Identity(_) | Self::Proxy(_) => false,
+        }
+    }
+
     /// What a person can do.
     pub fn remedy(&self) -> Option<&str> {
         match self {
@@ -143,7 +154,9 @@ fn one_line(text: &str) -> String {
 
 /// The link of a host that is enrolled.
 pub struct HttpsLink {
-    server: String,
+    servers: Vec<String>,
+    /// The one of them that is called.
+    at: AtomicUsize,
     agent: RwLock<ureq::Agent>,
 }
 
@@ -153,7 +166,10 @@ impl HttpsLink {
     /// # Errors
     /// When its certificate or key does not read.
     pub fn new(identity: &Identity) -> Result<Self, CallError> {
-        Ok(Self { server: identity.server.clone(), agent: RwLock::new(known(identity)?) })
+        let servers: Vec<String> = identity.servers().map(str::to_owned).collect();
+        // Each host begins elsewhere, so that servers share them.
+        let at = usize::from(*Digest::of_bytes(identity.certificate.as_bytes()).as_bytes().first().unwrap_or(&0));
+        Ok(Self { servers, at: AtomicUsize::new(at), agent: RwLock::new(known(identity)?) })
     }
 
     /// From now on a newer certificate is shown.
@@ -174,7 +190,14 @@ impl HttpsLink {
         at_most: Duration,
     ) -> Result<Option<T>, CallError> {
         let agent = self.agent.read().unwrap_or_else(PoisonError::into_inner).clone();
-        call(&agent, &format!("{}/executor/v1/{path}", self.server), body, at_most)
+        let at = self.at.load(Ordering::Relaxed);
+        let server = self.servers.get(at % self.servers.len().max(1)).map_or("", String::as_str);
+        let answer = call(&agent, &format!("{server}/executor/v1/{path}"), body, at_most);
+        if answer.as_ref().is_err_and(CallError::may_be_better_elsewhere) {
+            // Of those who see it at once, one goes on to the next.
+            let _ = self.at.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        }
+        answer
     }
 }
 
