@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanch_model::id::{AssetId, ExecutorId};
 
-use crate::column::{Columns, Conn, all, json, micros, name, number};
+use crate::column::{Columns, all, json, micros, name, number};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -50,7 +51,7 @@ const ALL: &str = "SELECT id, revision, body, at, asset, standing, seen_at FROM 
 
 pub(crate) async fn put(conn: &mut Conn, executor: &StoredExecutor) -> Result<Effect, CommitError> {
     let id = executor.id.as_str();
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(id)
         .bind(number("executor", id, executor.revision)?)
         .bind(json("executor", id, &executor.body)?)
@@ -61,7 +62,7 @@ pub(crate) async fn put(conn: &mut Conn, executor: &StoredExecutor) -> Result<Ef
         .execute(conn)
         .await
         .map_err(CommitError::database("remember an executor"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {
@@ -70,7 +71,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn executors(&self) -> Result<Vec<StoredExecutor>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list executors"))?, |row| {
             let columns = Columns::new("executor", row);
             Ok(StoredExecutor {
