@@ -6,7 +6,8 @@ use stanch_model::Digest;
 use stanch_model::sign::Signed;
 use stanch_model::trust::PlanApproval;
 
-use crate::column::{Columns, Conn, all, json, micros, name, optional_micros};
+use crate::column::{Columns, all, json, micros, name, optional_micros};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -54,7 +55,7 @@ const OF_PLAN: &str =
     "SELECT actor, verdict, reason, at, expires_at, signed FROM approval WHERE plan = $1 ORDER BY at, actor";
 
 pub(crate) async fn put(conn: &mut Conn, approval: &Approval) -> Result<Effect, CommitError> {
-    sqlx::query(PUT)
+    query(PUT)
         .bind(approval.plan.to_string())
         .bind(&approval.actor)
         .bind(name(&approval.verdict))
@@ -74,7 +75,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn approvals(&self, plan: &Digest) -> Result<Vec<Approval>, ReadError> {
-        let rows = sqlx::query(OF_PLAN).bind(plan.to_string()).fetch_all(self.read()).await;
+        let rows = query(OF_PLAN).bind(plan.to_string()).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list approvals"))?, |row| {
             let columns = Columns::new("approval", row);
             Ok(Approval {

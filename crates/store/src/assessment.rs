@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::Digest;
 use stanch_model::assessment::Assessment;
 use stanch_model::id::ItemId;
 
-use crate::column::{Columns, Conn, all, all_were_put, ids, json, micros};
+use crate::column::{Columns, all, all_were_put, ids, json, micros};
+use crate::db::{Builder, Conn, query};
 use crate::entry::{ROWS, chunks};
 use crate::error::{CommitError, ReadError};
 use crate::item::rank_text;
@@ -20,7 +20,7 @@ const LAST: &str = "SELECT one.value AS item, \
      FROM json_each($1) one";
 const RANK: &str = "UPDATE item SET rank = said.rank, deployer = said.deployer, exploited = said.exploited FROM \
      (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS rank, \
-     json_extract(value, '$[2]') AS deployer, json_extract(value, '$[3]') AS exploited FROM json_each($1)) said \
+     json_extract(value, '$[2]') AS deployer, CAST(json_extract(value, '$[3]') AS BIGINT) AS exploited FROM json_each($1)) said \
      WHERE item.id = said.id";
 const PAST: &str = "SELECT body FROM assessment WHERE item = $1 ORDER BY at DESC LIMIT $2";
 
@@ -58,7 +58,7 @@ pub(crate) async fn put(conn: &mut Conn, assessments: &[Assessment]) -> Result<E
     let ranks: Vec<_> =
         ranks.into_iter().map(|(item, (rank, deployer, exploited))| (item, rank, deployer, exploited)).collect();
     let ranks = json("assessment", "", &ranks)?;
-    let done = sqlx::query(RANK).bind(ranks).execute(conn).await;
+    let done = query(RANK).bind(ranks).execute(conn).await;
     done.map_err(CommitError::database("rank items"))?;
     Ok(Effect::Done)
 }
@@ -66,7 +66,7 @@ pub(crate) async fn put(conn: &mut Conn, assessments: &[Assessment]) -> Result<E
 /// What was last said of these items.
 async fn last(conn: &mut Conn, assessments: &[Assessment]) -> Result<HashMap<String, Digest>, CommitError> {
     let wanted = ids(assessments.iter().map(|assessment| &assessment.item));
-    let rows = sqlx::query(LAST).bind(wanted).fetch_all(conn).await;
+    let rows = query(LAST).bind(wanted).fetch_all(conn).await;
     let rows = rows.map_err(CommitError::database("read assessments"))?;
     let read = rows.iter().filter_map(|row| {
         let columns = Columns::new("assessment", row);
@@ -76,7 +76,7 @@ async fn last(conn: &mut Conn, assessments: &[Assessment]) -> Result<HashMap<Str
 }
 
 async fn insert(conn: &mut Conn, new: &[New<'_>]) -> Result<(), CommitError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO assessment (item, at, digest, body) ");
+    let mut query = Builder::new("INSERT INTO assessment (item, at, digest, body) ");
     query.push_values(new, |mut row, New { assessment, digest, body }| {
         row.push_bind(assessment.item.as_str())
             .push_bind(micros(assessment.at))
@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn assessments(&self, item: &ItemId, limit: u32) -> Result<Vec<Assessment>, ReadError> {
-        let rows = sqlx::query(PAST).bind(item.as_str()).bind(limit).fetch_all(self.read()).await;
+        let rows = query(PAST).bind(item.as_str()).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list assessments"))?, |row| Columns::new("assessment", row).json("body"))
     }
 }

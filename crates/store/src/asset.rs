@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use stanch_model::asset::Asset;
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, Row, all, ids, json, micros, name};
+use crate::column::{Columns, all, ids, json, micros, name};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -52,7 +53,7 @@ const NAMED: &str = "SELECT body, first_seen, last_seen FROM asset WHERE id IN (
 
 pub(crate) async fn see(conn: &mut Conn, seen: &SeenAsset) -> Result<Effect, CommitError> {
     let id = seen.asset.id.as_str();
-    let row = sqlx::query(ONE).bind(id).fetch_optional(&mut *conn).await;
+    let row = query(ONE).bind(id).fetch_optional(&mut *conn).await;
     let known = match row.map_err(CommitError::database("read an asset"))? {
         Some(row) if seen.by == SeenBy::Itself => {
             Some(Columns::new("asset", &row).json::<Asset>("body").map_err(|error| CommitError::Encode {
@@ -64,7 +65,7 @@ pub(crate) async fn see(conn: &mut Conn, seen: &SeenAsset) -> Result<Effect, Com
         _ => None,
     };
     let asset = known.map_or_else(|| seen.asset.clone(), |known| Asset { name: seen.asset.name.clone(), ..known });
-    sqlx::query(SEE)
+    query(SEE)
         .bind(id)
         .bind(name(&asset.kind))
         .bind(&asset.name)
@@ -93,7 +94,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn asset(&self, id: &AssetId) -> Result<Option<StoredAsset>, ReadError> {
-        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an asset"))?.as_ref().map(read).transpose()
     }
 
@@ -103,7 +104,7 @@ impl Store {
     /// When the database refuses or a row does not read.
     pub async fn assets(&self, after: Option<&AssetId>, limit: u32) -> Result<Vec<StoredAsset>, ReadError> {
         let after = after.map_or("", AssetId::as_str);
-        let rows = sqlx::query(PAGE).bind(after).bind(limit).fetch_all(self.read()).await;
+        let rows = query(PAGE).bind(after).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list assets"))?, read)
     }
 
@@ -112,7 +113,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn assets_named(&self, wanted: &BTreeSet<AssetId>) -> Result<Vec<StoredAsset>, ReadError> {
-        let rows = sqlx::query(NAMED).bind(ids(wanted)).fetch_all(self.read()).await;
+        let rows = query(NAMED).bind(ids(wanted)).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("read assets"))?, read)
     }
 }

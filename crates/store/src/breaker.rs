@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, number};
+use crate::column::{Columns, all, json, micros, number};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -43,13 +44,13 @@ const LIST: &str = "SELECT scope, generation, body, at FROM breaker ORDER BY sco
 
 pub(crate) async fn put(conn: &mut Conn, put: &PutBreaker) -> Result<Effect, CommitError> {
     let body = json("breaker", &put.scope, &put.body)?;
-    let query = sqlx::query(if put.generation == 0 { NEW } else { PUT });
+    let query = query(if put.generation == 0 { NEW } else { PUT });
     let query = query.bind(&put.scope).bind(body).bind(micros(put.at));
     let query = match put.generation {
         0 => query,
         generation => query.bind(number("breaker", &put.scope, generation)?),
     };
-    match query.execute(conn).await.map_err(CommitError::database("move a breaker"))?.rows_affected() {
+    match query.execute(conn).await.map_err(CommitError::database("move a breaker"))? {
         0 => {
             let expected = format!("generation {}", put.generation);
             Err(CommitError::Conflict { noun: "breaker", id: put.scope.clone(), expected })
@@ -74,7 +75,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn breaker(&self, scope: &str) -> Result<Option<StoredBreaker>, ReadError> {
-        let row = sqlx::query(ONE).bind(scope).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(scope).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a breaker"))?.as_ref().map(read).transpose()
     }
 
@@ -83,7 +84,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn breakers(&self) -> Result<Vec<StoredBreaker>, ReadError> {
-        let rows = sqlx::query(LIST).fetch_all(self.read()).await;
+        let rows = query(LIST).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list breakers"))?, read)
     }
 }

@@ -1,9 +1,9 @@
 //! Budgets: for every scope and window, what is reserved and what is used stay within the limit at every commit.
 //! Reservation is in the transaction that dispatches.
 
-use crate::column::{Columns, Conn};
+use crate::column::Columns;
+use crate::db::{Conn, Query, query};
 use crate::error::{CommitError, ReadError};
-use crate::statement::Statement;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -58,15 +58,15 @@ const DROP: &str = "DELETE FROM reservation WHERE holder = $1 AND scope = $2 AND
 const ONE: &str = "SELECT reserved, used FROM budget WHERE scope = $1 AND span = $2";
 
 /// The statements that take a share: one row says who holds it, one counts it if there is room.
-pub(crate) fn reserving(ask: &Reserve) -> Result<[Statement; 2], CommitError> {
+pub(crate) fn reserving(ask: &Reserve) -> Result<[Query; 2], CommitError> {
     // The first row of a budget is inserted without meeting the condition on it.
     if ask.amount > ask.limit {
         return Err(over(ask));
     }
     let (holder, scope, span) = (ask.holder.as_str(), ask.scope.as_str(), ask.span.as_str());
     Ok([
-        Statement { sql: HOLD, values: vec![holder.into(), scope.into(), span.into(), ask.amount.into()] },
-        Statement { sql: TAKE, values: vec![scope.into(), span.into(), ask.amount.into(), ask.limit.into()] },
+        Query::with(HOLD, vec![holder.into(), scope.into(), span.into(), ask.amount.into()]),
+        Query::with(TAKE, vec![scope.into(), span.into(), ask.amount.into(), ask.limit.into()]),
     ])
 }
 
@@ -77,28 +77,28 @@ fn over(ask: &Reserve) -> CommitError {
 
 pub(crate) async fn reserve(conn: &mut Conn, ask: &Reserve) -> Result<Effect, CommitError> {
     let [hold, take] = reserving(ask)?;
-    if hold.run(&mut *conn).await.map_err(CommitError::database("hold a share of a budget"))? == 0 {
+    if hold.execute(&mut *conn).await.map_err(CommitError::database("hold a share of a budget"))? == 0 {
         return Err(CommitError::Exists { noun: "reservation", id: ask.holder.clone() });
     }
-    match take.run(conn).await.map_err(CommitError::database("take a share of a budget"))? {
+    match take.execute(conn).await.map_err(CommitError::database("take a share of a budget"))? {
         0 => Err(over(ask)),
         _ => Ok(Effect::Done),
     }
 }
 
 /// The statements that give a share back or use it up.
-pub(crate) fn settling(share: &Settle) -> [Statement; 2] {
+pub(crate) fn settling(share: &Settle) -> [Query; 2] {
     let (holder, scope, span) = (share.holder.as_str(), share.scope.as_str(), share.span.as_str());
     let used = i64::from(share.used);
     [
-        Statement { sql: GIVE, values: vec![holder.into(), scope.into(), span.into(), used.into()] },
-        Statement { sql: DROP, values: vec![holder.into(), scope.into(), span.into()] },
+        Query::with(GIVE, vec![holder.into(), scope.into(), span.into(), used.into()]),
+        Query::with(DROP, vec![holder.into(), scope.into(), span.into()]),
     ]
 }
 
 pub(crate) async fn settle(conn: &mut Conn, share: &Settle) -> Result<Effect, CommitError> {
     for statement in settling(share) {
-        if statement.run(&mut *conn).await.map_err(CommitError::database("settle a share of a budget"))? == 0 {
+        if statement.execute(&mut *conn).await.map_err(CommitError::database("settle a share of a budget"))? == 0 {
             return Err(CommitError::Missing { noun: "reservation", id: share.holder.clone() });
         }
     }
@@ -111,7 +111,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn budget(&self, scope: &str, span: &str) -> Result<Taken, ReadError> {
-        let row = sqlx::query(ONE).bind(scope).bind(span).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(scope).bind(span).fetch_optional(self.read()).await;
         let Some(row) = row.map_err(ReadError::database("read a budget"))? else { return Ok(Taken::default()) };
         let columns = Columns::new("budget", &row);
         Ok(Taken { reserved: columns.count("reserved")?, used: columns.count("used")? })

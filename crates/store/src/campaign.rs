@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stanch_model::id::CampaignId;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, number};
+use crate::column::{Columns, all, json, micros, number};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -54,13 +55,13 @@ const LIST: &str = "SELECT id, generation, is_over, body, created_at, updated_at
 
 pub(crate) async fn put(conn: &mut Conn, put: &PutCampaign) -> Result<Effect, CommitError> {
     let id = put.id.as_str();
-    let query = sqlx::query(if put.generation == 0 { NEW } else { PUT });
+    let query = query(if put.generation == 0 { NEW } else { PUT });
     let query = query.bind(id).bind(put.over).bind(json("campaign", id, &put.body)?).bind(micros(put.at));
     let query = match put.generation {
         0 => query,
         generation => query.bind(number("campaign", id, generation)?),
     };
-    match query.execute(conn).await.map_err(CommitError::database("move a campaign"))?.rows_affected() {
+    match query.execute(conn).await.map_err(CommitError::database("move a campaign"))? {
         0 => {
             let expected = format!("generation {}", put.generation);
             Err(CommitError::Conflict { noun: "campaign", id: id.to_owned(), expected })
@@ -87,7 +88,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn campaign(&self, id: &CampaignId) -> Result<Option<StoredCampaign>, ReadError> {
-        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a campaign"))?.as_ref().map(read).transpose()
     }
 
@@ -96,7 +97,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn live_campaigns(&self) -> Result<Vec<StoredCampaign>, ReadError> {
-        let rows = sqlx::query(LIVE).fetch_all(self.read()).await;
+        let rows = query(LIVE).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list campaigns"))?, read)
     }
 
@@ -105,7 +106,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn campaigns(&self, limit: u32) -> Result<Vec<StoredCampaign>, ReadError> {
-        let rows = sqlx::query(LIST).bind(limit).fetch_all(self.read()).await;
+        let rows = query(LIST).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list campaigns"))?, read)
     }
 }

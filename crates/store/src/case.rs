@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stanch_model::id::{CaseId, ItemId};
 
-use crate::column::{Columns, Conn, Row, all, ids, json, micros, number};
+use crate::column::{Columns, all, ids, json, micros, number};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -64,21 +65,21 @@ const BUSY: &str =
 
 pub(crate) async fn put(conn: &mut Conn, put: &PutCase) -> Result<Effect, CommitError> {
     let id = put.id.as_str();
-    let query = sqlx::query(if put.generation == 0 { NEW } else { PUT });
-    let query = query.bind(id).bind(put.over).bind(json("case", id, &put.body)?).bind(micros(put.at));
-    let query = match put.generation {
-        0 => query,
-        generation => query.bind(number("case", id, generation)?),
+    let change = query(if put.generation == 0 { NEW } else { PUT });
+    let change = change.bind(id).bind(put.over).bind(json("case", id, &put.body)?).bind(micros(put.at));
+    let change = match put.generation {
+        0 => change,
+        generation => change.bind(number("case", id, generation)?),
     };
     let conflict = |expected: String| CommitError::Conflict { noun: "case", id: id.to_owned(), expected };
-    if query.execute(&mut *conn).await.map_err(CommitError::database("move a case"))?.rows_affected() == 0 {
+    if change.execute(&mut *conn).await.map_err(CommitError::database("move a case"))? == 0 {
         return Err(conflict(format!("generation {}", put.generation)));
     }
     // What is let go of makes room before anything is taken.
     let mut items: Vec<&(ItemId, bool)> = put.items.iter().collect();
     items.sort_by_key(|(_, busy)| *busy);
     for (item, busy) in items {
-        let done = sqlx::query(ITEM).bind(item.as_str()).bind(id).bind(busy).execute(&mut *conn).await;
+        let done = query(ITEM).bind(item.as_str()).bind(id).bind(busy).execute(&mut *conn).await;
         match done {
             Ok(_) => {}
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
@@ -108,7 +109,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn case(&self, id: &CaseId) -> Result<Option<StoredCase>, ReadError> {
-        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a case"))?.as_ref().map(read).transpose()
     }
 
@@ -117,7 +118,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn live_cases(&self) -> Result<Vec<StoredCase>, ReadError> {
-        let rows = sqlx::query(LIVE).fetch_all(self.read()).await;
+        let rows = query(LIVE).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list cases"))?, read)
     }
 
@@ -126,7 +127,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn cases(&self, limit: u32) -> Result<Vec<StoredCase>, ReadError> {
-        let rows = sqlx::query(LIST).bind(limit).fetch_all(self.read()).await;
+        let rows = query(LIST).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list cases"))?, read)
     }
 
@@ -135,7 +136,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn cases_about(&self, item: &ItemId, limit: u32) -> Result<Vec<StoredCase>, ReadError> {
-        let rows = sqlx::query(ABOUT).bind(item.as_str()).bind(limit).fetch_all(self.read()).await;
+        let rows = query(ABOUT).bind(item.as_str()).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list cases"))?, read)
     }
 
@@ -144,7 +145,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn cases_of(&self, items: &BTreeSet<ItemId>) -> Result<HashMap<ItemId, CaseId>, ReadError> {
-        let rows = sqlx::query(BUSY).bind(ids(items)).fetch_all(self.read()).await;
+        let rows = query(BUSY).bind(ids(items)).fetch_all(self.read()).await;
         let pairs = all(&rows.map_err(ReadError::database("look for cases"))?, |row| {
             let columns = Columns::new("case", row);
             Ok((columns.parsed("item")?, columns.parsed("case_id")?))

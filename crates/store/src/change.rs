@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::id::{ChangeId, RemediationId};
 
-use crate::column::{Columns, Conn, Row, all, json, micros, number};
+use crate::column::{Columns, all, json, micros, number};
+use crate::db::{Builder, Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -69,14 +69,14 @@ const COLUMNS: &str =
 
 pub(crate) async fn put(conn: &mut Conn, put: &PutChange) -> Result<Effect, CommitError> {
     let id = put.id.as_str();
-    let query = sqlx::query(if put.generation == 0 { NEW } else { PUT });
+    let query = query(if put.generation == 0 { NEW } else { PUT });
     let query = query.bind(id).bind(put.remediation.as_str()).bind(&put.connection).bind(put.over);
     let query = query.bind(json("change request", id, &put.body)?).bind(micros(put.at));
     let query = match put.generation {
         0 => query,
         generation => query.bind(number("change request", id, generation)?),
     };
-    match query.execute(conn).await.map_err(CommitError::database("move a change request"))?.rows_affected() {
+    match query.execute(conn).await.map_err(CommitError::database("move a change request"))? {
         0 => {
             let expected = format!("generation {}", put.generation);
             Err(CommitError::Conflict { noun: "change request", id: id.to_owned(), expected })
@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn change(&self, id: &ChangeId) -> Result<Option<StoredChange>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE id = ").push_bind(id.as_str());
         let row = query.build().fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a change request"))?.as_ref().map(read).transpose()
@@ -116,7 +116,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn changes(&self, filter: &ChangeFilter, limit: u32) -> Result<Vec<StoredChange>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE 1 = 1");
         if let Some(remediation) = &filter.remediation {
             query.push(" AND remediation = ").push_bind(remediation.as_str());

@@ -6,17 +6,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use stanch_model::Digest;
 use stanch_model::id::ItemId;
 
+use crate::db::Row;
 use crate::error::{CommitError, ReadError};
-
-/// The connection a write runs on.
-pub(crate) type Conn = sqlx::SqliteConnection;
-/// A row that was read.
-pub(crate) type Row = SqliteRow;
 
 pub(crate) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
@@ -85,19 +79,23 @@ impl<'r> Columns<'r> {
     }
 
     pub(crate) fn text(&self, column: &str) -> Result<String, ReadError> {
-        self.row.try_get(column).map_err(|error| self.damaged(error))
+        self.there(column, self.optional_text(column)?)
     }
 
     pub(crate) fn optional_text(&self, column: &str) -> Result<Option<String>, ReadError> {
-        self.row.try_get(column).map_err(|error| self.damaged(error))
+        self.row.text(column).map_err(|error| self.damaged(error))
     }
 
     pub(crate) fn integer(&self, column: &str) -> Result<i64, ReadError> {
-        self.row.try_get(column).map_err(|error| self.damaged(error))
+        self.there(column, self.optional_integer(column)?)
     }
 
     pub(crate) fn optional_integer(&self, column: &str) -> Result<Option<i64>, ReadError> {
-        self.row.try_get(column).map_err(|error| self.damaged(error))
+        self.row.integer(column).map_err(|error| self.damaged(error))
+    }
+
+    fn there<T>(&self, column: &str, value: Option<T>) -> Result<T, ReadError> {
+        value.ok_or_else(|| self.damaged(format_args!("its {column} is missing")))
     }
 
     pub(crate) fn count(&self, column: &str) -> Result<u64, ReadError> {
@@ -119,11 +117,11 @@ impl<'r> Columns<'r> {
     }
 
     pub(crate) fn bytes(&self, column: &str) -> Result<Vec<u8>, ReadError> {
-        self.row.try_get(column).map_err(|error| self.damaged(error))
+        self.there(column, self.optional_bytes(column)?)
     }
 
     pub(crate) fn optional_bytes(&self, column: &str) -> Result<Option<Vec<u8>>, ReadError> {
-        self.row.try_get(column).map_err(|error| self.damaged(error))
+        self.row.bytes(column).map_err(|error| self.damaged(error))
     }
 
     pub(crate) fn digest(&self, column: &str) -> Result<Digest, ReadError> {

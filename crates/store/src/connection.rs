@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::column::{Columns, all, json, micros};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -49,7 +50,7 @@ fn read(row: &Row) -> Result<Connection, ReadError> {
 }
 
 pub(crate) async fn put(conn: &mut Conn, connection: &Connection) -> Result<Effect, CommitError> {
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(&connection.name)
         .bind(&connection.kind)
         .bind(json("connection", &connection.name, &connection.body)?)
@@ -58,15 +59,15 @@ pub(crate) async fn put(conn: &mut Conn, connection: &Connection) -> Result<Effe
         .execute(conn)
         .await
         .map_err(CommitError::database("set up a connection"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "connection", id: connection.name.clone() });
     }
     Ok(Effect::Done)
 }
 
 pub(crate) async fn drop(conn: &mut Conn, connection: &DropConnection) -> Result<Effect, CommitError> {
-    let done = sqlx::query(DROP).bind(&connection.name).execute(conn).await;
-    if done.map_err(CommitError::database("remove a connection"))?.rows_affected() == 0 {
+    let done = query(DROP).bind(&connection.name).execute(conn).await;
+    if done.map_err(CommitError::database("remove a connection"))? == 0 {
         return Err(CommitError::Missing { noun: "connection", id: connection.name.clone() });
     }
     Ok(Effect::Done)
@@ -78,7 +79,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn connections(&self) -> Result<Vec<Connection>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list connections"))?, read)
     }
 
@@ -87,7 +88,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn connection(&self, name: &str) -> Result<Option<Connection>, ReadError> {
-        let row = sqlx::query(ONE).bind(name).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(name).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a connection"))?.as_ref().map(read).transpose()
     }
 }

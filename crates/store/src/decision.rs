@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::ItemId;
 
-use crate::column::{Columns, Conn, Row, all, all_were_put, ids, json, micros};
+use crate::column::{Columns, all, all_were_put, ids, json, micros};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -16,18 +17,20 @@ const KNOWN: &str = "SELECT id FROM ruling WHERE said = $1";
 const SAY: &str = "INSERT INTO ruling (said, fires, accepted) VALUES ($1, $2, $3) RETURNING id";
 const LAST: &str = "SELECT id, ruling FROM item WHERE id IN (SELECT value FROM json_each($1))";
 const PUT: &str = "INSERT INTO decision (item, at, ruling) SELECT json_extract(value, '$[0]'), \
-     json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1) WHERE true \
+     CAST(json_extract(value, '$[1]') AS BIGINT), CAST(json_extract(value, '$[2]') AS BIGINT) FROM json_each($1) WHERE true \
      ON CONFLICT (item, at) DO NOTHING RETURNING item";
 const DECIDED: &str = "UPDATE item SET decided_at = said.at, ruling = said.ruling, wanted = said.wanted FROM \
-     (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS at, \
-     json_extract(value, '$[2]') AS ruling, json_extract(value, '$[3]') AS wanted FROM json_each($1)) said \
+     (SELECT json_extract(value, '$[0]') AS id, CAST(json_extract(value, '$[1]') AS BIGINT) AS at, \
+     CAST(json_extract(value, '$[2]') AS BIGINT) AS ruling, CAST(json_extract(value, '$[3]') AS BIGINT) AS wanted \
+     FROM json_each($1)) said \
      WHERE item.id = said.id";
-const SAID: &str = "SELECT id, said FROM ruling WHERE id IN (SELECT value FROM json_each($1))";
-const FIRED: &str = "SELECT json_extract(word.value, '$.rule') AS name, SUM(held.items) AS items FROM \
+const SAID: &str = "SELECT id, said FROM ruling WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each($1))";
+const FIRED: &str = "SELECT json_extract(word.value, '$.rule') AS name, CAST(SUM(held.items) AS BIGINT) AS items FROM \
      (SELECT ruling, COUNT(*) AS items FROM item WHERE closed_at IS NULL AND ruling IS NOT NULL GROUP BY ruling) held \
      JOIN ruling ON ruling.id = held.ruling, json_each(ruling.said, $1) word GROUP BY 1";
-const WOULD_CHANGE: &str = "SELECT name, SUM(items) AS items FROM (SELECT DISTINCT held.ruling, held.items, \
-     substr(json_extract(word.value, '$.rule'), 1, instr(json_extract(word.value, '$.rule'), '/') - 1) AS name FROM \
+const WOULD_CHANGE: &str = "SELECT name, CAST(SUM(items) AS BIGINT) AS items FROM (SELECT DISTINCT held.ruling, held.items, \
+     CASE WHEN instr(json_extract(word.value, '$.rule'), '/') > 0 THEN substr(json_extract(word.value, '$.rule'), 1, \
+     CAST(instr(json_extract(word.value, '$.rule'), '/') - 1 AS INTEGER)) ELSE '' END AS name FROM \
      (SELECT ruling, COUNT(*) AS items FROM item WHERE closed_at IS NULL AND ruling IS NOT NULL GROUP BY ruling) held \
      JOIN ruling ON ruling.id = held.ruling, json_each(ruling.said, '$.shadow.words') word \
      WHERE json_extract(ruling.said, '$.shadow.mode') <> json_extract(ruling.said, '$.mode')) GROUP BY 1";
@@ -36,7 +39,7 @@ const PAST: &str = "SELECT at, ruling FROM decision WHERE item = $1 ORDER BY at 
 pub(crate) async fn put(conn: &mut Conn, decisions: &[Decision]) -> Result<Effect, CommitError> {
     let failed = CommitError::database;
     let wanted = ids(decisions.iter().map(|decision| &decision.item));
-    let rows = sqlx::query(LAST).bind(wanted).fetch_all(&mut *conn).await.map_err(failed("read decisions"))?;
+    let rows = query(LAST).bind(wanted).fetch_all(&mut *conn).await.map_err(failed("read decisions"))?;
     let last = rows.iter().filter_map(|row| {
         let columns = Columns::new("item", row);
         Some((columns.text("id").ok()?, columns.optional_integer("ruling").ok()??))
@@ -62,12 +65,12 @@ pub(crate) async fn put(conn: &mut Conn, decisions: &[Decision]) -> Result<Effec
     if new.is_empty() {
         return Ok(Effect::Unchanged);
     }
-    let put = sqlx::query(PUT).bind(json("decision", "", &new)?).fetch_all(&mut *conn).await;
+    let put = query(PUT).bind(json("decision", "", &new)?).fetch_all(&mut *conn).await;
     all_were_put("decision", new.iter().map(|(item, ..)| *item), &put.map_err(failed("store decisions"))?)?;
     // The last word on an item counts.
     let latest: BTreeMap<&ItemId, _> = new.iter().map(|one| (one.0, one)).collect();
     let latest = json("decision", "", &latest.into_values().collect::<Vec<_>>())?;
-    let done = sqlx::query(DECIDED).bind(latest).execute(conn).await;
+    let done = query(DECIDED).bind(latest).execute(conn).await;
     done.map_err(failed("note what was decided"))?;
     Ok(Effect::Done)
 }
@@ -85,11 +88,11 @@ async fn ruling(conn: &mut Conn, decision: &Decision) -> Result<i64, CommitError
         said.remove("at");
     }
     let said = said.to_string();
-    let known = sqlx::query(KNOWN).bind(&said).fetch_optional(&mut *conn).await;
+    let known = query(KNOWN).bind(&said).fetch_optional(&mut *conn).await;
     let row = match known.map_err(CommitError::database("look for a ruling"))? {
         Some(row) => row,
         None => {
-            let new = sqlx::query(SAY).bind(&said).bind(!decision.fired.is_empty()).bind(decision.accepted.is_some());
+            let new = query(SAY).bind(&said).bind(!decision.fired.is_empty()).bind(decision.accepted.is_some());
             new.fetch_one(conn).await.map_err(CommitError::database("store a ruling"))?
         }
     };
@@ -110,7 +113,7 @@ impl Rulings {
             return Ok(Self::default());
         }
         let wanted = Value::from_iter(wanted).to_string();
-        let rows = sqlx::query(SAID).bind(wanted).fetch_all(store.read()).await;
+        let rows = query(SAID).bind(wanted).fetch_all(store.read()).await;
         let said = all(&rows.map_err(ReadError::database("read rulings"))?, |row| {
             let columns = Columns::new("ruling", row);
             Ok((columns.integer("id")?, columns.text("said")?))
@@ -152,12 +155,12 @@ impl Store {
     pub async fn spoken(&self) -> Result<Spoken, ReadError> {
         let mut spoken = Spoken::default();
         for path in ["$.fired", "$.shadow.words"] {
-            let rows = sqlx::query(FIRED).bind(path).fetch_all(self.read()).await;
+            let rows = query(FIRED).bind(path).fetch_all(self.read()).await;
             for (rule, items) in counted(&rows.map_err(ReadError::database("count what rules say"))?)? {
                 *spoken.rules.entry(rule).or_default() += items;
             }
         }
-        let rows = sqlx::query(WOULD_CHANGE).fetch_all(self.read()).await;
+        let rows = query(WOULD_CHANGE).fetch_all(self.read()).await;
         spoken.would_change.extend(counted(&rows.map_err(ReadError::database("count what shadow would change"))?)?);
         Ok(spoken)
     }
@@ -167,7 +170,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn decisions(&self, item: &ItemId, limit: u32) -> Result<Vec<Decision>, ReadError> {
-        let rows = sqlx::query(PAST).bind(item.as_str()).bind(limit).fetch_all(self.read()).await;
+        let rows = query(PAST).bind(item.as_str()).bind(limit).fetch_all(self.read()).await;
         let past = all(&rows.map_err(ReadError::database("list decisions"))?, |row| {
             let columns = Columns::new("decision", row);
             Ok((columns.integer("ruling")?, columns.time("at")?))

@@ -9,7 +9,8 @@ use stanch_model::Digest;
 use stanch_model::finding::{Coverage, FeedRef};
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, all, ids, json, micros, name};
+use crate::column::{Columns, all, ids, json, micros, name};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -70,19 +71,20 @@ const PUT: &str = "INSERT INTO detection (asset, with_data, without_feed, packag
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset) DO UPDATE SET with_data = $2, without_feed = $3, \
      packages = $4, body = $5, at = $6";
 const OF: &str = "SELECT asset, body FROM detection WHERE asset IN (SELECT value FROM json_each($1))";
-const COVERAGE: &str = "SELECT coalesce(SUM(with_data), 0) AS with_data, coalesce(SUM(without_feed), 0) AS without_feed, \
-     coalesce(SUM(packages), 0) AS packages FROM detection \
+const COVERAGE: &str = "SELECT CAST(COALESCE(SUM(with_data), 0) AS BIGINT) AS with_data, CAST(COALESCE(SUM(without_feed), 0) AS BIGINT) AS without_feed, \
+     CAST(COALESCE(SUM(packages), 0) AS BIGINT) AS packages FROM detection \
      WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1))";
-const NEW_LINES: &str = "INSERT OR IGNORE INTO detection_line (what, fact, why) SELECT json_extract(value, '$[0]'), \
-     json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1)";
+const NEW_LINES: &str = "INSERT INTO detection_line (what, fact, why) SELECT json_extract(value, '$[0]'), \
+     json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1) WHERE true ON CONFLICT DO NOTHING";
 const UNSAY: &str = "DELETE FROM detection_said WHERE asset = $2 AND line NOT IN (SELECT line.id \
      FROM json_each($1) one JOIN detection_line line ON line.what = json_extract(one.value, '$[0]') \
      AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]')) RETURNING line";
-const FORGET: &str = "DELETE FROM detection_line WHERE id IN (SELECT value FROM json_each($1)) \
+const FORGET: &str = "DELETE FROM detection_line WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) \
      AND NOT EXISTS (SELECT 1 FROM detection_said WHERE line = detection_line.id)";
-const SAY: &str = "INSERT OR IGNORE INTO detection_said (line, asset) SELECT line.id, $2 FROM json_each($1) one \
+const SAY: &str = "INSERT INTO detection_said (line, asset) SELECT line.id, $2 FROM json_each($1) one \
      JOIN detection_line line ON line.what = json_extract(one.value, '$[0]') \
-     AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]')";
+     AND line.fact = json_extract(one.value, '$[1]') AND line.why = json_extract(one.value, '$[2]') \
+     WHERE true ON CONFLICT DO NOTHING";
 const LINES: &str = "SELECT line.fact, line.why, COUNT(*) AS assets, MIN(said.asset) AS example \
      FROM detection_line line JOIN detection_said said ON said.line = line.id WHERE line.what = $1 \
      AND ($2 IS NULL OR said.asset IN (SELECT value FROM json_each($2))) \
@@ -90,7 +92,7 @@ const LINES: &str = "SELECT line.fact, line.why, COUNT(*) AS assets, MIN(said.as
 
 pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection) -> Result<Effect, CommitError> {
     let Coverage { with_data, without_feed, packages } = detection.coverage;
-    sqlx::query(PUT)
+    query(PUT)
         .bind(asset.as_str())
         .bind(with_data)
         .bind(without_feed)
@@ -108,14 +110,14 @@ pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection)
     let failed = || CommitError::database("store what detectors said");
     let asset = asset.as_str();
     if !lines.is_empty() {
-        sqlx::query(NEW_LINES).bind(&told).execute(&mut *conn).await.map_err(failed())?;
-        sqlx::query(SAY).bind(&told).bind(asset).execute(&mut *conn).await.map_err(failed())?;
+        query(NEW_LINES).bind(&told).execute(&mut *conn).await.map_err(failed())?;
+        query(SAY).bind(&told).bind(asset).execute(&mut *conn).await.map_err(failed())?;
     }
-    let unsaid = sqlx::query(UNSAY).bind(&told).bind(asset).fetch_all(&mut *conn).await.map_err(failed())?;
+    let unsaid = query(UNSAY).bind(&told).bind(asset).fetch_all(&mut *conn).await.map_err(failed())?;
     if !unsaid.is_empty() {
         let unsaid = unsaid.iter().filter_map(|row| Columns::new("detection", row).integer("line").ok());
         let unsaid = serde_json::Value::from_iter(unsaid).to_string();
-        sqlx::query(FORGET).bind(unsaid).execute(conn).await.map_err(failed())?;
+        query(FORGET).bind(unsaid).execute(conn).await.map_err(failed())?;
     }
     Ok(Effect::Done)
 }
@@ -137,7 +139,7 @@ impl Store {
         &self,
         assets: impl IntoIterator<Item = &'a AssetId>,
     ) -> Result<HashMap<AssetId, Detection>, ReadError> {
-        let rows = sqlx::query(OF).bind(ids(assets)).fetch_all(self.read()).await;
+        let rows = query(OF).bind(ids(assets)).fetch_all(self.read()).await;
         let read = all(&rows.map_err(ReadError::database("read what detectors said"))?, |row| {
             let columns = Columns::new("detection", row);
             Ok((columns.parsed("asset")?, columns.json("body")?))
@@ -150,7 +152,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn coverage(&self, among: Option<&BTreeSet<AssetId>>) -> Result<Coverage, ReadError> {
-        let row = sqlx::query(COVERAGE).bind(among.map(ids)).fetch_one(self.read()).await;
+        let row = query(COVERAGE).bind(among.map(ids)).fetch_one(self.read()).await;
         let row = row.map_err(ReadError::database("count what the data cover"))?;
         let columns = Columns::new("detection", &row);
         let number = |column| Ok(u32::try_from(columns.count(column)?).unwrap_or(u32::MAX));
@@ -172,7 +174,7 @@ impl Store {
         among: Option<&BTreeSet<AssetId>>,
         limit: u32,
     ) -> Result<Vec<Said>, ReadError> {
-        let rows = sqlx::query(LINES).bind(name(&what)).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
+        let rows = query(LINES).bind(name(&what)).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list what detectors said"))?, |row| {
             let columns = Columns::new("detection", row);
             Ok(Said {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::edge::{Edge, EdgeKind};
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, Row, all, ids, name};
+use crate::column::{Columns, all, ids, name};
+use crate::db::{Builder, Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -26,7 +26,7 @@ const AT: &str = "SELECT from_asset, to_asset, kind FROM edge WHERE from_asset I
      OR to_asset IN (SELECT value FROM json_each($1)) ORDER BY from_asset, to_asset, kind";
 
 pub(crate) async fn set(conn: &mut Conn, set: &SetEdge) -> Result<Effect, CommitError> {
-    sqlx::query(if set.there { PUT } else { DROP })
+    query(if set.there { PUT } else { DROP })
         .bind(set.edge.from.as_str())
         .bind(set.edge.to.as_str())
         .bind(name(&set.edge.kind))
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn edges_at(&self, assets: &BTreeSet<AssetId>) -> Result<Vec<Edge>, ReadError> {
-        let rows = sqlx::query(AT).bind(ids(assets)).fetch_all(self.read()).await;
+        let rows = query(AT).bind(ids(assets)).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("read edges"))?, read)
     }
 
@@ -57,8 +57,8 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn edges(&self, limit: u32) -> Result<Vec<Edge>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> =
-            QueryBuilder::new("SELECT from_asset, to_asset, kind FROM edge ORDER BY from_asset, to_asset, kind LIMIT ");
+        let mut query =
+            Builder::new("SELECT from_asset, to_asset, kind FROM edge ORDER BY from_asset, to_asset, kind LIMIT ");
         let rows = query.push_bind(limit).build().fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("read edges"))?, read)
     }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stanch_model::Digest;
 
-use crate::column::{Columns, Conn, Row, all, json, micros};
+use crate::column::{Columns, all, json, micros};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -67,7 +68,7 @@ const OF: &str = "SELECT name, uses, used, body, created_at, expires_at FROM enr
 const ALL: &str = "SELECT name, uses, used, body, created_at, expires_at FROM enrolment ORDER BY created_at, name";
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewEnrolment) -> Result<Effect, CommitError> {
-    let done = sqlx::query(NEW)
+    let done = query(NEW)
         .bind(&new.name)
         .bind(new.digest.as_bytes().as_slice())
         .bind(new.uses)
@@ -77,24 +78,24 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewEnrolment) -> Result<Effect, C
         .execute(conn)
         .await
         .map_err(CommitError::database("make an enrolment token"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "enrolment", id: new.name.clone() });
     }
     Ok(Effect::Done)
 }
 
 pub(crate) async fn spend(conn: &mut Conn, used: &UseEnrolment) -> Result<Effect, CommitError> {
-    let done = sqlx::query(USE).bind(used.digest.as_bytes().as_slice()).bind(micros(used.at)).execute(conn).await;
-    if done.map_err(CommitError::database("use an enrolment token"))?.rows_affected() == 0 {
+    let done = query(USE).bind(used.digest.as_bytes().as_slice()).bind(micros(used.at)).execute(conn).await;
+    if done.map_err(CommitError::database("use an enrolment token"))? == 0 {
         return Err(CommitError::Token);
     }
     Ok(Effect::Done)
 }
 
 pub(crate) async fn drop(conn: &mut Conn, token: &DropEnrolment) -> Result<Effect, CommitError> {
-    let done = sqlx::query(DROP).bind(&token.name).execute(conn).await;
+    let done = query(DROP).bind(&token.name).execute(conn).await;
     let done = done.map_err(CommitError::database("take away an enrolment token"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 fn read(row: &Row) -> Result<StoredEnrolment, ReadError> {
@@ -115,7 +116,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn enrolment(&self, digest: &Digest) -> Result<Option<StoredEnrolment>, ReadError> {
-        let row = sqlx::query(OF).bind(digest.as_bytes().as_slice()).fetch_optional(self.read()).await;
+        let row = query(OF).bind(digest.as_bytes().as_slice()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an enrolment token"))?.as_ref().map(read).transpose()
     }
 
@@ -124,7 +125,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn enrolments(&self) -> Result<Vec<StoredEnrolment>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list enrolment tokens"))?, read)
     }
 }

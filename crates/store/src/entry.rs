@@ -5,13 +5,13 @@
 use std::io::Write as Out;
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_ledger::{Entry, Exporter, NewEntry, Proof, SignedCheckpoint};
 use stanch_model::Digest;
 use stanch_model::merkle::Frontier;
 use stanch_model::sign::VerifyingKey;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, number};
+use crate::column::{Columns, all, json, micros, number};
+use crate::db::{Builder, Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::lease;
 use crate::store::Store;
@@ -65,8 +65,9 @@ pub(crate) struct Pending {
 const TREE: &str = "SELECT size, peaks FROM tree WHERE name = 'ledger'";
 const PUT_TREE: &str = "INSERT INTO tree (name, size, peaks) VALUES ('ledger', $1, $2) \
      ON CONFLICT (name) DO UPDATE SET size = $1, peaks = $2";
-const LAST_SEQ: &str = "SELECT COALESCE(MAX(seq), -1) AS last FROM entry";
-const LAST_LEAF: &str = "SELECT COALESCE(MAX(position), -1) AS last FROM leaf";
+const END: &str = "SELECT tree.size, tree.peaks, (SELECT COALESCE(MAX(seq), -1) FROM entry) AS entry, \
+     (SELECT COALESCE(MAX(position), -1) FROM leaf) AS leaf \
+     FROM (SELECT 'ledger' AS name) one LEFT JOIN tree ON tree.name = one.name";
 const SIGNED: &str = "SELECT COALESCE(MAX(size), 0) AS signed FROM checkpoint";
 const OLDEST: &str = "SELECT entry.at FROM leaf JOIN entry ON entry.seq = leaf.seq WHERE leaf.position = $1";
 const PUT_CHECKPOINT: &str =
@@ -88,16 +89,13 @@ const LEAVES: &str = "SELECT hash FROM leaf WHERE position >= $1 ORDER BY positi
 impl Log {
     /// Reads where the log ended.
     pub(crate) async fn load(conn: &mut Conn) -> Result<Self, ReadError> {
-        let tree = sqlx::query(TREE).fetch_optional(&mut *conn).await;
-        let tree = match tree.map_err(ReadError::database("read the ledger's tree"))? {
-            Some(row) => read_tree(&row)?,
+        let row = query(END).fetch_one(conn).await.map_err(ReadError::database("read the ledger's tree"))?;
+        let columns = Columns::new("tree", &row);
+        let tree = match columns.optional_integer("size")? {
+            Some(_) => read_tree(&row)?,
             None => Frontier::new(),
         };
-        let mut last = async |sql: &'static str| {
-            let row = sqlx::query(sql).fetch_one(&mut *conn).await.map_err(ReadError::database("read the ledger"))?;
-            Columns::new("entry", &row).integer("last")
-        };
-        let (entry, leaf) = (last(LAST_SEQ).await?, last(LAST_LEAF).await?);
+        let (entry, leaf) = (columns.integer("entry")?, columns.integer("leaf")?);
         if u64::try_from(leaf + 1).ok() != Some(tree.size()) {
             return Err(ReadError::damaged("tree", format!("it has {} leaves, the last is {leaf}", tree.size())));
         }
@@ -160,28 +158,28 @@ impl Pending {
             return Ok(());
         }
         for chunk in chunks(&self.entries, ROWS) {
-            let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO entry (seq, at, event, body) ");
+            let mut query = Builder::new("INSERT INTO entry (seq, at, event, body) ");
             query.push_values(chunk, |mut row, (seq, at, event, body)| {
                 row.push_bind(*seq).push_bind(*at).push_bind(event).push_bind(body);
             });
             query.build().execute(&mut *conn).await.map_err(CommitError::database("write entries"))?;
         }
         for chunk in chunks(&self.subjects, ROWS) {
-            let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO entry_subject (subject, seq) ");
+            let mut query = Builder::new("INSERT INTO entry_subject (subject, seq) ");
             query.push_values(chunk, |mut row, (subject, seq)| {
                 row.push_bind(subject).push_bind(*seq);
             });
             query.build().execute(&mut *conn).await.map_err(CommitError::database("write subjects"))?;
         }
         for chunk in chunks(&self.leaves, ROWS) {
-            let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO leaf (position, seq, hash) ");
+            let mut query = Builder::new("INSERT INTO leaf (position, seq, hash) ");
             query.push_values(chunk, |mut row, (position, seq, hash)| {
                 row.push_bind(*position).push_bind(*seq).push_bind(hash.as_bytes().as_slice());
             });
             query.build().execute(&mut *conn).await.map_err(CommitError::database("write leaves"))?;
         }
         let peaks: Vec<u8> = log.tree.peaks().iter().flat_map(|peak| *peak.as_bytes()).collect();
-        sqlx::query(PUT_TREE)
+        query(PUT_TREE)
             .bind(number("tree", "ledger", log.tree.size())?)
             .bind(peaks)
             .execute(conn)
@@ -194,14 +192,14 @@ impl Pending {
 pub(crate) async fn put_checkpoint(conn: &mut Conn, put: &PutCheckpoint) -> Result<Effect, CommitError> {
     lease::held(conn, &put.lease, put.token).await?;
     let size = put.note.checkpoint().size;
-    let done = sqlx::query(PUT_CHECKPOINT)
+    let done = query(PUT_CHECKPOINT)
         .bind(number("checkpoint", "ledger", size)?)
         .bind(put.note.to_string())
         .bind(micros(put.at))
         .execute(conn)
         .await
         .map_err(CommitError::database("store a checkpoint"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 fn read_entry(row: &Row) -> Result<Entry, ReadError> {
@@ -224,12 +222,12 @@ impl Store {
     /// # Errors
     /// When the database refuses or the tree does not read.
     pub async fn tree(&self) -> Result<Tree, ReadError> {
-        let row = sqlx::query(TREE).fetch_optional(self.read()).await;
+        let row = query(TREE).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read the ledger's tree"))?;
         let frontier = row.as_ref().map_or_else(|| Ok(Frontier::new()), read_tree)?;
-        let row = sqlx::query(SIGNED).fetch_one(self.read()).await.map_err(ReadError::database("read checkpoints"))?;
+        let row = query(SIGNED).fetch_one(self.read()).await.map_err(ReadError::database("read checkpoints"))?;
         let signed = Columns::new("checkpoint", &row).count("signed")?;
-        let row = sqlx::query(OLDEST).bind(bound(signed)).fetch_optional(self.read()).await;
+        let row = query(OLDEST).bind(bound(signed)).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read the ledger"))?;
         let oldest_unsigned = row.map(|row| Columns::new("entry", &row).time("at")).transpose()?;
         Ok(Tree { frontier, signed, oldest_unsigned })
@@ -240,7 +238,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn entries(&self, from: u64, limit: u32) -> Result<Vec<Entry>, ReadError> {
-        let rows = sqlx::query(ENTRIES).bind(bound(from)).bind(limit).fetch_all(self.read()).await;
+        let rows = query(ENTRIES).bind(bound(from)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list entries"))?, read_entry)
     }
 
@@ -250,7 +248,7 @@ impl Store {
     /// When the database refuses or a row does not read.
     pub async fn newest_entries(&self, before: Option<u64>, limit: u32) -> Result<Vec<Entry>, ReadError> {
         let before = before.map_or(i64::MAX, bound);
-        let rows = sqlx::query(NEWEST).bind(before).bind(limit).fetch_all(self.read()).await;
+        let rows = query(NEWEST).bind(before).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list entries"))?, read_entry)
     }
 
@@ -259,7 +257,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn timeline(&self, subject: &str, from: u64, limit: u32) -> Result<Vec<Entry>, ReadError> {
-        let rows = sqlx::query(TIMELINE).bind(subject).bind(bound(from)).bind(limit).fetch_all(self.read()).await;
+        let rows = query(TIMELINE).bind(subject).bind(bound(from)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list entries"))?, read_entry)
     }
 
@@ -268,7 +266,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn newest_of(&self, subject: &str, limit: u32) -> Result<Vec<Entry>, ReadError> {
-        let rows = sqlx::query(NEWEST_OF).bind(subject).bind(limit).fetch_all(self.read()).await;
+        let rows = query(NEWEST_OF).bind(subject).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list entries"))?, read_entry)
     }
 
@@ -281,7 +279,7 @@ impl Store {
         while (leaves.len() as u64) < size {
             let limit = u32::try_from(size - leaves.len() as u64).unwrap_or(HASHES).min(HASHES);
             let from = bound(leaves.len() as u64);
-            let rows = sqlx::query(LEAVES).bind(from).bind(limit).fetch_all(self.read()).await;
+            let rows = query(LEAVES).bind(from).bind(limit).fetch_all(self.read()).await;
             let page = all(&rows.map_err(ReadError::database("list leaves"))?, |row| {
                 Columns::new("leaf", row).digest("hash")
             })?;
@@ -298,7 +296,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or it does not read.
     pub async fn last_checkpoint(&self) -> Result<Option<SignedCheckpoint>, ReadError> {
-        let row = sqlx::query(LAST_CHECKPOINT).fetch_optional(self.read()).await;
+        let row = query(LAST_CHECKPOINT).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a checkpoint"))?.as_ref().map(read_note).transpose()
     }
 
@@ -307,7 +305,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or one does not read.
     pub async fn checkpoints(&self, size: u64, limit: u32) -> Result<Vec<SignedCheckpoint>, ReadError> {
-        let rows = sqlx::query(CHECKPOINTS).bind(bound(size)).bind(limit).fetch_all(self.read()).await;
+        let rows = query(CHECKPOINTS).bind(bound(size)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list checkpoints"))?, read_note)
     }
 

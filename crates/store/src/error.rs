@@ -1,50 +1,67 @@
 //! What can go wrong in the store, by what was being done: opening, committing, reading.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use stanch_ledger::EntryError;
 
+use crate::place::StoreAt;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file cannot be opened as a database.
-    #[error("the store {path} cannot be opened")]
+    /// The database cannot be opened.
+    #[error("the store {at} cannot be opened")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Which store.
+        at: StoreAt,
         /// Why.
         #[source]
         source: sqlx::Error,
     },
-    /// The file is damaged, or is no database.
-    #[error("the store {path} is damaged: {detail}")]
+    /// It is damaged, or no database.
+    #[error("the store {at} is damaged: {detail}")]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// Which store.
+        at: StoreAt,
         /// What the check says.
         detail: String,
     },
     /// Another process is writing to it.
-    #[error("the store {path} is being written by another process")]
+    #[error("the store {at} is being written by another process")]
     Busy {
-        /// The file.
-        path: PathBuf,
+        /// Which store.
+        at: StoreAt,
     },
     /// Its tables cannot be brought to this release's form.
-    #[error("the tables of the store {path} cannot be brought up to date")]
+    #[error("the tables of the store {at} cannot be brought up to date")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// Which store.
+        at: StoreAt,
         /// Why.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
+    /// The server that has it is older than what this program can use.
+    #[error("the store {at} is on PostgreSQL {version}, and needs 15 or later")]
+    OldServer {
+        /// Which store.
+        at: StoreAt,
+        /// What it says it is.
+        version: String,
+    },
+    /// Its texts are not kept as they are written.
+    #[error("the store {at} is in a database whose encoding is {encoding}, and needs UTF8")]
+    Encoding {
+        /// Which store.
+        at: StoreAt,
+        /// What the database has.
+        encoding: String,
+    },
     /// Its findings have ids that would not be given today: all of them would be taken for gone and for new.
-    #[error("the store {path} was written by an earlier build that named findings otherwise")]
+    #[error("the store {at} was written by an earlier build that named findings otherwise")]
     OtherIds {
-        /// The file.
-        path: PathBuf,
+        /// Which store.
+        at: StoreAt,
     },
 }
 
@@ -52,9 +69,18 @@ impl OpenError {
     /// What a person can do.
     pub const fn hint(&self) -> &'static str {
         match self {
+            Self::Open { at: StoreAt::Database(_), .. } => {
+                "check that PostgreSQL runs, that it lets this user into this database, and the address that was given; \
+                 passwords are taken from the address, PGPASSWORD or ~/.pgpass"
+            }
             Self::Open { .. } => "check that the data folder exists, belongs to this user and has room left",
+            Self::Damaged { at: StoreAt::Database(_), .. } => {
+                "stop the servers, keep a copy of the database, and restore the last backup into an empty one"
+            }
             Self::Damaged { .. } => "stop the server, keep a copy of the file, and restore the last backup",
             Self::Busy { .. } => "another server uses this data folder; stop it, or choose another with --data-dir",
+            Self::OldServer { .. } => "bring the database to a server of PostgreSQL 15 or later",
+            Self::Encoding { .. } => "make the database with: createdb --encoding=UTF8 --template=template0 NAME",
             Self::OtherIds { .. } => {
                 "keep the folder for its ledger, and begin with another one: choose it with --data-dir"
             }
@@ -65,7 +91,7 @@ impl OpenError {
     }
 }
 
-/// Why a transition was not committed. Nothing of it was written.
+/// Why a transition was not committed. Nothing of it was written, unless it is [`CommitError::Unknown`].
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -173,6 +199,24 @@ pub enum CommitError {
         #[source]
         source: Arc<sqlx::Error>,
     },
+    /// The connection was lost while the transition was made durable. It is there whole, or nothing of it is: load the
+    /// state and see.
+    #[error("the connection to the database was lost at the last moment: it may be written or not")]
+    Unknown(#[source] Arc<sqlx::Error>),
+    /// The database did not answer in time. Nothing was written.
+    #[error("the database did not answer in time")]
+    Late,
+    /// The database is not the one this server has written to: what was committed is gone from it.
+    #[error("the database was taken back: its ledger had {had} entries and has {has}")]
+    RolledBack {
+        /// Entries there were.
+        had: u64,
+        /// Entries there are.
+        has: u64,
+    },
+    /// The ledger does not read.
+    #[error("the ledger does not read: {0}")]
+    Ledger(String),
     /// Nobody would be left who can give roles.
     #[error("the last administrator stays: nobody else could give this role again")]
     LastAdministrator,

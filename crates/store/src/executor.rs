@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanch_model::id::{AssetId, ExecutorId};
 
-use crate::column::{Columns, Conn, Row, all, json, micros, name, number};
+use crate::column::{Columns, all, json, micros, name, number};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -59,7 +60,7 @@ const ONE: &str = "SELECT id, revision, body, at, asset, standing, seen_at, writ
 /// that nobody takes back what they have not seen.
 pub(crate) async fn put(conn: &mut Conn, executor: &StoredExecutor) -> Result<Effect, CommitError> {
     let id = executor.id.as_str();
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(id)
         .bind(number("executor", id, executor.revision)?)
         .bind(json("executor", id, &executor.body)?)
@@ -72,10 +73,10 @@ pub(crate) async fn put(conn: &mut Conn, executor: &StoredExecutor) -> Result<Ef
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("remember an executor"))?;
-    if done.rows_affected() > 0 {
+    if done > 0 {
         return Ok(Effect::Done);
     }
-    let row = sqlx::query(WRITER).bind(id).fetch_optional(conn).await;
+    let row = query(WRITER).bind(id).fetch_optional(conn).await;
     let row = row.map_err(CommitError::database("look who knows an executor"))?;
     let writer = row.and_then(|row| Columns::new("executor", &row).text("writer").ok());
     match writer {
@@ -109,7 +110,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn executor(&self, id: &ExecutorId) -> Result<Option<StoredExecutor>, ReadError> {
-        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an executor"))?.as_ref().map(read).transpose()
     }
 
@@ -118,7 +119,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn executor_writer(&self, id: &ExecutorId) -> Result<Option<(String, u64)>, ReadError> {
-        let row = sqlx::query(WRITER).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(WRITER).bind(id.as_str()).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("look who knows an executor"))?;
         row.map(|row| {
             let columns = Columns::new("executor", &row);
@@ -132,7 +133,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn executors(&self) -> Result<Vec<StoredExecutor>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list executors"))?, read)
     }
 }

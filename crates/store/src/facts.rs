@@ -7,7 +7,8 @@ use stanch_model::Digest;
 use stanch_model::facts::HostFacts;
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, Conn, Row, all, ids, json, micros};
+use crate::column::{Columns, all, ids, json, micros};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -57,7 +58,7 @@ pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, Commi
     let body = json("facts", id, &new.facts)?;
     let digest = Digest::of_bytes(body.as_bytes());
     let collected = micros(new.facts.collected_at);
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(id)
         .bind(collected)
         .bind(micros(new.at))
@@ -68,17 +69,17 @@ pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, Commi
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("store facts"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Ok(Effect::Unchanged);
     }
-    sqlx::query(REMEMBER)
+    query(REMEMBER)
         .bind(id)
         .bind(collected)
         .bind(digest.as_bytes().as_slice())
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("remember facts"))?;
-    sqlx::query(FORGET).bind(id).bind(HISTORY).execute(conn).await.map_err(CommitError::database("forget facts"))?;
+    query(FORGET).bind(id).bind(HISTORY).execute(conn).await.map_err(CommitError::database("forget facts"))?;
     Ok(Effect::Done)
 }
 
@@ -97,7 +98,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn facts(&self, asset: &AssetId) -> Result<Option<StoredFacts>, ReadError> {
-        let row = sqlx::query(ONE).bind(asset.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(asset.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read facts"))?.as_ref().map(read).transpose()
     }
 
@@ -106,7 +107,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn facts_at(&self, asset: &AssetId) -> Result<Option<Timestamp>, ReadError> {
-        let row = sqlx::query(TIME).bind(asset.as_str()).fetch_optional(self.read()).await;
+        let row = query(TIME).bind(asset.as_str()).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read facts"))?;
         row.map(|row| Columns::new("facts", &row).time("collected_at")).transpose()
     }
@@ -116,7 +117,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn facts_times(&self, assets: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, Timestamp>, ReadError> {
-        let rows = sqlx::query(TIMES).bind(ids(assets)).fetch_all(self.read()).await;
+        let rows = query(TIMES).bind(ids(assets)).fetch_all(self.read()).await;
         let times = all(&rows.map_err(ReadError::database("list facts"))?, |row| {
             let columns = Columns::new("facts", row);
             Ok((columns.parsed("asset")?, columns.time("collected_at")?))
@@ -129,7 +130,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn ill(&self) -> Result<BTreeSet<AssetId>, ReadError> {
-        let rows = sqlx::query(ILL).fetch_all(self.read()).await;
+        let rows = query(ILL).fetch_all(self.read()).await;
         let ill = all(&rows.map_err(ReadError::database("list what is ill"))?, |row| {
             Columns::new("facts", row).parsed("asset")
         })?;
@@ -141,7 +142,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn facts_history(&self, asset: &AssetId, limit: u32) -> Result<Vec<(Timestamp, Digest)>, ReadError> {
-        let rows = sqlx::query(PAST).bind(asset.as_str()).bind(limit).fetch_all(self.read()).await;
+        let rows = query(PAST).bind(asset.as_str()).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list facts"))?, |row| {
             let columns = Columns::new("facts", row);
             Ok((columns.time("collected_at")?, columns.digest("digest")?))

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanch_model::Digest;
 
-use crate::column::{Columns, Conn, all, json, micros, name};
+use crate::column::{Columns, all, json, micros, name};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -63,7 +64,7 @@ const ALL: &str = "SELECT body FROM feed ORDER BY name";
 const ONE: &str = "SELECT body FROM feed WHERE name = $1";
 
 pub(crate) async fn put(conn: &mut Conn, feed: &Feed) -> Result<Effect, CommitError> {
-    sqlx::query(PUT)
+    query(PUT)
         .bind(&feed.name)
         .bind(name(&feed.status))
         .bind(json("feed", &feed.name, feed)?)
@@ -80,7 +81,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn feeds(&self) -> Result<Vec<Feed>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list feeds"))?, |row| Columns::new("feed", row).json("body"))
     }
 
@@ -89,7 +90,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn feed(&self, name: &str) -> Result<Option<Feed>, ReadError> {
-        let row = sqlx::query(ONE).bind(name).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(name).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read a feed"))?;
         row.map(|row| Columns::new("feed", &row).json("body")).transpose()
     }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::Digest;
 use stanch_model::finding::{Detector, Finding, Verdict, fingerprint};
 use stanch_model::id::{AssetId, FindingId, ItemId};
 
-use crate::column::{Columns, Conn, Row, all, ids, json, micros};
+use crate::column::{Columns, all, ids, json, micros};
+use crate::db::{Builder, Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -174,7 +174,7 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncFindings) -> Result<Effect, 
         }
         changes.closed.extend(ids);
     }
-    sqlx::query(SEEN)
+    query(SEEN)
         .bind(micros(run.at))
         .bind(run.asset.as_str())
         .bind(names(&run.detectors))
@@ -186,7 +186,7 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncFindings) -> Result<Effect, 
 }
 
 async fn known(conn: &mut Conn, run: &SyncFindings) -> Result<BTreeMap<FindingId, Known>, CommitError> {
-    let rows = sqlx::query(KNOWN).bind(run.asset.as_str()).bind(names(&run.detectors)).fetch_all(conn).await;
+    let rows = query(KNOWN).bind(run.asset.as_str()).bind(names(&run.detectors)).fetch_all(conn).await;
     let known = all(&rows.map_err(CommitError::database("read findings"))?, read_known);
     known.map(|known| known.into_iter().collect()).map_err(|error| CommitError::Encode {
         noun: "finding",
@@ -228,7 +228,7 @@ fn ended(
 }
 
 async fn upsert(conn: &mut Conn, rows: &[(&Finding, String, Digest)], at: Timestamp) -> Result<(), CommitError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+    let mut query = Builder::new(
         "INSERT INTO finding (fingerprint, asset, detector, verdict, id, package, body, digest, first_seen, \
          last_seen, reopened) ",
     );
@@ -256,7 +256,7 @@ async fn upsert(conn: &mut Conn, rows: &[(&Finding, String, Digest)], at: Timest
 }
 
 async fn close(conn: &mut Conn, ids: &[FindingId], how: ClosedAs, at: Timestamp) -> Result<(), CommitError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("UPDATE finding SET closed_at = ");
+    let mut query = Builder::new("UPDATE finding SET closed_at = ");
     query.push_bind(micros(at)).push(", closed_as = ").push_bind(crate::column::name(&how));
     query.push(" WHERE fingerprint IN (");
     let mut list = query.separated(", ");
@@ -271,7 +271,7 @@ async fn close(conn: &mut Conn, ids: &[FindingId], how: ClosedAs, at: Timestamp)
 async fn count(conn: &mut Conn, at: Timestamp, days: &BTreeMap<Detector, Day>) -> Result<(), CommitError> {
     let date = jiff::tz::Offset::UTC.to_datetime(at).date().to_string();
     for (detector, day) in days {
-        sqlx::query(COUNT_DAY)
+        query(COUNT_DAY)
             .bind(&date)
             .bind(detector.name())
             .bind(day.opened)
@@ -287,7 +287,7 @@ async fn count(conn: &mut Conn, at: Timestamp, days: &BTreeMap<Detector, Day>) -
 
 /// Whether the first finding of an advisory, if there is one, has the id that it would be given today.
 pub(crate) async fn have_todays_ids(conn: &mut Conn) -> Result<bool, ReadError> {
-    let row = sqlx::query(FIRST).fetch_optional(conn).await.map_err(ReadError::database("read a finding"))?;
+    let row = query(FIRST).fetch_optional(conn).await.map_err(ReadError::database("read a finding"))?;
     let Some(row) = row else { return Ok(true) };
     let finding: Finding = Columns::new("finding", &row).json("body")?;
     let today = fingerprint(&finding.asset, finding.detector, &finding.id, &finding.binary);
@@ -316,7 +316,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn finding(&self, fingerprint: &FindingId) -> Result<Option<StoredFinding>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE fingerprint = ").push_bind(fingerprint.as_str());
         let row = query.build().fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a finding"))?.as_ref().map(read).transpose()
@@ -332,7 +332,7 @@ impl Store {
         after: Option<&FindingId>,
         limit: u32,
     ) -> Result<Vec<StoredFinding>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE fingerprint > ").push_bind(after.map_or("", FindingId::as_str));
         narrow(&mut query, filter);
         query.push(" ORDER BY fingerprint LIMIT ").push_bind(limit);
@@ -341,7 +341,7 @@ impl Store {
     }
 }
 
-fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &FindingFilter) {
+fn narrow(query: &mut Builder, filter: &FindingFilter) {
     if let Some(asset) = &filter.asset {
         query.push(" AND asset = ").push_bind(asset.as_str().to_owned());
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::asset::AssetKind;
 use stanch_model::id::{AssetId, ExecutorId};
 
 use crate::asset::StoredAsset;
-use crate::column::{Columns, Row, all, ids, micros, name};
+use crate::column::{Columns, all, ids, micros, name};
+use crate::db::{Builder, Row, query};
 use crate::error::ReadError;
 use crate::executor::Standing;
 use crate::store::Store;
@@ -122,7 +122,7 @@ const COLUMNS: &str = "SELECT asset.body, asset.first_seen, asset.last_seen, fac
      COALESCE(counted.decided, 0) AS decided, COALESCE(counted.ruled, 0) AS ruled, \
      EXISTS (SELECT 1 FROM item WHERE item.asset = asset.id AND item.kind = 'support' AND item.name = 'release' \
      AND item.closed_at IS NULL) AS unsupported, \
-     (SELECT COALESCE(SUM(open), 0) FROM finding_count WHERE finding_count.asset = asset.id) AS findings, \
+     (SELECT CAST(COALESCE(SUM(open), 0) AS BIGINT) FROM finding_count WHERE finding_count.asset = asset.id) AS findings, \
      executor.id AS executor, executor.standing, executor.seen_at, executor.body AS executor_body \
      FROM asset LEFT JOIN facts INDEXED BY facts_times ON facts.asset = asset.id \
      LEFT JOIN item_count counted ON counted.asset = asset.id \
@@ -174,7 +174,7 @@ impl Store {
         after: Option<&AssetId>,
         limit: u32,
     ) -> Result<Vec<ListedAsset>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE true");
         if let Some(after) = after {
             query.push(" AND (asset.name, asset.id) > (SELECT name, id FROM asset WHERE id = ");
@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn count_fleet(&self, filter: &FleetFilter) -> Result<u64, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COUNT);
+        let mut query = Builder::new(COUNT);
         query.push(" WHERE true");
         narrow(&mut query, filter);
         let row = query.build().fetch_one(self.read()).await.map_err(ReadError::database("count assets"))?;
@@ -203,7 +203,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn assets_called(&self, names: &BTreeSet<String>) -> Result<Vec<StoredAsset>, ReadError> {
-        let rows = sqlx::query(CALLED).bind(ids(names)).fetch_all(self.read()).await;
+        let rows = query(CALLED).bind(ids(names)).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("read assets"))?, |row| {
             let columns = Columns::new("asset", row);
             Ok(StoredAsset {
@@ -219,7 +219,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn count_judged(&self, filter: &FleetFilter, fresh: Timestamp) -> Result<u64, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COUNT);
+        let mut query = Builder::new(COUNT);
         query.push(
             " WHERE asset.id IN (SELECT asset FROM detection WHERE with_data > 0) AND asset.id IN \
              (SELECT asset FROM facts INDEXED BY facts_collected WHERE collected_at >= ",
@@ -231,7 +231,7 @@ impl Store {
     }
 }
 
-fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &FleetFilter) {
+fn narrow(query: &mut Builder, filter: &FleetFilter) {
     if let Some(kind) = &filter.kind {
         query.push(" AND asset.kind = ").push_bind(name(kind));
     }
@@ -267,7 +267,7 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &FleetFilter) {
     }
 }
 
-fn present(query: &mut QueryBuilder<Sqlite>, presence: Presence, since: Timestamp) {
+fn present(query: &mut Builder, presence: Presence, since: Timestamp) {
     let standing = match presence {
         Presence::None => {
             query.push(" AND asset.id NOT IN (SELECT asset FROM executor)");
@@ -288,7 +288,7 @@ fn present(query: &mut QueryBuilder<Sqlite>, presence: Presence, since: Timestam
 }
 
 /// In the words of the indexes that hold only such rows, so that few of them are found without looking at all.
-fn unseen(query: &mut QueryBuilder<Sqlite>, blind: Blind) {
+fn unseen(query: &mut Builder, blind: Blind) {
     let condition = match blind {
         Blind::NoExecutor => " AND asset.id NOT IN (SELECT asset FROM executor)",
         Blind::Stale(before) => {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use stanch_model::person::{Holder, Scope};
 use stanch_model::terms::Role;
 
-use crate::column::{Columns, Conn, all, micros, name};
+use crate::column::{Columns, all, micros, name};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -45,7 +46,7 @@ const ADMINISTRATORS: &str = "SELECT COUNT(*) AS number FROM person WHERE state 
      (SELECT 'team/' || team FROM member WHERE member.person = person.id AND member.source = 'local')))";
 
 pub(crate) async fn give(conn: &mut Conn, grant: &Grant) -> Result<Effect, CommitError> {
-    let done = sqlx::query(GIVE)
+    let done = query(GIVE)
         .bind(grant.holder.to_string())
         .bind(name(&grant.role))
         .bind(grant.scope.to_string())
@@ -54,12 +55,12 @@ pub(crate) async fn give(conn: &mut Conn, grant: &Grant) -> Result<Effect, Commi
         .execute(conn)
         .await
         .map_err(CommitError::database("give a role"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn revoke(conn: &mut Conn, revoke: &Revoke) -> Result<Effect, CommitError> {
     let before = administrators(conn).await?;
-    let done = sqlx::query(REVOKE)
+    let done = query(REVOKE)
         .bind(revoke.holder.to_string())
         .bind(name(&revoke.role))
         .bind(revoke.scope.to_string())
@@ -67,13 +68,13 @@ pub(crate) async fn revoke(conn: &mut Conn, revoke: &Revoke) -> Result<Effect, C
         .await
         .map_err(CommitError::database("take a role away"))?;
     still_administered(conn, before).await?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 /// How many enabled people hold the role of an administrator everywhere, in a way that no provider can take back.
 pub(crate) async fn administrators(conn: &mut Conn) -> Result<u64, CommitError> {
     let failed = CommitError::database("count administrators");
-    let row = sqlx::query(ADMINISTRATORS).fetch_one(conn).await.map_err(failed)?;
+    let row = query(ADMINISTRATORS).fetch_one(conn).await.map_err(failed)?;
     Columns::new("grant", &row).count("number").map_err(|error| CommitError::Encode {
         noun: "grant",
         id: "administrators".to_owned(),
@@ -92,7 +93,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn grants(&self) -> Result<Vec<Grant>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list roles"))?, |row| {
             let columns = Columns::new("grant", row);
             Ok(Grant {

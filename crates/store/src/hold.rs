@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 pub use stanch_model::hold::HoldLevel;
 
-use crate::column::{Columns, Conn, all, micros, name};
+use crate::column::{Columns, all, micros, name};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -43,7 +44,7 @@ const RELEASE: &str = "DELETE FROM hold WHERE scope = $1";
 const LIST: &str = "SELECT scope, level, epoch, reason, actor, at FROM hold ORDER BY scope";
 
 pub(crate) async fn put(conn: &mut Conn, hold: &Hold) -> Result<Effect, CommitError> {
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(&hold.scope)
         .bind(name(&hold.level))
         .bind(crate::column::number("hold", &hold.scope, hold.epoch)?)
@@ -54,12 +55,12 @@ pub(crate) async fn put(conn: &mut Conn, hold: &Hold) -> Result<Effect, CommitEr
         .await
         .map_err(CommitError::database("set a hold"))?;
     // One that is there is only tightened: loosening it is a release.
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn release(conn: &mut Conn, release: &ReleaseHold) -> Result<Effect, CommitError> {
-    let done = sqlx::query(RELEASE).bind(&release.scope).execute(conn).await;
-    if done.map_err(CommitError::database("release a hold"))?.rows_affected() == 0 {
+    let done = query(RELEASE).bind(&release.scope).execute(conn).await;
+    if done.map_err(CommitError::database("release a hold"))? == 0 {
         return Err(CommitError::Missing { noun: "hold", id: release.scope.clone() });
     }
     Ok(Effect::Done)
@@ -71,7 +72,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn holds(&self) -> Result<Vec<Hold>, ReadError> {
-        let rows = sqlx::query(LIST).fetch_all(self.read()).await;
+        let rows = query(LIST).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list holds"))?, |row| {
             let columns = Columns::new("hold", row);
             Ok(Hold {

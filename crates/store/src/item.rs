@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::assessment::{Assessment, DeployerPriority};
 use stanch_model::decision::Decision;
 use stanch_model::finding::Verdict;
 use stanch_model::id::{AssetId, FindingId, ItemId, RemediationId};
 use stanch_model::item::WorkItem;
 
-use crate::column::{Columns, Conn, Row, all, ids, json, micros, name};
+use crate::column::{Columns, all, ids, json, micros, name};
+use crate::db::{Builder, Conn, Row, query};
 use crate::decision::Rulings;
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
@@ -145,14 +145,14 @@ const COLUMNS: &str = "SELECT item.id, item.body, item.rank, item.first_seen, it
      FROM item";
 /// Beside what is counted with every change, the open items with a suppression in force at `$1`, of the version that
 /// would close the item or of whatever version appears. `CROSS` has the few suppressions looked at first.
-const COUNTS: &str = "WITH counted AS (SELECT COALESCE(SUM(open), 0) AS open, \
-     COALESCE(SUM(actionable), 0) AS actionable, COALESCE(SUM(urgent), 0) AS urgent, \
-     COALESCE(SUM(exploited), 0) AS exploited, COALESCE(SUM(decided), 0) AS decided FROM item_count \
+const COUNTS: &str = "WITH counted AS (SELECT CAST(COALESCE(SUM(open), 0) AS BIGINT) AS open, \
+     CAST(COALESCE(SUM(actionable), 0) AS BIGINT) AS actionable, CAST(COALESCE(SUM(urgent), 0) AS BIGINT) AS urgent, \
+     CAST(COALESCE(SUM(exploited), 0) AS BIGINT) AS exploited, CAST(COALESCE(SUM(decided), 0) AS BIGINT) AS decided FROM item_count \
      WHERE $2 IS NULL OR asset IN (SELECT value FROM json_each($2))), \
      aside AS (SELECT DISTINCT i.id, i.action FROM suppression s CROSS JOIN item i ON i.id = s.item AND i.asset = s.asset \
      WHERE s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) AND s.version IN ('', i.fixed_version) \
      AND i.closed_at IS NULL AND ($2 IS NULL OR i.asset IN (SELECT value FROM json_each($2)))), \
-     put AS (SELECT COUNT(*) AS suppressed, COALESCE(SUM(action IS NOT NULL), 0) AS set_aside FROM aside) \
+     put AS (SELECT COUNT(*) AS suppressed, CAST(COALESCE(SUM(CASE WHEN action IS NULL THEN 0 ELSE 1 END), 0) AS BIGINT) AS set_aside FROM aside) \
      SELECT open, actionable - set_aside AS actionable, set_aside, urgent, suppressed, exploited, decided \
      FROM counted, put";
 const OPEN_ON: &str = "SELECT asset, open FROM item_count WHERE asset IN (SELECT value FROM json_each($1)) AND open > 0 \
@@ -169,7 +169,7 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, Com
     for chunk in owns.chunks(10 * CHUNK) {
         adopt(conn, chunk).await?;
     }
-    let open = sqlx::query(OPEN)
+    let open = query(OPEN)
         .bind(run.asset.as_str())
         .fetch_all(&mut *conn)
         .await
@@ -180,7 +180,7 @@ pub(crate) async fn sync(conn: &mut Conn, run: &SyncItems) -> Result<Effect, Com
         if still.contains(id.as_str()) {
             continue;
         }
-        sqlx::query(CLOSE)
+        query(CLOSE)
             .bind(micros(run.at))
             .bind(id)
             .execute(&mut *conn)
@@ -195,7 +195,7 @@ async fn put(conn: &mut Conn, run: &SyncItems, items: &[NewItem]) -> Result<(), 
     for new in items {
         bodies.push(json("item", new.item.id.as_str(), &new.item)?);
     }
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(PUT);
+    let mut query = Builder::new(PUT);
     query.push_values(items.iter().zip(&bodies), |mut row, (new, body)| {
         row.push_bind(new.item.id.as_str())
             .push_bind(run.asset.as_str())
@@ -219,7 +219,7 @@ async fn put(conn: &mut Conn, run: &SyncItems, items: &[NewItem]) -> Result<(), 
 async fn adopt(conn: &mut Conn, owns: &[(&FindingId, &ItemId)]) -> Result<(), CommitError> {
     // A list of texts always has a JSON form.
     let owns = serde_json::to_string(owns).unwrap_or_else(|_| "[]".to_owned());
-    let done = sqlx::query(ADOPT).bind(owns).execute(conn).await;
+    let done = query(ADOPT).bind(owns).execute(conn).await;
     done.map_err(CommitError::database("give findings to items"))?;
     Ok(())
 }
@@ -269,7 +269,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn item(&self, id: &ItemId) -> Result<Option<StoredItem>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE item.id = ").push_bind(id.as_str());
         let rows = query.build().fetch_all(self.read()).await;
         Ok(read(self, &rows.map_err(ReadError::database("read an item"))?).await?.pop())
@@ -285,7 +285,7 @@ impl Store {
         after: Option<&ItemCursor>,
         limit: u32,
     ) -> Result<Vec<StoredItem>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE (item.rank, item.id) > (");
         query.push_bind(after.map_or("", |cursor| cursor.rank.as_str()));
         query.push(", ").push_bind(after.map_or("", |cursor| cursor.id.as_str())).push(")");
@@ -304,7 +304,7 @@ impl Store {
         among: Option<&BTreeSet<AssetId>>,
         now: Timestamp,
     ) -> Result<ItemCounts, ReadError> {
-        let row = sqlx::query(COUNTS).bind(micros(now)).bind(among.map(ids)).fetch_one(self.read()).await;
+        let row = query(COUNTS).bind(micros(now)).bind(among.map(ids)).fetch_one(self.read()).await;
         let row = row.map_err(ReadError::database("count items"))?;
         let columns = Columns::new("item", &row);
         Ok(ItemCounts {
@@ -323,7 +323,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn open_items_on(&self, assets: &BTreeSet<AssetId>) -> Result<Vec<(AssetId, u64)>, ReadError> {
-        let rows = sqlx::query(OPEN_ON).bind(ids(assets)).fetch_all(self.read()).await;
+        let rows = query(OPEN_ON).bind(ids(assets)).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("count items"))?, |row| {
             let columns = Columns::new("item", row);
             Ok((columns.parsed("asset")?, columns.count("open")?))
@@ -335,7 +335,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn busy_items(&self, items: &[ItemId]) -> Result<HashMap<ItemId, RemediationId>, ReadError> {
-        let rows = sqlx::query(BUSY).bind(ids(items)).fetch_all(self.read()).await;
+        let rows = query(BUSY).bind(ids(items)).fetch_all(self.read()).await;
         let pairs = all(&rows.map_err(ReadError::database("look for what is at work"))?, |row| {
             let columns = Columns::new("remediation", row);
             Ok((columns.parsed("item")?, columns.parsed("id")?))
@@ -344,7 +344,7 @@ impl Store {
     }
 }
 
-fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &ItemFilter) {
+fn narrow(query: &mut Builder, filter: &ItemFilter) {
     if let Some(asset) = &filter.asset {
         query.push(" AND item.asset = ").push_bind(asset.as_str().to_owned());
     }

@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use crate::column::{Columns, Conn, micros, number};
+use crate::column::{Columns, micros, number};
+use crate::db::{Conn, query};
 use crate::error::CommitError;
 use crate::transition::Effect;
 
@@ -36,7 +37,7 @@ const TAKE: &str = "INSERT INTO lease (name, holder, token, until) VALUES ($1, $
 const HELD: &str = "SELECT token FROM lease WHERE name = $1 AND token = $2";
 
 pub(crate) async fn take(conn: &mut Conn, ask: &TakeLease) -> Result<Effect, CommitError> {
-    let row = sqlx::query(TAKE)
+    let row = query(TAKE)
         .bind(&ask.name)
         .bind(&ask.holder)
         .bind(micros(ask.until))
@@ -50,7 +51,7 @@ pub(crate) async fn take(conn: &mut Conn, ask: &TakeLease) -> Result<Effect, Com
 
 /// Whether the lease still has this token.
 pub(crate) async fn held(conn: &mut Conn, name: &str, token: u64) -> Result<(), CommitError> {
-    let row = sqlx::query(HELD)
+    let row = query(HELD)
         .bind(name)
         .bind(number("lease", name, token)?)
         .fetch_optional(conn)

@@ -1,8 +1,9 @@
 //! State. Everything that Stanch knows lies here, and changes only by transitions: a compare-and-set on state and
 //! generation, the share of the budgets, the ledger's entry and the wake-up for whoever goes on, in one transaction.
 //!
-//! SQLite today; one portable SQL text, so that PostgreSQL can join: `$1` parameters, times as 64-bit microseconds,
-//! ids as text, no JSON operators, no triggers, NULLs ordered by hand. What differs lies in [`mod@sqlite`].
+//! It is a file of SQLite or a database of PostgreSQL, behind one portable SQL text: `$1` parameters, times as 64-bit
+//! microseconds, yes and no as 1 and 0, ids as text, NULLs ordered by hand, sums cast to numbers. What differs lies in
+//! `sqlite` and `postgres`; a test holds the tables of both to be the same.
 //!
 //! Reading order: [`transition`] (what can change), `writer` (how it is committed), then a file a noun.
 
@@ -16,6 +17,7 @@ pub mod case;
 pub mod change;
 mod column;
 pub mod connection;
+mod db;
 pub mod decision;
 pub mod detection;
 pub mod edge;
@@ -37,15 +39,16 @@ pub mod outbox;
 pub mod outcome;
 pub mod overview;
 pub mod person;
+pub mod place;
 pub mod plan;
+mod postgres;
 pub mod problem;
 pub mod receipt;
 pub mod remediation;
 pub mod seal;
 pub mod session;
 pub mod setting;
-pub mod sqlite;
-mod statement;
+mod sqlite;
 mod store;
 pub mod suppression;
 pub mod task;
@@ -55,6 +58,7 @@ pub mod verification;
 mod writer;
 
 pub use error::{CommitError, OpenError, ReadError};
+pub use place::{DatabaseUrl, StoreAt};
 pub use seal::Sealer;
 pub use store::Store;
 pub use lease::Fence;

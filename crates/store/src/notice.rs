@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, name};
+use crate::column::{Columns, all, json, micros, name};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -93,7 +94,7 @@ fn read(row: &Row) -> Result<Notice, ReadError> {
 }
 
 pub(crate) async fn new(conn: &mut Conn, notice: &Notice) -> Result<Effect, CommitError> {
-    let done = sqlx::query(NEW)
+    let done = query(NEW)
         .bind(&notice.id)
         .bind(&notice.connection)
         .bind(&notice.event)
@@ -106,11 +107,11 @@ pub(crate) async fn new(conn: &mut Conn, notice: &Notice) -> Result<Effect, Comm
         .execute(conn)
         .await
         .map_err(CommitError::database("make a notice"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn step(conn: &mut Conn, step: &MoveNotice) -> Result<Effect, CommitError> {
-    let done = sqlx::query(MOVE)
+    let done = query(MOVE)
         .bind(name(&step.state))
         .bind(step.attempts.saturating_add(1))
         .bind(micros(step.due))
@@ -120,7 +121,7 @@ pub(crate) async fn step(conn: &mut Conn, step: &MoveNotice) -> Result<Effect, C
         .execute(conn)
         .await
         .map_err(CommitError::database("move a notice"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         let expected = format!("attempt {}", step.attempts);
         return Err(CommitError::Conflict { noun: "notice", id: step.id.clone(), expected });
     }
@@ -128,9 +129,9 @@ pub(crate) async fn step(conn: &mut Conn, step: &MoveNotice) -> Result<Effect, C
 }
 
 pub(crate) async fn sweep(conn: &mut Conn, sweep: &SweepNotices) -> Result<Effect, CommitError> {
-    let done = sqlx::query(SWEEP).bind(micros(sweep.before)).execute(conn).await;
+    let done = query(SWEEP).bind(micros(sweep.before)).execute(conn).await;
     let done = done.map_err(CommitError::database("sweep notices"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {
@@ -139,7 +140,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn notices_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, ReadError> {
-        let rows = sqlx::query(DUE).bind(micros(now)).bind(limit).fetch_all(self.read()).await;
+        let rows = query(DUE).bind(micros(now)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list notices"))?, read)
     }
 
@@ -148,7 +149,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn notices(&self, limit: u32) -> Result<Vec<Notice>, ReadError> {
-        let rows = sqlx::query(NEWEST).bind(limit).fetch_all(self.read()).await;
+        let rows = query(NEWEST).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list notices"))?, read)
     }
 }

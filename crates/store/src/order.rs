@@ -7,7 +7,8 @@ use stanch_model::id::{ExecutorId, OrderId, TaskId};
 use stanch_model::order::{Order, Position, Verb};
 use stanch_model::sign::Signed;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, number};
+use crate::column::{Columns, all, json, micros, number};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -115,7 +116,7 @@ const UNANSWERED: &str = "SELECT id, executor, epoch, generation, task, state, s
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, CommitError> {
     let id = new.id.as_str();
-    let last = sqlx::query(LAST)
+    let last = query(LAST)
         .bind(new.executor.as_str())
         .fetch_optional(&mut *conn)
         .await
@@ -134,7 +135,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, Commi
         return Err(CommitError::Conflict { noun: "order", id: id.to_owned(), expected });
     }
     let generation = if new.epoch > last.epoch { 1 } else { last.generation.saturating_add(1) };
-    let done = sqlx::query(NEW)
+    let done = query(NEW)
         .bind(id)
         .bind(new.executor.as_str())
         .bind(number("order", id, new.epoch)?)
@@ -147,7 +148,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, Commi
         .execute(conn)
         .await
         .map_err(CommitError::database("make an order"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "order", id: id.to_owned() });
     }
     Ok(Effect::Order(new.id.clone(), Position { epoch: new.epoch, generation }))
@@ -155,14 +156,14 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewOrder) -> Result<Effect, Commi
 
 pub(crate) async fn deliver(conn: &mut Conn, delivery: &DeliverOrder) -> Result<Effect, CommitError> {
     let id = delivery.signed.body.id.as_str();
-    let done = sqlx::query(DELIVER)
+    let done = query(DELIVER)
         .bind(json("order", id, &delivery.signed)?)
         .bind(micros(delivery.at))
         .bind(id)
         .execute(conn)
         .await
         .map_err(CommitError::database("hand out an order"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         let expected = "waiting".to_owned();
         return Err(CommitError::Conflict { noun: "order", id: id.to_owned(), expected });
     }
@@ -170,9 +171,9 @@ pub(crate) async fn deliver(conn: &mut Conn, delivery: &DeliverOrder) -> Result<
 }
 
 pub(crate) async fn void(conn: &mut Conn, order: &VoidOrder) -> Result<Effect, CommitError> {
-    let done = sqlx::query(VOID).bind(order.id.as_str()).bind(i64::from(order.unless_delivered)).execute(conn).await;
+    let done = query(VOID).bind(order.id.as_str()).bind(i64::from(order.unless_delivered)).execute(conn).await;
     let done = done.map_err(CommitError::database("void an order"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 fn read_position(columns: &Columns<'_>) -> Result<Position, ReadError> {
@@ -206,7 +207,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn order(&self, id: &OrderId) -> Result<Option<StoredOrder>, ReadError> {
-        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an order"))?.as_ref().map(read).transpose()
     }
 
@@ -221,7 +222,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<StoredOrder>, ReadError> {
         let past = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let rows = sqlx::query(AFTER)
+        let rows = query(AFTER)
             .bind(executor.as_str())
             .bind(past(after.epoch))
             .bind(past(after.generation))
@@ -236,7 +237,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn last_position(&self, executor: &ExecutorId) -> Result<Position, ReadError> {
-        let row = sqlx::query(LAST).bind(executor.as_str()).fetch_optional(self.read()).await;
+        let row = query(LAST).bind(executor.as_str()).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read an executor's position"))?;
         row.map_or(Ok(Position::default()), |row| read_position(&Columns::new("order", &row)))
     }
@@ -246,7 +247,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn orders_of(&self, task: &TaskId) -> Result<Vec<StoredOrder>, ReadError> {
-        let rows = sqlx::query(OF_TASK).bind(task.as_str()).fetch_all(self.read()).await;
+        let rows = query(OF_TASK).bind(task.as_str()).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list orders"))?, read)
     }
 
@@ -255,7 +256,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn unanswered_orders(&self, executor: &ExecutorId) -> Result<Vec<StoredOrder>, ReadError> {
-        let rows = sqlx::query(UNANSWERED).bind(executor.as_str()).fetch_all(self.read()).await;
+        let rows = query(UNANSWERED).bind(executor.as_str()).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list orders"))?, read)
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use stanch_model::id::TaskId;
 
-use crate::column::{Columns, Conn, all, micros};
+use crate::column::{Columns, all, micros};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -61,7 +62,7 @@ const COUNTS: &str = "WITH lost AS (SELECT action, system, kind, classification,
      WHERE outcome = 'bad_undo' GROUP BY action, system, kind, classification) \
      SELECT one.action AS action, one.system AS system, one.kind AS kind, one.classification AS classification, \
      one.outcome AS outcome, COUNT(*) AS total, \
-     SUM(CASE WHEN lost.at IS NULL OR one.at > lost.at THEN 1 ELSE 0 END) AS since, MAX(one.at) AS last_at \
+     CAST(SUM(CASE WHEN lost.at IS NULL OR one.at > lost.at THEN 1 ELSE 0 END) AS BIGINT) AS since, MAX(one.at) AS last_at \
      FROM outcome AS one LEFT JOIN lost ON lost.action = one.action AND lost.system = one.system \
      AND lost.kind = one.kind AND lost.classification = one.classification \
      GROUP BY one.action, one.system, one.kind, one.classification, one.outcome \
@@ -71,7 +72,7 @@ const TASKS: &str = "SELECT DISTINCT task FROM outcome WHERE outcome = $1 ORDER 
 
 pub(crate) async fn put(conn: &mut Conn, outcome: &Outcome) -> Result<Effect, CommitError> {
     let track = &outcome.track;
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(outcome.task.as_str())
         .bind(&track.action)
         .bind(&outcome.outcome)
@@ -82,7 +83,7 @@ pub(crate) async fn put(conn: &mut Conn, outcome: &Outcome) -> Result<Effect, Co
         .execute(conn)
         .await
         .map_err(CommitError::database("count an outcome"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {
@@ -91,7 +92,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn tasks_with_outcome(&self, outcome: &str) -> Result<BTreeSet<String>, ReadError> {
-        let rows = sqlx::query(TASKS).bind(outcome).fetch_all(self.read()).await;
+        let rows = query(TASKS).bind(outcome).fetch_all(self.read()).await;
         let rows = rows.map_err(ReadError::database("list outcomes"))?;
         rows.iter().map(|row| Columns::new("outcome", row).text("task")).collect()
     }
@@ -101,7 +102,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn outcomes(&self) -> Result<Vec<Count>, ReadError> {
-        let rows = sqlx::query(COUNTS).fetch_all(self.read()).await;
+        let rows = query(COUNTS).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("count outcomes"))?, |row| {
             let columns = Columns::new("outcome", row);
             Ok(Count {

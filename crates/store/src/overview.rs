@@ -6,6 +6,7 @@ use stanch_model::finding::{Detector, Verdict};
 use stanch_model::id::AssetId;
 
 use crate::column::{Columns, all, ids};
+use crate::db::query;
 use crate::error::ReadError;
 use crate::store::Store;
 
@@ -35,7 +36,8 @@ pub struct TrendDay {
     pub gone: u64,
 }
 
-const FINDINGS: &str = "SELECT detector, verdict, SUM(open) AS open, SUM(closed) AS closed FROM finding_count \
+const FINDINGS: &str = "SELECT detector, verdict, CAST(SUM(open) AS BIGINT) AS open, CAST(SUM(closed) AS BIGINT) AS closed \
+     FROM finding_count \
      WHERE $1 IS NULL OR asset IN (SELECT value FROM json_each($1)) GROUP BY detector, verdict";
 const REMEDIATIONS: &str = "SELECT state, COUNT(*) AS number FROM remediation GROUP BY state";
 const TREND: &str = "SELECT day, detector, opened, fixed, withdrawn, gone FROM finding_day WHERE day >= $1 \
@@ -51,7 +53,7 @@ impl Store {
         &self,
         among: Option<&BTreeSet<AssetId>>,
     ) -> Result<BTreeMap<(Detector, Verdict), FindingCount>, ReadError> {
-        let rows = sqlx::query(FINDINGS).bind(among.map(ids)).fetch_all(self.read()).await;
+        let rows = query(FINDINGS).bind(among.map(ids)).fetch_all(self.read()).await;
         let counts = all(&rows.map_err(ReadError::database("count findings"))?, |row| {
             let columns = Columns::new("finding", row);
             let count = FindingCount { open: columns.count("open")?, closed: columns.count("closed")? };
@@ -65,7 +67,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn remediation_counts(&self) -> Result<BTreeMap<String, u64>, ReadError> {
-        let rows = sqlx::query(REMEDIATIONS).fetch_all(self.read()).await;
+        let rows = query(REMEDIATIONS).fetch_all(self.read()).await;
         let counts = all(&rows.map_err(ReadError::database("count remediations"))?, |row| {
             let columns = Columns::new("remediation", row);
             Ok((columns.text("state")?, columns.count("number")?))
@@ -78,7 +80,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn trend(&self, since: jiff::civil::Date) -> Result<Vec<TrendDay>, ReadError> {
-        let rows = sqlx::query(TREND).bind(since.to_string()).fetch_all(self.read()).await;
+        let rows = query(TREND).bind(since.to_string()).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("read the trend"))?, |row| {
             let columns = Columns::new("trend", row);
             Ok(TrendDay {

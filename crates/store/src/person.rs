@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use stanch_model::id::ActorId;
 use stanch_model::person::{Access, Held, PersonName};
 
-use crate::column::{Columns, Conn, Row, all, micros, name};
+use crate::column::{Columns, all, micros, name};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::grant;
 use crate::store::Store;
@@ -131,7 +132,7 @@ fn read(row: &Row) -> Result<Person, ReadError> {
 }
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewPerson) -> Result<Effect, CommitError> {
-    let done = sqlx::query(NEW)
+    let done = query(NEW)
         .bind(new.id.as_str())
         .bind(new.name.as_str())
         .bind(&new.email)
@@ -141,7 +142,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewPerson) -> Result<Effect, Comm
         .execute(conn)
         .await
         .map_err(CommitError::database("make an account"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "person", id: new.name.to_string() });
     }
     Ok(Effect::Done)
@@ -150,18 +151,18 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewPerson) -> Result<Effect, Comm
 pub(crate) async fn change(conn: &mut Conn, asked: &ChangePerson) -> Result<Effect, CommitError> {
     let before = grant::administrators(conn).await?;
     let (id, at) = (asked.id.as_str(), micros(asked.at));
-    let query = match &asked.change {
-        PersonChange::State(PersonState::Removed) => sqlx::query(REMOVE).bind(at).bind(id),
-        PersonChange::State(state) => sqlx::query(STATE).bind(name(state)).bind(at).bind(id),
-        PersonChange::Email(email) => sqlx::query(EMAIL).bind(email).bind(at).bind(id),
-        PersonChange::Password(hash) => sqlx::query(PASSWORD).bind(hash).bind(at).bind(id),
+    let change = match &asked.change {
+        PersonChange::State(PersonState::Removed) => query(REMOVE).bind(at).bind(id),
+        PersonChange::State(state) => query(STATE).bind(name(state)).bind(at).bind(id),
+        PersonChange::Email(email) => query(EMAIL).bind(email).bind(at).bind(id),
+        PersonChange::Password(hash) => query(PASSWORD).bind(hash).bind(at).bind(id),
     };
-    let done = query.execute(&mut *conn).await.map_err(CommitError::database("change an account"))?;
-    if done.rows_affected() == 0 {
+    let done = change.execute(&mut *conn).await.map_err(CommitError::database("change an account"))?;
+    if done == 0 {
         return Err(CommitError::Missing { noun: "person", id: asked.id.to_string() });
     }
     let mut clear = async |sql: &'static str, key: String| {
-        let done = sqlx::query(sql).bind(key).execute(&mut *conn).await;
+        let done = query(sql).bind(key).execute(&mut *conn).await;
         done.map(drop).map_err(CommitError::database("change an account"))
     };
     if matches!(asked.change, PersonChange::State(PersonState::Removed)) {
@@ -181,7 +182,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn people(&self) -> Result<Vec<Person>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list people"))?, read)
     }
 
@@ -190,7 +191,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn person(&self, id: &ActorId) -> Result<Option<Person>, ReadError> {
-        let row = sqlx::query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(id.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an account"))?.as_ref().map(read).transpose()
     }
 
@@ -199,7 +200,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn person_named(&self, name: &PersonName) -> Result<Option<Person>, ReadError> {
-        let row = sqlx::query(NAMED).bind(name.as_str()).fetch_optional(self.read()).await;
+        let row = query(NAMED).bind(name.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an account"))?.as_ref().map(read).transpose()
     }
 
@@ -208,7 +209,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn person_known_as(&self, subject: &Subject) -> Result<Option<Person>, ReadError> {
-        let row = sqlx::query(KNOWN_AS).bind(&subject.issuer).bind(&subject.subject).fetch_optional(self.read()).await;
+        let row = query(KNOWN_AS).bind(&subject.issuer).bind(&subject.subject).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read an account"))?.as_ref().map(read).transpose()
     }
 
@@ -217,7 +218,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn password_hash(&self, id: &ActorId) -> Result<Option<String>, ReadError> {
-        let row = sqlx::query(HASH).bind(id.as_str()).fetch_optional(self.read()).await;
+        let row = query(HASH).bind(id.as_str()).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read an account"))?;
         row.map_or(Ok(None), |row| Columns::new("person", &row).optional_text("password"))
     }
@@ -227,7 +228,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn access(&self, id: &ActorId) -> Result<Access, ReadError> {
-        let rows = sqlx::query(HELD).bind(id.as_str()).fetch_all(self.read()).await;
+        let rows = query(HELD).bind(id.as_str()).fetch_all(self.read()).await;
         let held = all(&rows.map_err(ReadError::database("read somebody's roles"))?, |row| {
             let columns = Columns::new("grant", row);
             Ok(Held { role: columns.named("role")?, scope: columns.parsed("scope")? })

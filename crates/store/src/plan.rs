@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use stanch_model::Digest;
 use stanch_model::plan::Plan;
 
-use crate::column::{Columns, Conn, json, micros};
+use crate::column::{Columns, json, micros};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -19,14 +20,14 @@ pub(crate) async fn put(conn: &mut Conn, plan: &Plan, at: Timestamp) -> Result<E
         detail: error.to_string(),
     })?;
     let hash = hash.to_string();
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(&hash)
         .bind(json("plan", &hash, plan)?)
         .bind(micros(at))
         .execute(conn)
         .await
         .map_err(CommitError::database("store a plan"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {
@@ -35,7 +36,7 @@ impl Store {
     /// # Errors
     /// When the database refuses, or what is stored does not have that hash.
     pub async fn plan(&self, hash: &Digest) -> Result<Option<Plan>, ReadError> {
-        let row = sqlx::query(ONE).bind(hash.to_string()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(hash.to_string()).fetch_optional(self.read()).await;
         let Some(row) = row.map_err(ReadError::database("read a plan"))? else { return Ok(None) };
         let plan: Plan = Columns::new("plan", &row).json("body")?;
         let found = plan.hash().map_err(|error| ReadError::damaged("plan", error))?;

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId, ItemId};
 
-use crate::column::{Columns, Conn, Row, all, ids, json};
+use crate::column::{Columns, all, ids, json};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::finding::ClosedAs;
 use crate::store::Store;
@@ -36,17 +37,17 @@ pub struct Hit {
     pub accepted: bool,
 }
 
-const NAME: &str = "INSERT OR IGNORE INTO alias (name, advisory) SELECT json_extract(value, '$[0]'), \
-     json_extract(value, '$[1]') FROM json_each($1)";
+const NAME: &str = "INSERT INTO alias (name, advisory) SELECT json_extract(value, '$[0]'), \
+     json_extract(value, '$[1]') FROM json_each($1) WHERE true ON CONFLICT DO NOTHING";
 // The detector is named word for word as in the index that holds only such rows.
 const HITS: &str = "SELECT f.fingerprint, f.asset, f.package, f.verdict, f.first_seen, f.closed_at, f.closed_as, f.item, \
      COALESCE(i.fixed_version, '') AS item_fixed_version, COALESCE(r.fires, 0) AS ruled, \
      COALESCE(r.accepted, 0) AS accepted \
      FROM finding f LEFT JOIN item i ON i.id = f.item LEFT JOIN ruling r ON r.id = i.ruling \
-     WHERE f.detector = 'advisory' AND f.id IN (SELECT advisory FROM alias WHERE name = $1) \
+     WHERE f.detector = 'advisory' AND f.id IN (SELECT advisory FROM alias WHERE alias.name = $1 COLLATE NOCASE) \
      AND ($2 IS NULL OR f.asset IN (SELECT value FROM json_each($2))) ORDER BY f.asset, f.fingerprint LIMIT $3";
 const NAMES: &str = "SELECT DISTINCT other.name FROM alias one JOIN alias other ON other.advisory = one.advisory \
-     WHERE one.name = $1 ORDER BY other.name LIMIT $2";
+     WHERE one.name = $1 COLLATE NOCASE ORDER BY other.name LIMIT $2";
 
 /// Notes under which names these problems are known.
 pub(crate) async fn name(conn: &mut Conn, findings: impl Iterator<Item = &Finding>) -> Result<(), CommitError> {
@@ -59,7 +60,7 @@ pub(crate) async fn name(conn: &mut Conn, findings: impl Iterator<Item = &Findin
     if pairs.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query(NAME).bind(json("alias", "", &pairs)?).execute(conn).await;
+    let done = query(NAME).bind(json("alias", "", &pairs)?).execute(conn).await;
     done.map_err(CommitError::database("note how problems are called"))?;
     Ok(())
 }
@@ -91,7 +92,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn hits(&self, name: &str, among: Option<&BTreeSet<AssetId>>, limit: u32) -> Result<Vec<Hit>, ReadError> {
-        let rows = sqlx::query(HITS).bind(name).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
+        let rows = query(HITS).bind(name).bind(among.map(ids)).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("look where a problem was found"))?, read)
     }
 
@@ -100,7 +101,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn names_of(&self, name: &str, limit: u32) -> Result<Vec<String>, ReadError> {
-        let rows = sqlx::query(NAMES).bind(name).bind(limit).fetch_all(self.read()).await;
+        let rows = query(NAMES).bind(name).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("look how a problem is called"))?, |row| {
             Columns::new("alias", row).text("name")
         })

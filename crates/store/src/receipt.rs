@@ -8,7 +8,8 @@ use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Receipt, VerbKind};
 use stanch_model::sign::Signed;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, name};
+use crate::column::{Columns, all, json, micros, name};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -64,18 +65,15 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, Com
     let id = receipt.order.as_str();
     let body = json("receipt", id, &new.receipt)?;
     let digest = Digest::of_bytes(body.as_bytes());
-    let known = sqlx::query(KNOWN)
-        .bind(id)
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(CommitError::database("read a receipt"))?;
+    let known =
+        query(KNOWN).bind(id).fetch_optional(&mut *conn).await.map_err(CommitError::database("read a receipt"))?;
     if let Some(row) = known {
         return match Columns::new("receipt", &row).digest("digest") {
             Ok(known) if known == digest => Ok(Effect::Unchanged),
             _ => Err(CommitError::Exists { noun: "receipt", id: id.to_owned() }),
         };
     }
-    let answered = sqlx::query(ANSWERED)
+    let answered = query(ANSWERED)
         .bind(id)
         .bind(receipt.executor.as_str())
         .fetch_optional(&mut *conn)
@@ -85,7 +83,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, Com
     let verb = Columns::new("order", &answered.ok_or_else(missing)?)
         .text("verb")
         .map_err(|error| CommitError::Encode { noun: "receipt", id: id.to_owned(), detail: error.to_string() })?;
-    sqlx::query(NEW)
+    query(NEW)
         .bind(id)
         .bind(receipt.executor.as_str())
         .bind(digest.as_bytes().as_slice())
@@ -99,13 +97,13 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewReceipt) -> Result<Effect, Com
 }
 
 pub(crate) async fn handle(conn: &mut Conn, handled: &HandleReceipt) -> Result<Effect, CommitError> {
-    let done = sqlx::query(if handled.forget { FORGET } else { HANDLE })
+    let done = query(if handled.forget { FORGET } else { HANDLE })
         .bind(micros(handled.at))
         .bind(handled.order.as_str())
         .execute(conn)
         .await
         .map_err(CommitError::database("handle a receipt"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         let expected = "unhandled".to_owned();
         return Err(CommitError::Conflict { noun: "receipt", id: handled.order.to_string(), expected });
     }
@@ -128,7 +126,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn is_answered(&self, order: &OrderId) -> Result<bool, ReadError> {
-        let row = sqlx::query(IS_THERE).bind(order.as_str()).fetch_one(self.read()).await;
+        let row = query(IS_THERE).bind(order.as_str()).fetch_one(self.read()).await;
         Ok(Columns::new("receipt", &row.map_err(ReadError::database("look for a receipt"))?).integer("there")? == 1)
     }
 
@@ -137,7 +135,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn receipt(&self, order: &OrderId) -> Result<Option<StoredReceipt>, ReadError> {
-        let row = sqlx::query(ONE).bind(order.as_str()).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(order.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a receipt"))?.as_ref().map(read).transpose()
     }
 
@@ -146,7 +144,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn unheard(&self, verb: VerbKind, since: Timestamp) -> Result<BTreeSet<ExecutorId>, ReadError> {
-        let rows = sqlx::query(UNHEARD).bind(name(&verb)).bind(micros(since)).fetch_all(self.read()).await;
+        let rows = query(UNHEARD).bind(name(&verb)).bind(micros(since)).fetch_all(self.read()).await;
         let rows = rows.map_err(ReadError::database("list receipts"))?;
         Ok(all(&rows, |row| Columns::new("receipt", row).parsed("executor"))?.into_iter().collect())
     }
@@ -157,7 +155,7 @@ impl Store {
     /// When the database refuses or a row does not read.
     pub async fn unhandled_receipts(&self, verbs: &[VerbKind], limit: u32) -> Result<Vec<StoredReceipt>, ReadError> {
         let verbs = serde_json::Value::from_iter(verbs.iter().map(name)).to_string();
-        let rows = sqlx::query(UNHANDLED).bind(verbs).bind(limit).fetch_all(self.read()).await;
+        let rows = query(UNHANDLED).bind(verbs).bind(limit).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list receipts"))?, read)
     }
 }

@@ -4,14 +4,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::Digest;
 use stanch_model::id::{AssetId, ItemId, RemediationId};
 use stanch_model::remediation::RemediationState;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, name, number};
+use crate::column::{Columns, all, json, micros, name, number};
+use crate::db::{Builder, Conn, Query, Row, query};
 use crate::error::{CommitError, ReadError};
-use crate::statement::Statement;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -158,7 +157,7 @@ fn optional_json(id: &str, body: Option<&Value>) -> Result<Option<String>, Commi
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewRemediation) -> Result<Effect, CommitError> {
     let id = new.id.as_str();
-    let done = sqlx::query(NEW)
+    let done = query(NEW)
         .bind(id)
         .bind(new.state.name())
         .bind(wave(new.state))
@@ -172,11 +171,11 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewRemediation) -> Result<Effect,
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("begin a remediation"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "remediation", id: id.to_owned() });
     }
     for item in &new.items {
-        sqlx::query(ITEM)
+        query(ITEM)
             .bind(item.as_str())
             .bind(id)
             .execute(&mut *conn)
@@ -187,7 +186,7 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewRemediation) -> Result<Effect,
 }
 
 /// The statement that moves a remediation, if an arrow allows it.
-pub(crate) fn moving(step: &MoveRemediation) -> Result<Statement, CommitError> {
+pub(crate) fn moving(step: &MoveRemediation) -> Result<Query, CommitError> {
     let id = step.id.as_str();
     if !step.from.may_become(step.to) {
         let (from, to) = (step.from.to_string(), step.to.to_string());
@@ -206,11 +205,11 @@ pub(crate) fn moving(step: &MoveRemediation) -> Result<Statement, CommitError> {
         wave(step.from).into(),
         number("remediation", id, step.generation)?.into(),
     ];
-    Ok(Statement { sql: MOVE, values })
+    Ok(Query::with(MOVE, values))
 }
 
 pub(crate) async fn step(conn: &mut Conn, step: &MoveRemediation) -> Result<Effect, CommitError> {
-    match moving(step)?.run(conn).await.map_err(CommitError::database("move a remediation"))? {
+    match moving(step)?.execute(conn).await.map_err(CommitError::database("move a remediation"))? {
         0 => {
             let expected = format!("{}, generation {}", step.from, step.generation);
             Err(CommitError::Conflict { noun: "remediation", id: step.id.to_string(), expected })
@@ -221,7 +220,7 @@ pub(crate) async fn step(conn: &mut Conn, step: &MoveRemediation) -> Result<Effe
 
 pub(crate) async fn edit(conn: &mut Conn, edit: &EditRemediation) -> Result<Effect, CommitError> {
     let id = edit.id.as_str();
-    let done = sqlx::query(EDIT)
+    let done = query(EDIT)
         .bind(&edit.waiting)
         .bind(optional_json(id, edit.body.as_ref())?)
         .bind(micros(edit.at))
@@ -230,7 +229,7 @@ pub(crate) async fn edit(conn: &mut Conn, edit: &EditRemediation) -> Result<Effe
         .execute(conn)
         .await
         .map_err(CommitError::database("edit a remediation"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         let expected = format!("generation {}", edit.generation);
         return Err(CommitError::Conflict { noun: "remediation", id: id.to_owned(), expected });
     }
@@ -272,7 +271,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn remediation(&self, id: &RemediationId) -> Result<Option<StoredRemediation>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE id = ").push_bind(id.as_str());
         let row = query.build().fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a remediation"))?.as_ref().map(read).transpose()
@@ -288,7 +287,7 @@ impl Store {
         before: Option<(Timestamp, &RemediationId)>,
         limit: u32,
     ) -> Result<Vec<StoredRemediation>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         let (at, id) = before.map_or((i64::MAX, ""), |(at, id)| (micros(at), id.as_str()));
         query.push(" WHERE (created_at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
         if !filter.states.is_empty() {

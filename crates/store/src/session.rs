@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stanch_model::Digest;
 
-use crate::column::{Columns, Conn, all, json, micros, optional_micros};
+use crate::column::{Columns, all, json, micros, optional_micros};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -131,12 +132,8 @@ const TOKEN: &str = "SELECT body FROM token WHERE hash = $1 AND purpose = $2 AND
      AND (expires_at IS NULL OR expires_at > $3)";
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewSession) -> Result<Effect, CommitError> {
-    sqlx::query(SWEEP)
-        .bind(micros(new.at))
-        .execute(&mut *conn)
-        .await
-        .map_err(CommitError::database("sweep sessions"))?;
-    sqlx::query(NEW_SESSION)
+    query(SWEEP).bind(micros(new.at)).execute(&mut *conn).await.map_err(CommitError::database("sweep sessions"))?;
+    query(NEW_SESSION)
         .bind(new.hash.as_bytes().as_slice())
         .bind(&new.actor)
         .bind(json("session", &new.actor, &new.body)?)
@@ -149,26 +146,26 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewSession) -> Result<Effect, Com
 }
 
 pub(crate) async fn end(conn: &mut Conn, end: &EndSession) -> Result<Effect, CommitError> {
-    let done = sqlx::query(END).bind(end.hash.as_bytes().as_slice()).execute(conn).await;
+    let done = query(END).bind(end.hash.as_bytes().as_slice()).execute(conn).await;
     let done = done.map_err(CommitError::database("end a session"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn end_all(conn: &mut Conn, end: &EndSessions) -> Result<Effect, CommitError> {
     let except = end.except.map(|hash| hash.as_bytes().to_vec());
-    let done = sqlx::query(END_ALL).bind(&end.actor).bind(except).execute(conn).await;
+    let done = query(END_ALL).bind(&end.actor).bind(except).execute(conn).await;
     let done = done.map_err(CommitError::database("end somebody's sessions"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn touch_token(conn: &mut Conn, token: &TouchToken) -> Result<Effect, CommitError> {
-    let done = sqlx::query(TOUCH).bind(micros(token.at)).bind(token.hash.as_bytes().as_slice()).execute(conn).await;
+    let done = query(TOUCH).bind(micros(token.at)).bind(token.hash.as_bytes().as_slice()).execute(conn).await;
     let done = done.map_err(CommitError::database("note the use of a token"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn new_token(conn: &mut Conn, new: &NewToken) -> Result<Effect, CommitError> {
-    sqlx::query(NEW_TOKEN)
+    query(NEW_TOKEN)
         .bind(new.hash.as_bytes().as_slice())
         .bind(&new.purpose)
         .bind(i64::from(new.once))
@@ -182,7 +179,7 @@ pub(crate) async fn new_token(conn: &mut Conn, new: &NewToken) -> Result<Effect,
 }
 
 pub(crate) async fn use_token(conn: &mut Conn, used: &UseToken) -> Result<Effect, CommitError> {
-    let row = sqlx::query(USE)
+    let row = query(USE)
         .bind(micros(used.at))
         .bind(used.hash.as_bytes().as_slice())
         .bind(&used.purpose)
@@ -195,9 +192,9 @@ pub(crate) async fn use_token(conn: &mut Conn, used: &UseToken) -> Result<Effect
 }
 
 pub(crate) async fn drop_token(conn: &mut Conn, token: &DropToken) -> Result<Effect, CommitError> {
-    let done = sqlx::query(DROP).bind(token.hash.as_bytes().as_slice()).execute(conn).await;
+    let done = query(DROP).bind(token.hash.as_bytes().as_slice()).execute(conn).await;
     let done = done.map_err(CommitError::database("take away a token"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {
@@ -206,7 +203,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn session(&self, hash: &Digest, now: Timestamp) -> Result<Option<Session>, ReadError> {
-        let row = sqlx::query(SESSION).bind(hash.as_bytes().as_slice()).bind(micros(now)).fetch_optional(self.read());
+        let row = query(SESSION).bind(hash.as_bytes().as_slice()).bind(micros(now)).fetch_optional(self.read());
         let Some(row) = row.await.map_err(ReadError::database("read a session"))? else { return Ok(None) };
         let columns = Columns::new("session", &row);
         Ok(Some(Session {
@@ -222,7 +219,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn token(&self, hash: &Digest, purpose: &str, now: Timestamp) -> Result<Option<Value>, ReadError> {
-        let row = sqlx::query(TOKEN)
+        let row = query(TOKEN)
             .bind(hash.as_bytes().as_slice())
             .bind(purpose)
             .bind(micros(now))
@@ -237,7 +234,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn token_once(&self, hash: &Digest, purpose: &str, now: Timestamp) -> Result<Option<Value>, ReadError> {
-        let query = sqlx::query(ONCE).bind(hash.as_bytes().as_slice()).bind(purpose).bind(micros(now));
+        let query = query(ONCE).bind(hash.as_bytes().as_slice()).bind(purpose).bind(micros(now));
         let row = query.fetch_optional(self.read()).await.map_err(ReadError::database("read a token"))?;
         row.map(|row| Columns::new("token", &row).json("body")).transpose()
     }
@@ -247,7 +244,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn tokens(&self, purpose: &str) -> Result<Vec<StoredToken>, ReadError> {
-        let rows = sqlx::query(TOKENS).bind(purpose).fetch_all(self.read()).await;
+        let rows = query(TOKENS).bind(purpose).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list tokens"))?, |row| {
             let columns = Columns::new("token", row);
             Ok(StoredToken {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::column::{Columns, Conn, all, ids, json, micros};
+use crate::column::{Columns, all, ids, json, micros};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -32,7 +33,7 @@ const ONE: &str = "SELECT value FROM setting WHERE key = $1";
 const SOME: &str = "SELECT key, value FROM setting WHERE key IN (SELECT value FROM json_each($1))";
 
 pub(crate) async fn put(conn: &mut Conn, setting: &Setting) -> Result<Effect, CommitError> {
-    sqlx::query(PUT)
+    query(PUT)
         .bind(&setting.key)
         .bind(json("setting", &setting.key, &setting.value)?)
         .bind(micros(setting.at))
@@ -48,7 +49,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn setting(&self, key: &str) -> Result<Option<Value>, ReadError> {
-        let row = sqlx::query(ONE).bind(key).fetch_optional(self.read()).await;
+        let row = query(ONE).bind(key).fetch_optional(self.read()).await;
         let row = row.map_err(ReadError::database("read a setting"))?;
         row.map(|row| Columns::new("setting", &row).json("value")).transpose()
     }
@@ -58,7 +59,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn settings(&self, keys: &[String]) -> Result<HashMap<String, Value>, ReadError> {
-        let rows = sqlx::query(SOME).bind(ids(keys)).fetch_all(self.read()).await;
+        let rows = query(SOME).bind(ids(keys)).fetch_all(self.read()).await;
         let read = all(&rows.map_err(ReadError::database("read settings"))?, |row| {
             let columns = Columns::new("setting", row);
             Ok((columns.text("key")?, columns.json("value")?))

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlitePool};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqliteConnection, SqlitePool,
+};
 
-use crate::column::Conn;
 use crate::error::OpenError;
+use crate::place::StoreAt;
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -56,20 +58,20 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Opens the one connection that writes, with its tables up to date.
-pub(crate) async fn open_writer(path: &Path) -> Result<Conn, OpenError> {
+pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, OpenError> {
     let open = |source| opening(path, source);
     let options = options(path).pragma("cache_size", CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
     let mut conn = options.connect().await.map_err(open)?;
     let check: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(open)?;
     if check != "ok" {
-        return Err(OpenError::Damaged { path: path.to_owned(), detail: check });
+        return Err(OpenError::Damaged { at: StoreAt::File(path.to_owned()), detail: check });
     }
     let migrated = migrator(&MIGRATIONS).run(&mut conn).await;
-    migrated.map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+    migrated.map_err(|source| OpenError::Migrate { at: StoreAt::File(path.to_owned()), source })?;
     Ok(conn)
 }
 
-fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+pub(crate) fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migrations = migrations.iter().map(|&(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
     });
@@ -88,40 +90,40 @@ fn opening(path: &Path, source: sqlx::Error) -> OpenError {
     let primary = code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
     match primary {
         // SQLITE_BUSY, SQLITE_LOCKED
-        Some(5 | 6) => OpenError::Busy { path: path.to_owned() },
+        Some(5 | 6) => OpenError::Busy { at: StoreAt::File(path.to_owned()) },
         // SQLITE_CORRUPT, SQLITE_NOTADB
-        Some(11 | 26) => OpenError::Damaged { path: path.to_owned(), detail: source.to_string() },
-        _ => OpenError::Open { path: path.to_owned(), source },
+        Some(11 | 26) => OpenError::Damaged { at: StoreAt::File(path.to_owned()), detail: source.to_string() },
+        _ => OpenError::Open { at: StoreAt::File(path.to_owned()), source },
     }
 }
 
 /// Begins a batch; its first transition may write.
-pub(crate) async fn begin(conn: &mut Conn) -> Result<(), sqlx::Error> {
+pub(crate) async fn begin(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     run(conn, "BEGIN IMMEDIATE; SAVEPOINT transition").await
 }
 
 /// Keeps what was written since the last mark, and begins the next transition.
-pub(crate) async fn mark(conn: &mut Conn) -> Result<(), sqlx::Error> {
+pub(crate) async fn mark(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     run(conn, "RELEASE transition; SAVEPOINT transition").await
 }
 
 /// Takes back what was written since the last mark.
-pub(crate) async fn undo(conn: &mut Conn) -> Result<(), sqlx::Error> {
+pub(crate) async fn undo(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     run(conn, "ROLLBACK TO transition").await
 }
 
 /// Makes the batch durable.
-pub(crate) async fn commit(conn: &mut Conn) -> Result<(), sqlx::Error> {
+pub(crate) async fn commit(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     run(conn, "COMMIT").await
 }
 
 /// Takes back the batch, if one is open.
-pub(crate) async fn abandon(conn: &mut Conn) {
+pub(crate) async fn abandon(conn: &mut SqliteConnection) {
     // An error that ended the transaction by itself makes this one fail, which is as well.
     drop(run(conn, "ROLLBACK").await);
 }
 
-async fn run(conn: &mut Conn, sql: &'static str) -> Result<(), sqlx::Error> {
+async fn run(conn: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
     sqlx::query(sql).execute(conn).await.map(drop)
 }
 
@@ -149,7 +151,7 @@ impl WalFile {
 
     /// Empties the log when it has become long. New reads need it no more once all of it is in the file, so only those
     /// under way are waited for, and no longer than for a lock.
-    pub(crate) async fn keep_short(&mut self, conn: &mut Conn) {
+    pub(crate) async fn keep_short(&mut self, conn: &mut SqliteConnection) {
         let length = std::fs::metadata(&self.path).map_or(0, |about| about.len());
         if length < self.long || self.tried.is_some_and(|at| at.elapsed() < TRY_AGAIN) {
             return;

@@ -1,18 +1,19 @@
 //! The store as the rest of the house sees it: `commit` to change, a method a question to read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use sqlx::SqlitePool;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::db::{Conn, Reader};
 use crate::entry::Log;
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::lease::Fence;
+use crate::place::{DatabaseUrl, StoreAt};
 use crate::transition::{Committed, Nudge, Transition, Write};
-use crate::writer::{Ask, Job, Writer};
-use crate::{finding, outbox, sqlite};
+use crate::writer::{Ask, Home, Job, Writer};
+use crate::{finding, outbox, postgres, sqlite};
 
 /// Transitions that may wait before the next one has to.
 const QUEUE: usize = 4_096;
@@ -22,13 +23,12 @@ const NUDGES: usize = 4_096;
 /// The store. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Store {
-    path: Arc<PathBuf>,
+    at: Arc<StoreAt>,
     asks: mpsc::Sender<Ask>,
-    readers: SqlitePool,
+    readers: Reader,
     nudges: broadcast::Sender<(u64, Nudge)>,
     writer: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
     fence: Arc<OnceLock<Fence>>,
-    shared: bool,
 }
 
 impl Store {
@@ -38,27 +38,55 @@ impl Store {
     /// # Errors
     /// When it cannot be opened, is damaged, busy, or of a newer release.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
-        let mut conn = sqlite::open_writer(path).await?;
-        let damaged = |error: ReadError| OpenError::Damaged { path: path.to_owned(), detail: error.to_string() };
+        let conn = Conn::Sqlite(sqlite::open_writer(path).await?);
+        let readers = Reader::Sqlite(sqlite::open_readers(path).await?);
+        Self::begin(StoreAt::File(path.to_owned()), conn, readers, Home::File(sqlite::WalFile::of(path))).await
+    }
+
+    /// Opens the store in this database, makes its tables when they are not there, and brings them up to date. Any number
+    /// of processes at a time.
+    ///
+    /// # Errors
+    /// When it cannot be reached or opened, or is of a newer release.
+    pub async fn connect(url: &DatabaseUrl) -> Result<Self, OpenError> {
+        let conn = Conn::Postgres(postgres::open_writer(url).await?);
+        let readers = Reader::Postgres(postgres::open_readers(url).await?);
+        Self::begin(StoreAt::Database(url.clone()), conn, readers, Home::Server(postgres::Server::at(url))).await
+    }
+
+    /// Opens the store wherever it is.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::connect`].
+    pub async fn open_at(at: &StoreAt) -> Result<Self, OpenError> {
+        match at {
+            StoreAt::File(path) => Self::open(path).await,
+            StoreAt::Database(url) => Self::connect(url).await,
+        }
+    }
+
+    async fn begin(at: StoreAt, mut conn: Conn, readers: Reader, home: Home) -> Result<Self, OpenError> {
+        let damaged = |error: ReadError| OpenError::Damaged { at: at.clone(), detail: error.to_string() };
         if !finding::have_todays_ids(&mut conn).await.map_err(damaged)? {
-            return Err(OpenError::OtherIds { path: path.to_owned() });
+            return Err(OpenError::OtherIds { at });
         }
         let log = Log::load(&mut conn).await.map_err(damaged)?;
         let last_nudge = outbox::last(&mut conn).await.map_err(damaged)?;
-        let readers = sqlite::open_readers(path).await?;
         let (asks, queue) = mpsc::channel(QUEUE);
         let (nudges, _) = broadcast::channel(NUDGES);
-        let file = sqlite::WalFile::of(path);
-        let shared = false;
-        let writer = Writer { conn, file, log, last_nudge, nudges: nudges.clone(), shared };
+        let writer = Writer { conn: Some(conn), home, log, last_nudge, nudges: nudges.clone() };
         let writer = tokio::spawn(writer.run(queue));
         let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
-        let fence = Arc::default();
-        Ok(Self { path: Arc::new(path.to_owned()), asks, readers, nudges, writer, fence, shared })
+        Ok(Self { at: Arc::new(at), asks, readers, nudges, writer, fence: Arc::default() })
+    }
+
+    /// Where it is.
+    pub fn at(&self) -> &StoreAt {
+        &self.at
     }
 
     /// Commits a transition. When this returns, it is on disk, or nothing of it was written. When the caller stops
-    /// waiting, it may be either.
+    /// waiting, or hears [`CommitError::Unknown`], it may be either.
     ///
     /// # Errors
     /// When somebody else was first, a rule forbids it, or the database refuses.
@@ -79,8 +107,8 @@ impl Store {
     }
 
     /// Whether other servers may write to the same database.
-    pub const fn is_shared(&self) -> bool {
-        self.shared
+    pub fn is_shared(&self) -> bool {
+        matches!(*self.at, StoreAt::Database(_))
     }
 
     /// From now on nothing is committed by this store, or a clone of it, but under this lease: once another holds it, all
@@ -94,8 +122,8 @@ impl Store {
         self.fence.get().cloned()
     }
 
-    /// Hears every nudge that this store commits from now on, with its sequence number in the outbox. Those of other
-    /// servers are read there ([`Store::outbox`]).
+    /// Hears every nudge that this store commits from now on, with its sequence number in the outbox. What other servers
+    /// commit to the same database is not heard here; it is in the outbox ([`Store::nudges_after`]).
     pub fn nudges(&self) -> broadcast::Receiver<(u64, Nudge)> {
         self.nudges.subscribe()
     }
@@ -105,7 +133,10 @@ impl Store {
     /// # Errors
     /// When the file exists or cannot be written.
     pub async fn backup(&self, to: &Path) -> Result<(), ReadError> {
-        sqlite::copy(&self.path, to).await.map_err(ReadError::database("write a backup"))
+        match self.at() {
+            StoreAt::File(path) => sqlite::copy(path, to).await.map_err(ReadError::database("write a backup")),
+            StoreAt::Database(_) => Err(ReadError::damaged("backup", "not there yet")),
+        }
     }
 
     /// Shuts the store: what was handed in is committed first, and every clone is shut with it.
@@ -121,7 +152,7 @@ impl Store {
         self.readers.close().await;
     }
 
-    pub(crate) const fn read(&self) -> &SqlitePool {
+    pub(crate) const fn read(&self) -> &Reader {
         &self.readers
     }
 }

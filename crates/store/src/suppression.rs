@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_model::id::{AssetId, ItemId};
 
-use crate::column::{Columns, Conn, Row, all, micros, optional_micros};
+use crate::column::{Columns, all, micros, optional_micros};
+use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -65,7 +66,7 @@ const ACTIVE: &str = "SELECT item, asset, version, until, actor, reason, at FROM
      WHERE lifted_at IS NULL AND (until IS NULL OR until > $1) ORDER BY item, asset, version";
 
 pub(crate) async fn put(conn: &mut Conn, suppression: &Suppression) -> Result<Effect, CommitError> {
-    sqlx::query(PUT)
+    query(PUT)
         .bind(suppression.item.as_str())
         .bind(suppression.asset.as_str())
         .bind(&suppression.version)
@@ -80,7 +81,7 @@ pub(crate) async fn put(conn: &mut Conn, suppression: &Suppression) -> Result<Ef
 }
 
 pub(crate) async fn lift(conn: &mut Conn, lift: &LiftSuppression) -> Result<Effect, CommitError> {
-    let done = sqlx::query(LIFT)
+    let done = query(LIFT)
         .bind(micros(lift.at))
         .bind(&lift.actor)
         .bind(lift.item.as_str())
@@ -89,14 +90,14 @@ pub(crate) async fn lift(conn: &mut Conn, lift: &LiftSuppression) -> Result<Effe
         .execute(conn)
         .await
         .map_err(CommitError::database("lift a suppression"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Missing { noun: "suppression", id: lift.item.to_string() });
     }
     Ok(Effect::Done)
 }
 
 pub(crate) async fn still_wanted(conn: &mut Conn, wanted: &StillWanted) -> Result<Effect, CommitError> {
-    let rows = sqlx::query(SINCE).bind(wanted.asset.as_str()).bind(micros(wanted.since)).fetch_all(conn).await;
+    let rows = query(SINCE).bind(wanted.asset.as_str()).bind(micros(wanted.since)).fetch_all(conn).await;
     for row in &rows.map_err(CommitError::database("look for what was taken back"))? {
         let item = Columns::new("suppression", row).text("item").map_err(|error| CommitError::Encode {
             noun: "suppression",
@@ -129,7 +130,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn suppressions(&self, now: Timestamp) -> Result<Vec<Suppression>, ReadError> {
-        let rows = sqlx::query(ACTIVE).bind(micros(now)).fetch_all(self.read()).await;
+        let rows = query(ACTIVE).bind(micros(now)).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list suppressions"))?, read)
     }
 }

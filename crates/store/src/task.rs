@@ -4,14 +4,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{QueryBuilder, Sqlite};
 use stanch_model::Digest;
 use stanch_model::id::{AssetId, ItemId, RemediationId, TaskId};
 use stanch_model::remediation::TaskState;
 
-use crate::column::{Columns, Conn, Row, all, json, micros, name, number};
+use crate::column::{Columns, all, json, micros, name, number};
+use crate::db::{Builder, Conn, Query, Row, query};
 use crate::error::{CommitError, ReadError};
-use crate::statement::Statement;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -143,7 +142,7 @@ const COLUMNS: &str = "SELECT id, remediation, asset, lane, wave, plan, leaf, at
      message, body, created_at, updated_at FROM task";
 
 /// The statement that begins a task.
-pub(crate) fn beginning(new: &NewTask) -> Result<Statement, CommitError> {
+pub(crate) fn beginning(new: &NewTask) -> Result<Query, CommitError> {
     let id = new.id.as_str();
     let values = vec![
         id.into(),
@@ -158,18 +157,18 @@ pub(crate) fn beginning(new: &NewTask) -> Result<Statement, CommitError> {
         json("task", id, &new.body)?.into(),
         micros(new.at).into(),
     ];
-    Ok(Statement { sql: NEW, values })
+    Ok(Query::with(NEW, values))
 }
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewTask) -> Result<Effect, CommitError> {
-    match beginning(new)?.run(conn).await.map_err(CommitError::database("begin a task"))? {
+    match beginning(new)?.execute(conn).await.map_err(CommitError::database("begin a task"))? {
         0 => Err(CommitError::Exists { noun: "task", id: new.id.to_string() }),
         _ => Ok(Effect::Generation(1)),
     }
 }
 
 /// The statement that moves a task, if an arrow allows it.
-pub(crate) fn moving(step: &MoveTask) -> Result<Statement, CommitError> {
+pub(crate) fn moving(step: &MoveTask) -> Result<Query, CommitError> {
     let id = step.id.as_str();
     if !step.from.may_become(step.to) {
         let (from, to) = (step.from.name().to_owned(), step.to.name().to_owned());
@@ -185,11 +184,11 @@ pub(crate) fn moving(step: &MoveTask) -> Result<Statement, CommitError> {
         step.from.name().into(),
         number("task", id, step.generation)?.into(),
     ];
-    Ok(Statement { sql: MOVE, values })
+    Ok(Query::with(MOVE, values))
 }
 
 pub(crate) async fn step(conn: &mut Conn, step: &MoveTask) -> Result<Effect, CommitError> {
-    match moving(step)?.run(&mut *conn).await {
+    match moving(step)?.execute(&mut *conn).await {
         Ok(0) => {
             let expected = format!("{}, generation {}", step.from.name(), step.generation);
             Err(CommitError::Conflict { noun: "task", id: step.id.to_string(), expected })
@@ -201,8 +200,13 @@ pub(crate) async fn step(conn: &mut Conn, step: &MoveTask) -> Result<Effect, Com
     }
 }
 
+/// Who is in the way of a move that failed; what the transition wrote before is taken back first, since a transaction of
+/// PostgreSQL answers nothing after an error.
 async fn busy(conn: &mut Conn, id: &str) -> CommitError {
-    let row = match sqlx::query(PLACE).bind(id).fetch_one(conn).await {
+    if let Err(error) = conn.undo().await {
+        return CommitError::database("take back a transition")(error);
+    }
+    let row = match query(PLACE).bind(id).fetch_one(conn).await {
         Ok(row) => row,
         Err(error) => return CommitError::database("read a task")(error),
     };
@@ -213,7 +217,7 @@ async fn busy(conn: &mut Conn, id: &str) -> CommitError {
 
 pub(crate) async fn edit(conn: &mut Conn, edit: &EditTask) -> Result<Effect, CommitError> {
     let id = edit.id.as_str();
-    let done = sqlx::query(EDIT)
+    let done = query(EDIT)
         .bind(&edit.message)
         .bind(edit.body.as_ref().map(|body| json("task", id, body)).transpose()?)
         .bind(micros(edit.at))
@@ -222,7 +226,7 @@ pub(crate) async fn edit(conn: &mut Conn, edit: &EditTask) -> Result<Effect, Com
         .execute(conn)
         .await
         .map_err(CommitError::database("edit a task"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         let expected = format!("generation {}", edit.generation);
         return Err(CommitError::Conflict { noun: "task", id: id.to_owned(), expected });
     }
@@ -256,7 +260,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or the row does not read.
     pub async fn task(&self, id: &TaskId) -> Result<Option<StoredTask>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE id = ").push_bind(id.as_str());
         let row = query.build().fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read a task"))?.as_ref().map(read).transpose()
@@ -267,7 +271,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn tasks_of(&self, remediation: &RemediationId) -> Result<Vec<StoredTask>, ReadError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE remediation = ").push_bind(remediation.as_str()).push(" ORDER BY wave, id");
         let rows = query.build().fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list tasks"))?, read)
@@ -286,7 +290,7 @@ impl Store {
         if states.is_empty() {
             return Ok(Vec::new());
         }
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        let mut query = Builder::new(COLUMNS);
         query.push(" WHERE state IN (");
         let mut list = query.separated(", ");
         for state in states {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use stanch_model::id::ActorId;
 use stanch_model::person::TeamName;
 
-use crate::column::{Columns, Conn, all, micros, name};
+use crate::column::{Columns, all, micros, name};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::grant;
 use crate::store::Store;
@@ -73,14 +74,14 @@ const ALL: &str = "SELECT name, about, created_at FROM team ORDER BY name";
 const MEMBERS: &str = "SELECT team, person, source, at FROM member ORDER BY team, at, person, source";
 
 pub(crate) async fn new(conn: &mut Conn, new: &NewTeam) -> Result<Effect, CommitError> {
-    let done = sqlx::query(NEW)
+    let done = query(NEW)
         .bind(new.name.as_str())
         .bind(&new.about)
         .bind(micros(new.at))
         .execute(conn)
         .await
         .map_err(CommitError::database("make a team"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "team", id: new.name.to_string() });
     }
     Ok(Effect::Done)
@@ -89,8 +90,8 @@ pub(crate) async fn new(conn: &mut Conn, new: &NewTeam) -> Result<Effect, Commit
 pub(crate) async fn remove(conn: &mut Conn, team: &RemoveTeam) -> Result<Effect, CommitError> {
     let before = grant::administrators(conn).await?;
     let mut run = async |sql: &'static str, key: String| {
-        let done = sqlx::query(sql).bind(key).execute(&mut *conn).await;
-        done.map(|done| done.rows_affected()).map_err(CommitError::database("remove a team"))
+        let done = query(sql).bind(key).execute(&mut *conn).await;
+        done.map_err(CommitError::database("remove a team"))
     };
     run(EMPTY, team.name.to_string()).await?;
     run(REVOKE, format!("team/{}", team.name)).await?;
@@ -102,7 +103,7 @@ pub(crate) async fn remove(conn: &mut Conn, team: &RemoveTeam) -> Result<Effect,
 }
 
 pub(crate) async fn join(conn: &mut Conn, member: &Member) -> Result<Effect, CommitError> {
-    let done = sqlx::query(JOIN)
+    let done = query(JOIN)
         .bind(member.team.as_str())
         .bind(member.person.as_str())
         .bind(name(&member.source))
@@ -110,12 +111,12 @@ pub(crate) async fn join(conn: &mut Conn, member: &Member) -> Result<Effect, Com
         .execute(conn)
         .await
         .map_err(CommitError::database("put somebody in a team"))?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 pub(crate) async fn leave(conn: &mut Conn, member: &Member) -> Result<Effect, CommitError> {
     let before = grant::administrators(conn).await?;
-    let done = sqlx::query(LEAVE)
+    let done = query(LEAVE)
         .bind(member.team.as_str())
         .bind(member.person.as_str())
         .bind(name(&member.source))
@@ -123,7 +124,7 @@ pub(crate) async fn leave(conn: &mut Conn, member: &Member) -> Result<Effect, Co
         .await
         .map_err(CommitError::database("take somebody out of a team"))?;
     grant::still_administered(conn, before).await?;
-    Ok(if done.rows_affected() == 0 { Effect::Unchanged } else { Effect::Done })
+    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {
@@ -132,7 +133,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn teams(&self) -> Result<Vec<Team>, ReadError> {
-        let rows = sqlx::query(ALL).fetch_all(self.read()).await;
+        let rows = query(ALL).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list teams"))?, |row| {
             let columns = Columns::new("team", row);
             Ok(Team {
@@ -148,7 +149,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn members(&self) -> Result<Vec<Member>, ReadError> {
-        let rows = sqlx::query(MEMBERS).fetch_all(self.read()).await;
+        let rows = query(MEMBERS).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list members"))?, |row| {
             let columns = Columns::new("member", row);
             Ok(Member {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use stanch_model::id::TaskId;
 use stanch_model::order::{Check, CheckOutcome};
 
-use crate::column::{Columns, Conn, all, json, micros, name, optional_micros};
+use crate::column::{Columns, all, json, micros, name, optional_micros};
+use crate::db::{Conn, query};
 use crate::error::{CommitError, ReadError};
 use crate::store::Store;
 use crate::transition::Effect;
@@ -31,7 +32,7 @@ const OF_TASK: &str = "SELECT at, outcome, facts_at, checks FROM verification WH
 
 pub(crate) async fn put(conn: &mut Conn, verification: &Verification) -> Result<Effect, CommitError> {
     let id = verification.task.as_str();
-    let done = sqlx::query(PUT)
+    let done = query(PUT)
         .bind(id)
         .bind(micros(verification.at))
         .bind(name(&verification.outcome))
@@ -40,7 +41,7 @@ pub(crate) async fn put(conn: &mut Conn, verification: &Verification) -> Result<
         .execute(conn)
         .await
         .map_err(CommitError::database("store a verification"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(CommitError::Exists { noun: "verification", id: id.to_owned() });
     }
     Ok(Effect::Done)
@@ -52,7 +53,7 @@ impl Store {
     /// # Errors
     /// When the database refuses or a row does not read.
     pub async fn verifications(&self, task: &TaskId) -> Result<Vec<Verification>, ReadError> {
-        let rows = sqlx::query(OF_TASK).bind(task.as_str()).fetch_all(self.read()).await;
+        let rows = query(OF_TASK).bind(task.as_str()).fetch_all(self.read()).await;
         all(&rows.map_err(ReadError::database("list verifications"))?, |row| {
             let columns = Columns::new("verification", row);
             Ok(Verification {

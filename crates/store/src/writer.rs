@@ -1,21 +1,21 @@
-//! The writer: one task, one connection. It takes all transitions that wait, commits them together, and only then
+//! The writer: one task, one connection for each server. It takes all transitions that wait, commits them together, and only then
 //! answers. Waiting for the disk once for many is what makes thousands a second possible; each transition still stands
 //! or falls alone, under its own savepoint.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::column::Conn;
+use crate::db::{Conn, Query, run_all};
 use crate::entry::{Log, Pending, chunks};
 use crate::error::CommitError;
 use crate::lease::Fence;
-use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
     enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person,
-    plan, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
+    plan, postgres, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -40,13 +40,20 @@ pub(crate) struct Job {
 }
 
 pub(crate) struct Writer {
-    pub(crate) conn: Conn,
-    pub(crate) file: sqlite::WalFile,
+    /// None after it was lost.
+    pub(crate) conn: Option<Conn>,
+    pub(crate) home: Home,
     pub(crate) log: Log,
     pub(crate) last_nudge: u64,
     pub(crate) nudges: broadcast::Sender<(u64, Nudge)>,
-    /// Other servers write to the same database, and hear of it.
-    pub(crate) shared: bool,
+}
+
+/// What the connection leads to.
+pub(crate) enum Home {
+    /// A file, which nobody else writes.
+    File(sqlite::WalFile),
+    /// A server, which others write to as well.
+    Server(postgres::Server),
 }
 
 /// What a batch gathers before it is durable.
@@ -57,6 +64,8 @@ struct Batch {
     nudges: Vec<(u64, Nudge)>,
     /// Something was written since the last savepoint.
     dirty: bool,
+    /// It is being made durable.
+    ending: bool,
 }
 
 impl Batch {
@@ -88,36 +97,102 @@ impl Writer {
                 // Nobody may be listening; the outbox keeps it.
                 drop(self.nudges.send(nudge));
             }
-            self.file.keep_short(&mut self.conn).await;
+            if let (Home::File(log), Some(Conn::Sqlite(conn))) = (&mut self.home, &mut self.conn) {
+                log.keep_short(conn).await;
+            }
         }
-        if let Err(error) = sqlx::Connection::close(self.conn).await {
+        if let Some(conn) = self.conn
+            && let Err(error) = conn.close().await
+        {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store was not shut cleanly");
         }
     }
 
-    /// Commits a batch. When the database fails as a whole, nothing of it was written, and everybody hears why.
+    /// Commits a batch. When the database fails as a whole, nothing of it was written, and everybody hears why; only when
+    /// it fails at the very end, nobody knows, and everybody hears that.
     async fn batch(&mut self, jobs: &[Job]) -> Batch {
         if jobs.is_empty() {
             return Batch::default();
         }
         let (log, last_nudge) = (self.log.clone(), self.last_nudge);
         let mut batch = Batch::default();
-        match self.fill(jobs, &mut batch).await {
-            Ok(()) => batch,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a batch of transitions was not committed");
-                sqlite::abandon(&mut self.conn).await;
-                (self.log, self.last_nudge) = (log, last_nudge);
-                Batch { outcomes: jobs.iter().map(|_| Err(error.clone())).collect(), ..Batch::default() }
+        let error = match self.begin().await {
+            Ok(mut conn) => match self.fill_in_time(&mut conn, jobs, &mut batch).await {
+                Ok(()) => {
+                    self.conn = Some(conn);
+                    return batch;
+                }
+                Err(error) => {
+                    // What did not answer in time may answer still, to something else.
+                    let usable = !matches!(error, CommitError::Late | CommitError::Unknown(_)) && conn.abandon().await;
+                    self.conn = usable.then_some(conn);
+                    error
+                }
+            },
+            Err(error) => error,
+        };
+        tracing::error!(error = &error as &dyn std::error::Error, "a batch of transitions was not committed");
+        (self.log, self.last_nudge) = (log, last_nudge);
+        Batch { outcomes: jobs.iter().map(|_| Err(error.clone())).collect(), ..Batch::default() }
+    }
+
+    /// Begins a batch on the connection, or on a new one where it was lost.
+    async fn begin(&mut self) -> Result<Conn, CommitError> {
+        let failed = || CommitError::database("begin a batch");
+        if let Some(mut conn) = self.conn.take() {
+            match (conn.begin().await, &self.home) {
+                (Ok(()), _) => return Ok(conn),
+                (Err(error), Home::File(_)) => {
+                    conn.abandon().await;
+                    self.conn = Some(conn);
+                    return Err(failed()(error));
+                }
+                (Err(error), Home::Server(_)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the connection to the database is lost");
+                }
             }
+        }
+        let Home::Server(server) = &mut self.home else { return Err(CommitError::Closed) };
+        let mut conn = server.connect().await.map(Conn::Postgres).map_err(CommitError::database("connect"))?;
+        conn.begin().await.map_err(failed())?;
+        Ok(conn)
+    }
+
+    /// Fills a batch; over a network it may not take for ever.
+    async fn fill_in_time(&mut self, conn: &mut Conn, jobs: &[Job], batch: &mut Batch) -> Result<(), CommitError> {
+        if matches!(self.home, Home::File(_)) {
+            return self.fill(conn, jobs, batch).await;
+        }
+        match tokio::time::timeout(postgres::BATCH, self.fill(conn, jobs, batch)).await {
+            Ok(filled) => filled,
+            Err(_) if batch.ending => {
+                Err(CommitError::Unknown(std::sync::Arc::new(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))))
+            }
+            Err(_) => Err(CommitError::Late),
         }
     }
 
+    /// Reads where the ledger and the outbox end, which other servers may have moved since the last batch.
+    async fn catch_up(&mut self, conn: &mut Conn) -> Result<(), CommitError> {
+        if matches!(self.home, Home::File(_)) {
+            return Ok(());
+        }
+        let ledger = |error: crate::ReadError| CommitError::Ledger(error.to_string());
+        let log = Log::load(conn).await.map_err(ledger)?;
+        let (had, has) = (self.log.tree.size(), log.tree.size());
+        if has < had {
+            return Err(CommitError::RolledBack { had, has });
+        }
+        self.log = log;
+        self.last_nudge = outbox::last(conn).await.map_err(ledger)?;
+        Ok(())
+    }
+
     /// Runs plain transitions of one shape together, and the others one by one.
-    async fn fill(&mut self, jobs: &[Job], batch: &mut Batch) -> Result<(), CommitError> {
-        sqlite::begin(&mut self.conn).await.map_err(CommitError::database("begin a batch"))?;
+    async fn fill(&mut self, conn: &mut Conn, jobs: &[Job], batch: &mut Batch) -> Result<(), CommitError> {
+        self.catch_up(conn).await?;
         batch.outcomes.resize_with(jobs.len(), || Err(CommitError::Closed));
-        let fenced_off = self.fenced_off(jobs).await?;
+        let fenced_off = fenced_off(conn, jobs).await?;
         let mut alone = Vec::new();
         let mut shapes: BTreeMap<Vec<&'static str>, Vec<(usize, Plain)>> = BTreeMap::new();
         for (index, job) in jobs.iter().enumerate() {
@@ -132,41 +207,31 @@ impl Writer {
         }
         for group in shapes.values() {
             for chunk in chunks(group, GROUPS) {
-                self.group(jobs, chunk, batch).await?;
+                self.group(conn, jobs, chunk, batch).await?;
             }
         }
         for index in alone {
-            self.one(jobs, index, batch).await?;
+            self.one(conn, jobs, index, batch).await?;
         }
-        batch.pending.write(&mut self.conn, &self.log).await?;
-        outbox::write(&mut self.conn, &batch.nudges).await?;
-        sqlite::commit(&mut self.conn).await.map_err(CommitError::database("make a batch durable"))
-    }
-
-    /// The fences among those of a batch whose leases another holds by now. What holds here holds until the batch ends.
-    async fn fenced_off(&mut self, jobs: &[Job]) -> Result<Vec<Fence>, CommitError> {
-        let mut lost = Vec::new();
-        let mut held: Vec<&Fence> = Vec::new();
-        for fence in jobs.iter().filter_map(|job| job.fence.as_ref()) {
-            if held.contains(&fence) || lost.contains(fence) {
-                continue;
-            }
-            match lease::held(&mut self.conn, &fence.lease, fence.token).await {
-                Ok(()) => held.push(fence),
-                Err(CommitError::Lease(_)) => lost.push(fence.clone()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(lost)
+        batch.pending.write(conn, &self.log).await?;
+        outbox::write(conn, &batch.nudges).await?;
+        batch.ending = true;
+        conn.commit().await
     }
 
     /// Runs plain transitions as one text. If any of their statements did not change its row, all of them are taken
     /// back and run one by one, which also tells what was wrong.
-    async fn group(&mut self, jobs: &[Job], group: &[(usize, Plain)], batch: &mut Batch) -> Result<(), CommitError> {
-        self.mark(batch).await?;
-        let statements: Vec<Statement> = group.iter().flat_map(|(_, plain)| plain.statements.clone()).collect();
+    async fn group(
+        &mut self,
+        conn: &mut Conn,
+        jobs: &[Job],
+        group: &[(usize, Plain)],
+        batch: &mut Batch,
+    ) -> Result<(), CommitError> {
+        mark(conn, batch).await?;
+        let statements: Vec<Query> = group.iter().flat_map(|(_, plain)| plain.statements.clone()).collect();
         let expected = statements.len() as u64;
-        if matches!(run_all(&mut self.conn, statements).await, Ok(rows) if rows == expected) {
+        if matches!(run_all(conn, statements).await, Ok(rows) if rows == expected) {
             for (index, plain) in group {
                 let Some(job) = jobs.get(*index) else { continue };
                 let committed = self.record(&job.transition, plain.effects.clone(), batch)?;
@@ -174,23 +239,23 @@ impl Writer {
             }
             return Ok(());
         }
-        sqlite::undo(&mut self.conn).await.map_err(CommitError::database("take back a transition"))?;
+        conn.undo().await.map_err(CommitError::database("take back a transition"))?;
         batch.dirty = false;
         for (index, _) in group {
-            self.one(jobs, *index, batch).await?;
+            self.one(conn, jobs, *index, batch).await?;
         }
         Ok(())
     }
 
     /// Runs one transition under its own savepoint.
-    async fn one(&mut self, jobs: &[Job], index: usize, batch: &mut Batch) -> Result<(), CommitError> {
+    async fn one(&mut self, conn: &mut Conn, jobs: &[Job], index: usize, batch: &mut Batch) -> Result<(), CommitError> {
         let Some(job) = jobs.get(index) else { return Ok(()) };
-        self.mark(batch).await?;
-        let outcome = match self.apply(&job.transition).await {
+        mark(conn, batch).await?;
+        let outcome = match apply_all(conn, &job.transition).await {
             // What was checked can be sealed; if it cannot, the batch as a whole is given up.
             Ok(effects) => Ok(self.record(&job.transition, effects, batch)?),
             Err(error) => {
-                sqlite::undo(&mut self.conn).await.map_err(CommitError::database("take back a transition"))?;
+                conn.undo().await.map_err(CommitError::database("take back a transition"))?;
                 batch.dirty = false;
                 Err(error)
             }
@@ -199,21 +264,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins the next transition, unless nothing was written since the last began.
-    async fn mark(&mut self, batch: &mut Batch) -> Result<(), CommitError> {
-        if batch.dirty {
-            sqlite::mark(&mut self.conn).await.map_err(CommitError::database("begin a transition"))?;
-        }
-        batch.dirty = true;
-        Ok(())
-    }
-
-    async fn apply(&mut self, transition: &Transition) -> Result<Vec<Effect>, CommitError> {
-        let mut effects = Vec::with_capacity(transition.writes.len());
-        for write in &transition.writes {
-            effects.push(apply(&mut self.conn, write).await?);
-        }
-        Ok(effects)
+    /// Whether other servers write to the same database, and have to hear of it.
+    const fn is_shared(&self) -> bool {
+        matches!(self.home, Home::Server(_))
     }
 
     /// Gathers the entries and nudges of a transition that went through.
@@ -227,7 +280,8 @@ impl Writer {
         for entry in &transition.entries {
             entries.push(self.log.seal(entry, &mut batch.pending)?);
         }
-        let told = transition.writes.iter().filter(|_| self.shared).filter_map(Nudge::of);
+        let is_shared = self.is_shared();
+        let told = transition.writes.iter().filter(|_| is_shared).filter_map(Nudge::of);
         for nudge in transition.nudges.iter().cloned().chain(told) {
             self.last_nudge += 1;
             batch.nudges.push((self.last_nudge, nudge));
@@ -236,9 +290,43 @@ impl Writer {
     }
 }
 
+/// Begins the next transition, unless nothing was written since the last began.
+async fn mark(conn: &mut Conn, batch: &mut Batch) -> Result<(), CommitError> {
+    if batch.dirty {
+        conn.mark().await.map_err(CommitError::database("begin a transition"))?;
+    }
+    batch.dirty = true;
+    Ok(())
+}
+
+async fn apply_all(conn: &mut Conn, transition: &Transition) -> Result<Vec<Effect>, CommitError> {
+    let mut effects = Vec::with_capacity(transition.writes.len());
+    for write in &transition.writes {
+        effects.push(apply(conn, write).await?);
+    }
+    Ok(effects)
+}
+
+/// The fences among those of a batch whose leases another holds by now. What holds here holds until the batch ends.
+async fn fenced_off(conn: &mut Conn, jobs: &[Job]) -> Result<Vec<Fence>, CommitError> {
+    let mut lost = Vec::new();
+    let mut held: Vec<&Fence> = Vec::new();
+    for fence in jobs.iter().filter_map(|job| job.fence.as_ref()) {
+        if held.contains(&fence) || lost.contains(fence) {
+            continue;
+        }
+        match lease::held(conn, &fence.lease, fence.token).await {
+            Ok(()) => held.push(fence),
+            Err(CommitError::Lease(_)) => lost.push(fence.clone()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lost)
+}
+
 /// A transition whose every statement must change exactly one row, and whose effects are known before it runs.
 struct Plain {
-    statements: Vec<Statement>,
+    statements: Vec<Query>,
     effects: Vec<Effect>,
 }
 
@@ -276,7 +364,11 @@ impl Plain {
     }
 
     fn shape(&self) -> Vec<&'static str> {
-        self.statements.iter().map(|statement| statement.sql).collect()
+        let texts = self.statements.iter().map(|statement| match statement.sql {
+            Cow::Borrowed(sql) => sql,
+            Cow::Owned(_) => "",
+        });
+        texts.collect()
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) async fn catch_up(app: &App) -> Result<(), ReadError> {
         None => app.store.last_nudge().await?,
     };
     loop {
-        let page = app.store.outbox(after, PAGE).await?;
+        let page = app.store.nudges_after(after, PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         let last = *last;
         if page.first().is_some_and(|(first, _)| *first > after + 1) && read_to.is_some() {

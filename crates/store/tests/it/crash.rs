@@ -127,6 +127,6 @@ async fn whole(store: &Store) {
     }
     let taken = store.budget("all", "always").await.unwrap();
     assert_eq!(taken.reserved, moved, "a share for each task that was reserved, and no other");
-    let nudges = store.outbox(0, 1_000_000).await.unwrap().len() as u64;
+    let nudges = store.nudges_after(0, 1_000_000).await.unwrap().len() as u64;
     assert_eq!(nudges, moved, "a nudge for each");
 }

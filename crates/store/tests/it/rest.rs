@@ -253,12 +253,12 @@ async fn nudges_are_heard_at_once_and_stay_until_acknowledged() {
     assert_eq!((nudge.topic.as_str(), nudge.subject), ("plan", crate::world::remediation_id("a").to_string()));
     world.store.put(Write::AckNudges(first)).await.unwrap();
     let world = world.reopened().await;
-    let left = world.store.outbox(0, 10).await.unwrap();
+    let left = world.store.nudges_after(0, 10).await.unwrap();
     assert_eq!(left.len(), 2);
     assert!(left.iter().all(|(seq, _)| *seq > first));
     let id = crate::world::remediation_id("d");
     world.store.commit(crate::world::begin(&id).nudge("plan", &id)).await.unwrap();
-    assert_eq!(world.store.outbox(left[1].0, 10).await.unwrap().len(), 1, "numbers go on after a start");
+    assert_eq!(world.store.nudges_after(left[1].0, 10).await.unwrap().len(), 1, "numbers go on after a start");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn a_transition_that_fails_late_leaves_nothing_of_what_came_before() {
     assert!(matches!(world.store.commit(both).await, Err(CommitError::Exists { .. })));
     assert_eq!(world.store.remediation(&id).await.unwrap().unwrap().state, R::Decided);
     assert_eq!(world.store.tree().await.unwrap().frontier.size(), 1);
-    assert!(world.store.outbox(0, 10).await.unwrap().is_empty());
+    assert!(world.store.nudges_after(0, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]
