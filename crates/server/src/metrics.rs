@@ -127,6 +127,8 @@ pub(crate) async fn tell(app: &App) -> Result<String, Problem> {
         gauge.set(value);
         registry.register(name, help, gauge);
     };
+    let leads = app.cluster.as_ref().is_none_or(crate::cluster::Cluster::leads);
+    gauge("leads", "1 where this server leads or is alone, 0 where it follows another", u64::from(leads));
     let counts = &status.counts;
     gauge("executors_known", "Executors that were let in", status.executors_known);
     gauge("executors_connected", "Executors that called lately", status.executors_connected);

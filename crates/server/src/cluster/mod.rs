@@ -8,6 +8,7 @@
 //! What one server has to hear from another lies in the store's outbox. A message on the wires only says "look": it may
 //! come late, twice or never, and whoever forges it has a server look.
 
+mod feeds;
 mod lead;
 mod news;
 mod relay;

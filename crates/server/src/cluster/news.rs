@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Cluster;
+use super::{Cluster, feeds};
 use crate::app::App;
 use crate::bus::Stage;
 use crate::config::Nats;
@@ -34,6 +34,7 @@ pub(crate) async fn run(app: App, stopping: watch::Receiver<bool>) {
         work.spawn(wires(app.clone(), nats, stopping.clone()));
     }
     work.spawn(sweep(app.clone(), stopping.clone()));
+    work.spawn(feeds::run(app.clone(), stopping.clone()));
     let mut stopping = stopping;
     let Some(cluster) = &app.cluster else { return };
     loop {

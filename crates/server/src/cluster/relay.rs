@@ -35,7 +35,7 @@ const HOPS: [HeaderName; 6] =
 pub(super) struct Client(Mutex<Option<reqwest::Client>>);
 
 impl Client {
-    fn get(&self, authority: &Authority) -> Result<reqwest::Client, String> {
+    pub(super) fn get(&self, authority: &Authority) -> Result<reqwest::Client, String> {
         let mut held = lock(&self.0);
         if let Some(client) = held.as_ref() {
             return Ok(client.clone());
@@ -142,6 +142,10 @@ pub(crate) async fn relayed(app: &App, people: Router, mut request: Request) -> 
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_leader", "Not now", "this server does not lead")
             .hint("another server takes the lead within seconds: ask again")
             .into_response();
+    }
+    if request.uri().path().starts_with(super::feeds::PATH) {
+        let path = request.uri().path().to_owned();
+        return super::feeds::show(app, &path).await;
     }
     let who = request.headers_mut().remove(FOR);
     let uid = who.as_ref().and_then(|who| who.to_str().ok()?.strip_prefix("operator ")?.parse().ok());

@@ -20,9 +20,12 @@ mod pages;
 mod people;
 mod policies;
 mod posture;
+#[path = "../../../testkit/src/postgres.rs"]
+mod postgres;
 mod provider;
 mod recover;
 mod rehearsals;
 mod scripts;
+mod servers;
 mod signatures;
 mod world;
