@@ -132,7 +132,7 @@ impl App {
         }
         let seal = Seal::new(keys.sealing()).map_err(|error| StartError::Seal(Box::new(error)))?;
         let now = config.clock.now();
-        let unread = |source| StartError::Store { path: config.data_dir.join("stanch.db"), source: Box::new(source) };
+        let unread = |source| StartError::Store { at: config.store.clone(), source: Box::new(source) };
         let epoch = store.epoch().await.map_err(unread)?;
         let callers = crate::gateway::remembered(&store).await.map_err(unread)?;
         let signer = keys.signer().map_err(StartError::Keys)?;

@@ -52,10 +52,7 @@ impl Server {
         let lock = DataLock::take(&config.data_dir).map_err(StartError::Lock)?;
         let keys =
             Keys::open(&config.data_dir, config.clock.now(), config.entropy.as_ref()).map_err(StartError::Keys)?;
-        let path = config.data_dir.join("stanch.db");
-        let store = Store::open(&path)
-            .await
-            .map_err(|source| StartError::Store { path: path.clone(), source: Box::new(source) })?;
+        let store = Store::open_at(&config.store).await.map_err(StartError::Open)?;
         let app = App::new(config, store, keys).await?;
         Ok(Self { app, lock })
     }

@@ -14,6 +14,7 @@ pub mod debian;
 mod host;
 pub mod lan;
 pub mod live;
+pub mod postgres;
 mod scratch;
 mod script;
 pub mod site;
