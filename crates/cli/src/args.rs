@@ -52,6 +52,13 @@ pub(crate) struct Global {
     /// Where Stanch keeps its state [default: /var/lib/stanch for root, else ~/.local/state/stanch]
     #[arg(long, global = true, env = "STANCH_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Keep what is known in this database of PostgreSQL instead of a file of the data folder:
+    /// postgres://USER@HOST/DATABASE. Also STANCH_DATABASE_URL; passwords belong there, into a file, or into ~/.pgpass
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "database_url_file")]
+    pub(crate) database_url: Option<String>,
+    /// Read the address of the database from this file
+    #[arg(long, global = true, env = "STANCH_DATABASE_URL_FILE", value_name = "FILE")]
+    pub(crate) database_url_file: Option<PathBuf>,
     /// Print one JSON object a line instead of a table
     #[arg(long, global = true)]
     pub(crate) json: bool,

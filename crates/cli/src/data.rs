@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use stanch_store::{DatabaseUrl, StoreAt};
+
+use crate::args::Global;
 use crate::failure::Failure;
 
 /// The data folder: as asked for, else the machine's for root, else the person's own.
@@ -20,6 +23,37 @@ pub(crate) fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|state| state.join("stanch"))
         .ok_or_else(|| Failure::new("no place for state: HOME is not set").hint("name one with --data-dir"))
+}
+
+/// Where what is known is kept: in the database that was named, else in the data folder.
+///
+/// # Errors
+/// When what was named is no address, cannot be read, or shows its password to everybody on this machine.
+pub(crate) fn store(global: &Global, folder: &Path) -> Result<StoreAt, Failure> {
+    const PLACES: &str = "put it into STANCH_DATABASE_URL, into a file for --database-url-file, or into ~/.pgpass";
+    let read = |text: &str| {
+        let url = text.parse::<DatabaseUrl>();
+        url.map_err(|error| Failure::new("the database cannot be used").because(error))
+    };
+    let url = if let Some(text) = &global.database_url {
+        let url = read(text)?;
+        if DatabaseUrl::shows_password(text) {
+            return Err(Failure::usage("a password on the command line can be seen by everybody on this machine")
+                .hint(PLACES));
+        }
+        url
+    } else if let Some(path) = &global.database_url_file {
+        let text = std::fs::read_to_string(path);
+        read(&text.map_err(|error| Failure::new(format!("{} cannot be read", path.display())).because(error))?)?
+    } else if let Ok(text) = std::env::var("STANCH_DATABASE_URL") {
+        read(&text)?
+    } else {
+        return Ok(StoreAt::File(folder.join("stanch.db")));
+    };
+    if url.is_open_on_the_way() {
+        tracing::warn!(%url, "the way to the database is not protected: say sslmode=verify-full, and sslrootcert");
+    }
+    Ok(StoreAt::Database(url))
 }
 
 /// A folder for what can be computed again; `None` where there is no place for it, which only costs time. Root believes

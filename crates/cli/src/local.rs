@@ -15,6 +15,7 @@ use stanch_runner::{Link, LinkError, Shutdown};
 use stanch_server::api::types::{Accepted, Asset, Scan, Status};
 use stanch_server::gateway::{BlockingGateway, GatewayError};
 use stanch_server::{Config, Running, Server, StartError};
+use stanch_store::StoreAt;
 
 use crate::client::Api;
 use crate::failure::Failure;
@@ -40,13 +41,13 @@ pub(crate) struct Session {
 impl Session {
     /// The running server of this data folder; else one in this process, under the folder's exclusive lock, which ends
     /// with the command.
-    pub(crate) async fn open(folder: &Path, output: &Output, need: Need) -> Result<Self, Failure> {
+    pub(crate) async fn open(folder: &Path, store: StoreAt, output: &Output, need: Need) -> Result<Self, Failure> {
         let socket = folder.join("control.sock");
         if tokio::net::UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self { api: Api::on_socket(&socket)?, own: None });
         }
         let started = Timestamp::now();
-        let config = Config { listen: None, socket: Some(socket.clone()), ..Config::new(folder) };
+        let config = Config { store, listen: None, socket: Some(socket.clone()), ..Config::new(folder) };
         let own = if need == Need::Memory { Local::remembering(config).await? } else { Local::start(config).await? };
         let api = Api::on_socket(&socket)?;
         output.say("No server runs here: working in this process.");

@@ -84,17 +84,18 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         Command::Feeds(Feeds::List { feeds: Some(folder) }) => commands::feeds::list_folder(output, &folder),
         command => {
             let folder = data::folder(global.data_dir.as_deref())?;
+            let store = data::store(&global, &folder)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| Failure::new("no threads could be started").because(error))?;
             runtime.block_on(async {
                 match &command {
-                    Command::Up(wanted) => return up::run(output, &folder, wanted, true).await,
-                    Command::Server(wanted) => return up::run(output, &folder, wanted, false).await,
+                    Command::Up(wanted) => return up::run(output, &folder, store, wanted, true).await,
+                    Command::Server(wanted) => return up::run(output, &folder, store, wanted, false).await,
                     _ => {}
                 }
-                let session = Session::open(&folder, output, command.need()).await?;
+                let session = Session::open(&folder, store, output, command.need()).await?;
                 let result = online(&session, output, command).await;
                 session.close().await;
                 result

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stanch_connect::git::Repository;
 use stanch_server::{Config, Door, Intervals, Nats, PolicySource};
+use stanch_store::StoreAt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
@@ -15,11 +16,27 @@ use crate::output::{Output, Tone};
 /// What the server takes for the feeds' own publishers.
 const PUBLISHED: &str = "published";
 
-pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up, acts: bool) -> Result<Exit, Failure> {
+pub(crate) async fn run(
+    output: &Output,
+    folder: &Path,
+    store: StoreAt,
+    wanted: &Up,
+    acts: bool,
+) -> Result<Exit, Failure> {
     let observe = Duration::from_secs(u64::from(wanted.every) * 60);
     let intervals = Intervals { observe, ..Intervals::default() };
     let public_url = wanted.url.clone();
+    let place = match &store {
+        StoreAt::File(_) => format!("data in {}", folder.display()),
+        StoreAt::Database(url) => format!("keys in {}, data in {url}", folder.display()),
+    };
+    if acts && matches!(store, StoreAt::Database(_)) {
+        return Err(Failure::new("a database is for servers that share it, and `up` is for one machine").hint(
+            "run `stanch server`, and let this machine's own agent in like any other: stanch-agent enrol",
+        ));
+    }
     let config = Config {
+        store,
         listen: Some(wanted.listen),
         public_url,
         executors: wanted.executors.map(|listen| Door { listen, names: wanted.executors_name.clone() }),
@@ -38,7 +55,7 @@ pub(crate) async fn run(output: &Output, folder: &Path, wanted: &Up, acts: bool)
     let local = if acts { Local::start(config).await? } else { Local::remembering(config).await? };
     let server = local.server();
     let address = server.address().unwrap_or(wanted.listen);
-    output.say(&format!("Stanch is up at http://{address} (data in {}).", folder.display()));
+    output.say(&format!("Stanch is up at http://{address} ({place})."));
     if let Some(door) = server.door() {
         output.say(&format!("Agents come in at {door}; a token for them: stanch enrolment token NAME"));
     }

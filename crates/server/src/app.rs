@@ -135,7 +135,7 @@ impl App {
         }
         let seal = Seal::new(keys.sealing()).map_err(|error| StartError::Seal(Box::new(error)))?;
         let now = config.clock.now();
-        let unread = |source| StartError::Store { path: config.data_dir.join("stanch.db"), source: Box::new(source) };
+        let unread = |source| StartError::Store { at: config.store.clone(), source: Box::new(source) };
         let epoch = store.epoch().await.map_err(unread)?;
         let cluster = match store.is_shared() {
             true => Some(Cluster::new(config.entropy.as_ref()).map_err(StartError::Entropy)?),

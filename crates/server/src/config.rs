@@ -9,6 +9,7 @@ use std::time::Duration;
 use stanch_connect::git::Repository;
 use stanch_model::id::AssetId;
 use stanch_model::sign::VerifyingKey;
+use stanch_store::StoreAt;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 
@@ -73,8 +74,10 @@ impl std::fmt::Debug for Nats {
 /// Everything a server needs to know before it starts.
 #[derive(Clone)]
 pub struct Config {
-    /// The folder that holds all its state.
+    /// The folder that holds its keys, and its state where that is a file.
     pub data_dir: PathBuf,
+    /// Where its state is.
+    pub store: StoreAt,
     /// Where it listens for HTTP; `None` serves the unix socket only.
     pub listen: Option<SocketAddr>,
     /// Names under which the HTTP listener may be called besides the loopback ones: anything else is refused, so that
@@ -121,6 +124,7 @@ impl Config {
         Self {
             socket: Some(data_dir.join("control.sock")),
             checkpoints: Some(data_dir.join("checkpoints")),
+            store: StoreAt::File(data_dir.join("stanch.db")),
             data_dir,
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070))),
             hosts: Vec::new(),

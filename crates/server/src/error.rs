@@ -35,10 +35,13 @@ pub enum StartError {
     #[error("cannot open the server's keys")]
     Keys(#[source] KeyError),
     /// The store cannot be opened.
-    #[error("cannot open the store {}", path.display())]
+    #[error(transparent)]
+    Open(#[from] stanch_store::OpenError),
+    /// The store cannot be read.
+    #[error("cannot read the store {at}")]
     Store {
-        /// Its file.
-        path: PathBuf,
+        /// Which.
+        at: stanch_store::StoreAt,
         /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -98,6 +101,7 @@ impl StartError {
             Self::Lock(LockError::Held { .. }) => {
                 Some("stop that process, or talk to it: every command uses its control socket by itself")
             }
+            Self::Open(error) => Some(error.hint()),
             Self::Listen { .. } => Some("name another address with --listen"),
             Self::OtherKeys { .. } => Some("copy the folder `keys` of another server here, over a way that nobody can read along"),
             Self::Keys(KeyError::Exposed { .. }) => Some("others on this machine could have read the key"),

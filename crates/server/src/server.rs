@@ -50,10 +50,7 @@ impl Server {
     pub async fn open(config: Config) -> Result<Self, StartError> {
         make_folder(&config.data_dir)?;
         let lock = DataLock::take(&config.data_dir).map_err(StartError::Lock)?;
-        let path = config.data_dir.join("stanch.db");
-        let store = Store::open(&path)
-            .await
-            .map_err(|source| StartError::Store { path: path.clone(), source: Box::new(source) })?;
+        let store = Store::open_at(&config.store).await.map_err(StartError::Open)?;
         let entropy = config.entropy.as_ref();
         let keys = match store.is_shared() {
             true => Keys::open_shared(&config.data_dir, entropy),

@@ -124,6 +124,17 @@ pub(crate) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
+impl Value {
+    /// How many bytes it takes, about.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Integer(_) => size_of::<i64>(),
+            Self::Text(text) => text.as_ref().map_or(0, String::len),
+            Self::Bytes(bytes) => bytes.as_ref().map_or(0, Vec::len),
+        }
+    }
+}
+
 macro_rules! value {
     ($($variant:ident: $($from:ty => |$given:ident| $to:expr),+;)+) => {$($(
         impl From<$from> for Value {

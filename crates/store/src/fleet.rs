@@ -240,7 +240,7 @@ fn narrow(query: &mut Builder, filter: &FleetFilter) {
         query.push_bind(named.clone()).push(")");
     }
     if let Some(part) = &filter.part {
-        query.push(" AND instr(lower(asset.name), lower(").push_bind(part.clone()).push(")) > 0");
+        query.push(" AND instr(lower(asset.name), ").push_bind(part.to_ascii_lowercase()).push(") > 0");
     }
     if let Some(environment) = &filter.environment {
         query.push(" AND asset.environment = ").push_bind(environment.clone());

@@ -149,8 +149,8 @@ const COUNTS: &str = "WITH counted AS (SELECT CAST(COALESCE(SUM(open), 0) AS BIG
      CAST(COALESCE(SUM(actionable), 0) AS BIGINT) AS actionable, CAST(COALESCE(SUM(urgent), 0) AS BIGINT) AS urgent, \
      CAST(COALESCE(SUM(exploited), 0) AS BIGINT) AS exploited, CAST(COALESCE(SUM(decided), 0) AS BIGINT) AS decided FROM item_count \
      WHERE $2 IS NULL OR asset IN (SELECT value FROM json_each($2))), \
-     aside AS (SELECT DISTINCT i.id, i.action FROM suppression s CROSS JOIN item i ON i.id = s.item AND i.asset = s.asset \
-     WHERE s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) AND s.version IN ('', i.fixed_version) \
+     aside AS (SELECT DISTINCT i.id, i.action FROM suppression s CROSS JOIN item i \
+     WHERE i.id = s.item AND i.asset = s.asset AND s.lifted_at IS NULL AND (s.until IS NULL OR s.until > $1) AND s.version IN ('', i.fixed_version) \
      AND i.closed_at IS NULL AND ($2 IS NULL OR i.asset IN (SELECT value FROM json_each($2)))), \
      put AS (SELECT COUNT(*) AS suppressed, CAST(COALESCE(SUM(CASE WHEN action IS NULL THEN 0 ELSE 1 END), 0) AS BIGINT) AS set_aside FROM aside) \
      SELECT open, actionable - set_aside AS actionable, set_aside, urgent, suppressed, exploited, decided \

@@ -10,6 +10,7 @@
 pub mod approval;
 pub mod assessment;
 pub mod asset;
+pub mod backup;
 pub mod breaker;
 pub mod budget;
 pub mod campaign;

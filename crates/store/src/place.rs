@@ -90,6 +90,13 @@ impl DatabaseUrl {
         &self.options
     }
 
+    /// Whether this text of an address has a password in it.
+    pub fn shows_password(text: &str) -> bool {
+        let (address, parameters) = text.split_once('?').unwrap_or((text, ""));
+        let user = address.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map_or("", |(user, _)| user);
+        user.contains(':') || parameters.split('&').any(|parameter| parameter.starts_with("password="))
+    }
+
     /// Whether what is said on the way can be read or changed there.
     pub fn is_open_on_the_way(&self) -> bool {
         let host = self.options.get_host();
@@ -140,6 +147,13 @@ mod tests {
             let error = refused(text);
             assert!(!error.to_string().contains("cret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_seen() {
+        let has = DatabaseUrl::shows_password;
+        assert!(has("postgres://ada:s3cret@db/stanch") && has("postgres://db/stanch?user=ada&password=s3cret"));
+        assert!(!has("postgres://ada@db:5432/stanch?sslmode=verify-full"));
     }
 
     #[test]

@@ -89,6 +89,24 @@ pub(crate) async fn open_writer(url: &DatabaseUrl) -> Result<PgConnection, OpenE
     connect(&options).await.map_err(open)
 }
 
+/// Opens a connection that sees everything as it is now, for as long as it takes.
+pub(crate) async fn open_snapshot(url: &DatabaseUrl) -> Result<PgConnection, OpenError> {
+    let open = |source| OpenError::Open { at: StoreAt::Database(url.clone()), source };
+    let options = options(url).options([("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")]);
+    let mut conn = connect(&options).await.map_err(open)?;
+    run(&mut conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(open)?;
+    Ok(conn)
+}
+
+/// Has the numbers that a table gives its rows go on after those it has.
+pub(crate) async fn number_on(conn: &mut PgConnection, table: &str, key: &str) -> Result<(), sqlx::Error> {
+    let named = sqlx::query("SELECT pg_get_serial_sequence($1, $2) AS name").bind(table).bind(key);
+    let name: Option<String> = named.fetch_one(&mut *conn).await?.try_get("name")?;
+    let Some(name) = name else { return Ok(()) };
+    let next = format!("SELECT setval('{name}', COALESCE(MAX({key}), 0) + 1, false) FROM {table}");
+    sqlx::query(AssertSqlSafe(next)).execute(conn).await.map(drop)
+}
+
 fn migrator() -> Migrator {
     let migrations = MIGRATIONS.iter().map(|&(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
@@ -183,7 +201,7 @@ pub(crate) fn dialect(sql: Cow<'static, str>) -> Cow<'static, str> {
     while let Some((before, after)) = sql.split_once(NO_CASE) {
         let mut words = before.rsplitn(4, ' ');
         let (Some(value), Some(_), Some(column)) = (words.next(), words.next(), words.next()) else { break };
-        sql = format!("{} lower({column}) = lower({value}){after}", words.next().unwrap_or_default()).into();
+        sql = format!("{} lower({column}) = lower({value} COLLATE \"C\"){after}", words.next().unwrap_or_default()).into();
     }
     sql
 }
@@ -198,7 +216,7 @@ mod tests {
         assert_eq!(said("SELECT a FROM t INDEXED BY t_a WHERE a = $1"), "SELECT a FROM t WHERE a = $1");
         assert_eq!(said("(SELECT a FROM t INDEXED BY t_a)"), "(SELECT a FROM t)");
         let named = "SELECT a FROM t WHERE t.name = $1 COLLATE NOCASE ORDER BY a";
-        assert_eq!(said(named), "SELECT a FROM t WHERE lower(t.name) = lower($1) ORDER BY a");
+        assert_eq!(said(named), "SELECT a FROM t WHERE lower(t.name) = lower($1 COLLATE \"C\") ORDER BY a");
         assert!(matches!(dialect("SELECT 1".into()), Cow::Borrowed(_)));
     }
 }

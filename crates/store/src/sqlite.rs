@@ -71,11 +71,30 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, OpenErr
     Ok(conn)
 }
 
-pub(crate) fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migrations = migrations.iter().map(|&(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
     });
     Migrator::with_migrations(migrations.collect())
+}
+
+/// Whether the file is a whole database.
+pub(crate) async fn check(path: &Path) -> Result<(), OpenError> {
+    let open = |source| opening(path, source);
+    let mut conn = options(path).create_if_missing(false).connect().await.map_err(open)?;
+    let check: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut conn).await.map_err(open)?;
+    conn.close().await.map_err(open)?;
+    if check == "ok" { Ok(()) } else { Err(OpenError::Damaged { at: StoreAt::File(path.to_owned()), detail: check }) }
+}
+
+/// An empty store in memory, for its tables.
+pub(crate) async fn empty() -> Result<SqliteConnection, OpenError> {
+    let at = || StoreAt::File("of this release".into());
+    let conn = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await;
+    let mut conn = conn.map_err(|source| OpenError::Open { at: at(), source })?;
+    let migrated = migrator(&MIGRATIONS).run(&mut conn).await;
+    migrated.map_err(|source| OpenError::Migrate { at: at(), source })?;
+    Ok(conn)
 }
 
 /// Opens the connections that read. They cannot write.
@@ -165,7 +184,7 @@ impl WalFile {
     }
 }
 
-/// Writes a whole and compact copy to a file that must not exist yet.
+/// Writes a whole and compact copy to a file that must be empty.
 pub(crate) async fn copy(path: &Path, to: &Path) -> Result<(), sqlx::Error> {
     let mut conn = options(path).create_if_missing(false).connect().await?;
     sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&mut conn).await?;

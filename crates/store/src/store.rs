@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::backup::BackupError;
 use crate::db::{Conn, Reader};
 use crate::entry::Log;
 use crate::error::{CommitError, OpenError, ReadError};
@@ -128,15 +129,12 @@ impl Store {
         self.nudges.subscribe()
     }
 
-    /// Writes a whole and compact copy to a file that must not exist yet, while the store goes on.
+    /// Copies it into a file that must not exist yet, while the store goes on.
     ///
     /// # Errors
     /// When the file exists or cannot be written.
-    pub async fn backup(&self, to: &Path) -> Result<(), ReadError> {
-        match self.at() {
-            StoreAt::File(path) => sqlite::copy(path, to).await.map_err(ReadError::database("write a backup")),
-            StoreAt::Database(_) => Err(ReadError::damaged("backup", "not there yet")),
-        }
+    pub async fn backup(&self, to: &Path) -> Result<(), BackupError> {
+        crate::backup::backup(&self.at, to).await
     }
 
     /// Shuts the store: what was handed in is committed first, and every clone is shut with it.

@@ -15,6 +15,7 @@ mod host;
 pub mod lan;
 pub mod live;
 pub mod nats;
+pub mod postgres;
 mod scratch;
 mod script;
 pub mod shop;

@@ -2,26 +2,27 @@
 //! The child is this very test program, started again with an environment variable.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use stanch_model::merkle;
 use stanch_model::remediation::TaskState;
-use stanch_store::Store;
 use stanch_store::budget::Reserve;
+use stanch_store::{Store, StoreAt};
 
-use crate::world::{World, move_task, task_id};
+use crate::world::{World, move_task, place, task_id};
 
-const FOLDER: &str = "STANCH_TEST_CRASH_FOLDER";
+/// Where the child finds the store: a path or an address.
+const STORE: &str = "STANCH_TEST_CRASH_STORE";
 const CALLERS: usize = 32;
 
 /// The child: moves tasks for ever, and says which moves were acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_child() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
-    let store = Store::open(&Path::new(&folder).join("stanch.db")).await.unwrap();
-    let world = World { store, folder: tempfile::tempdir().unwrap() };
-    let round = world.store.tree().await.unwrap().frontier.size();
+    let Ok(store) = std::env::var(STORE) else { return };
+    let at = store.parse().map_or_else(|_| StoreAt::File(store.into()), StoreAt::Database);
+    let folder = tempfile::tempdir().unwrap();
+    let world = World { store: Store::open_at(&at).await.unwrap(), at, folder };
+    let round = std::process::id();
     let remediation = world.remediation(&format!("r-{round}")).await;
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..CALLERS {
@@ -59,10 +60,13 @@ fn say(name: &str) {
 }
 
 /// Starts the child, waits for some acknowledgements and kills it with SIGKILL; gives all that it acknowledged.
-fn run_and_kill(folder: &Path, after: usize) -> Vec<String> {
+fn run_and_kill(at: &StoreAt, after: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::crash_child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(FOLDER, folder)
+        .env(STORE, match at {
+            StoreAt::File(path) => path.display().to_string(),
+            StoreAt::Database(url) => format!("{url}&user=stanch"),
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -87,10 +91,11 @@ fn run_and_kill(folder: &Path, after: usize) -> Vec<String> {
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill_and_nothing_is_half_there() {
     let folder = tempfile::tempdir().unwrap();
+    let at = place(folder.path());
     let mut acknowledged = Vec::new();
     for after in [1, 40, 333] {
-        acknowledged.extend(run_and_kill(folder.path(), after));
-        let store = Store::open(&folder.path().join("stanch.db")).await.unwrap();
+        acknowledged.extend(run_and_kill(&at, after));
+        let store = Store::open_at(&at).await.unwrap();
         for name in &acknowledged {
             let task = store.task(&task_id(name)).await.unwrap();
             let task = task.unwrap_or_else(|| panic!("{name} was acknowledged and is gone"));

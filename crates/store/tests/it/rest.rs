@@ -20,7 +20,7 @@ use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
 use stanch_store::setting::{EPOCH, Setting};
 use stanch_store::suppression::{LiftSuppression, StillWanted, Suppression};
 use stanch_store::verification::Verification;
-use stanch_store::{CommitError, Effect, OpenError, Store, Write};
+use stanch_store::{CommitError, Effect, OpenError, Store, StoreAt, Write};
 
 use crate::world::{at, finding, work_item, world};
 
@@ -306,15 +306,15 @@ async fn a_store_that_names_findings_otherwise_is_refused() {
     // It comes before the other one.
     world.store.put(run(FindingId::from_entropy([0; 10]))).await.unwrap();
     world.store.shut().await;
-    let error = Store::open(&world.folder.path().join("stanch.db")).await.unwrap_err();
+    let error = Store::open_at(&world.at).await.unwrap_err();
     assert!(matches!(error, OpenError::OtherIds { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_second_writer_that_slipped_past_the_lock_cannot_break_the_log() {
+async fn a_second_writer_that_slipped_past_the_lock_of_the_file_cannot_break_the_log() {
     let world = world().await;
-    let path = world.folder.path().join("stanch.db");
-    let second = Store::open(&path).await.unwrap();
+    let StoreAt::File(path) = &world.at else { return };
+    let second = Store::open(path).await.unwrap();
     world.remediation("first").await;
     let id = crate::world::remediation_id("second");
     let refused = second.commit(crate::world::begin(&id)).await;

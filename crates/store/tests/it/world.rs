@@ -1,5 +1,8 @@
 //! A store in a folder of its own, and short ways to say what happens in it.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use jiff::Timestamp;
 use serde_json::Value;
 use stanch_ledger::NewEntry;
@@ -13,25 +16,42 @@ use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::item::NewItem;
 use stanch_store::remediation::{MoveRemediation, NewRemediation, OnFailure};
 use stanch_store::task::{Lane, MoveTask, NewTask};
-use stanch_store::{Committed, Store, Transition, Write};
+use stanch_store::{Committed, Store, StoreAt, Transition, Write};
+
+use crate::postgres;
+
+/// Where PostgreSQL is that the whole suite runs on: the folder of its socket.
+pub(crate) const POSTGRES: &str = "STANCH_TEST_POSTGRES";
+/// The database there that those of the tests are made of.
+pub(crate) const TEMPLATE: &str = "stanch_template";
 
 pub(crate) struct World {
     pub(crate) store: Store,
+    pub(crate) at: StoreAt,
     pub(crate) folder: tempfile::TempDir,
+}
+
+/// The place of a new store.
+pub(crate) fn place(folder: &Path) -> StoreAt {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let Some(socket) = std::env::var_os(POSTGRES) else { return StoreAt::File(folder.join("stanch.db")) };
+    let name = format!("t{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+    let socket = Path::new(&socket);
+    postgres::ask(socket, "postgres", &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).unwrap();
+    StoreAt::Database(postgres::url(socket, &name).parse().unwrap())
 }
 
 pub(crate) async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("stanch.db")).await.unwrap();
-    World { store, folder }
+    let at = place(folder.path());
+    World { store: Store::open_at(&at).await.unwrap(), at, folder }
 }
 
 impl World {
     /// Shuts the store and opens it again.
     pub(crate) async fn reopened(self) -> Self {
         self.store.shut().await;
-        let store = Store::open(&self.folder.path().join("stanch.db")).await.unwrap();
-        Self { store, folder: self.folder }
+        Self { store: Store::open_at(&self.at).await.unwrap(), ..self }
     }
 
     pub(crate) async fn asset(&self, name: &str) -> AssetId {
