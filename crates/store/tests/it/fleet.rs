@@ -32,6 +32,8 @@ async fn executor(world: &World, asset: &AssetId, standing: Standing, seen: i64)
         standing,
         seen_at: at(seen),
         revision: 1,
+        writer: String::new(),
+        rests_on: 0,
         body: json!({}),
         at: at(seen),
     };

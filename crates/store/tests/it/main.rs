@@ -25,4 +25,5 @@ mod rest;
 mod seal;
 mod sharing;
 mod state;
+mod together;
 mod world;
