@@ -198,7 +198,8 @@ pub(crate) fn dialect(sql: Cow<'static, str>) -> Cow<'static, str> {
     while let Some((before, after)) = sql.split_once(NO_CASE) {
         let mut words = before.rsplitn(4, ' ');
         let (Some(value), Some(_), Some(column)) = (words.next(), words.next(), words.next()) else { break };
-        sql = format!("{} lower({column}) = lower({value} COLLATE \"C\"){after}", words.next().unwrap_or_default()).into();
+        sql = format!("{} lower({column}) = lower({value} COLLATE \"C\"){after}", words.next().unwrap_or_default())
+            .into();
     }
     sql
 }

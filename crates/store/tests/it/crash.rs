@@ -63,10 +63,13 @@ fn say(name: &str) {
 fn run_and_kill(at: &StoreAt, after: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::crash_child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(STORE, match at {
-            StoreAt::File(path) => path.display().to_string(),
-            StoreAt::Database(url) => format!("{url}&user=stanch"),
-        })
+        .env(
+            STORE,
+            match at {
+                StoreAt::File(path) => path.display().to_string(),
+                StoreAt::Database(url) => format!("{url}&user=stanch"),
+            },
+        )
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
