@@ -33,5 +33,5 @@ pub use config::{Config, Door, Intervals, PolicyPlace, PolicySource};
 pub use error::StartError;
 pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;
-pub use server::{Running, Server};
+pub use server::{DataFolder, Running, Server};
 pub use view::shown_plan;
