@@ -34,4 +34,5 @@ pub use error::StartError;
 pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;
 pub use server::{DataFolder, Running, Server};
+pub use stanch_store::{DatabaseUrl, StoreAt};
 pub use view::shown_plan;
