@@ -20,6 +20,8 @@ pub(crate) const GATE: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),
+    // Its programs are in no folder that is searched; this one comes with them. The cluster it makes is not used.
+    ("pg_ctlcluster", "postgresql"),
 ];
 
 /// What only the proofs need.

@@ -128,6 +128,16 @@ pub(crate) enum Command {
     /// Look after the keys that everything rests on: the root, its certificates, and keys of approvers; needs no server
     #[command(subcommand)]
     Trust(Trust),
+    /// Copy all that is known, but no keys, into a file, while servers go on; needs no server
+    Backup {
+        /// The file; it must not be there yet
+        file: PathBuf,
+    },
+    /// Bring back what a backup holds, into a data folder or a database that has nothing yet; needs that no server runs
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
     /// Show and refresh vulnerability data
     #[command(subcommand)]
     Feeds(Feeds),

@@ -38,8 +38,9 @@ pub(crate) fn store(global: &Global, folder: &Path) -> Result<StoreAt, Failure> 
     let url = if let Some(text) = &global.database_url {
         let url = read(text)?;
         if DatabaseUrl::shows_password(text) {
-            return Err(Failure::usage("a password on the command line can be seen by everybody on this machine")
-                .hint(PLACES));
+            return Err(
+                Failure::usage("a password on the command line can be seen by everybody on this machine").hint(PLACES)
+            );
         }
         url
     } else if let Some(path) = &global.database_url_file {

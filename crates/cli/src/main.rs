@@ -92,6 +92,10 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             runtime.block_on(async {
                 match &command {
                     Command::Up(wanted) => return up::run(output, &folder, store, wanted, true).await,
+                    Command::Backup { file } => return commands::backup::backup(output, &store, file).await,
+                    Command::Restore { file } => {
+                        return commands::backup::restore(output, &folder, &store, file).await;
+                    }
                     Command::Server(wanted) => return up::run(output, &folder, store, wanted, false).await,
                     _ => {}
                 }
@@ -148,6 +152,8 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::SignIn(wanted) => commands::sign_in::run(api, output, wanted).await,
         Command::Up(_)
         | Command::Server(_)
+        | Command::Backup { .. }
+        | Command::Restore { .. }
         | Command::Scan(_)
         | Command::Trust(_)
         | Command::Script(_)

@@ -34,5 +34,6 @@ pub use config::{Config, Door, Intervals, Nats, PolicyPlace, PolicySource};
 pub use error::StartError;
 pub use gateway::{BlockingGateway, Gateway, GatewayError};
 pub use lock::LockError;
-pub use server::{Running, Server};
+pub use server::{DataFolder, Running, Server};
+pub use stanch_store::{DatabaseUrl, StoreAt};
 pub use view::shown_plan;

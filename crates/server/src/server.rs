@@ -26,6 +26,23 @@ use crate::lock::DataLock;
 use crate::pki::{Keys, strange};
 use crate::{api, cluster, tasks, web};
 
+/// A data folder that is nobody else's for as long as this lives.
+#[derive(Debug)]
+pub struct DataFolder {
+    lock: DataLock,
+}
+
+impl DataFolder {
+    /// Makes the folder where it is missing, and takes it.
+    ///
+    /// # Errors
+    /// When it is not to be had, or another process has it.
+    pub fn take(path: &Path) -> Result<Self, StartError> {
+        make_folder(path)?;
+        Ok(Self { lock: DataLock::take(path).map_err(StartError::Lock)? })
+    }
+}
+
 /// A server that has its data folder, its keys and its store, and does nothing yet.
 pub struct Server {
     app: App,
@@ -48,8 +65,7 @@ impl Server {
     /// # Errors
     /// When the folder is in use or not to be had, or keys or store cannot be opened.
     pub async fn open(config: Config) -> Result<Self, StartError> {
-        make_folder(&config.data_dir)?;
-        let lock = DataLock::take(&config.data_dir).map_err(StartError::Lock)?;
+        let DataFolder { lock } = DataFolder::take(&config.data_dir)?;
         let store = Store::open_at(&config.store).await.map_err(StartError::Open)?;
         let entropy = config.entropy.as_ref();
         let keys = match store.is_shared() {

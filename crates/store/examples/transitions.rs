@@ -3,7 +3,8 @@
 //! a task of its own and waiting for each answer. Beside it the same rows written by a plain program that commits each
 //! transition by itself, in the same run on the same disk. Prints one JSON object.
 //!
-//! `cargo run --release -p stanch-store --example transitions [FOLDER]`: the folder decides which disk is measured.
+//! `cargo run --release -p stanch-store --example transitions [FOLDER [DATABASE]]`: the folder decides which disk is
+//! measured, the address which database, if the store is to be in one.
 
 use std::error::Error;
 use std::path::Path;
@@ -23,7 +24,7 @@ use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_store::budget::{Reserve, Settle};
 use stanch_store::remediation::{NewRemediation, OnFailure};
 use stanch_store::task::{Lane, MoveTask, NewTask};
-use stanch_store::{Store, Transition, Write};
+use stanch_store::{Store, StoreAt, Transition, Write};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -31,7 +32,11 @@ type Failure = Box<dyn Error + Send + Sync>;
 async fn main() -> Result<(), Failure> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".to_owned());
     let folder = tempfile::Builder::new().prefix("transitions").tempdir_in(folder)?;
-    let store = Store::open(&folder.path().join("stanch.db")).await?;
+    let at = match std::env::args().nth(2) {
+        Some(url) => StoreAt::Database(url.parse()?),
+        None => StoreAt::File(folder.path().join("stanch.db")),
+    };
+    let store = Store::open_at(&at).await?;
     let remediation = RemediationId::from_entropy([1; 10]);
     begin(&store, &remediation).await?;
     let peer = peer(&folder.path().join("peer.db"), 100).await?;

@@ -201,7 +201,9 @@ impl Query {
             On::Conn(Conn::Sqlite(conn)) => self.for_sqlite().execute(conn).await?.rows_affected(),
             On::Conn(Conn::Postgres(conn)) => self.for_postgres().execute(conn).await?.rows_affected(),
             On::Reader(Reader::Sqlite(pool)) => self.for_sqlite().execute(pool).await?.rows_affected(),
-            On::Reader(Reader::Postgres(pool)) => self.for_postgres().execute(pool).await?.rows_affected(),
+            On::Reader(Reader::Postgres(pool)) => {
+                postgres::in_time(pool, async |conn| self.for_postgres().execute(conn).await).await?.rows_affected()
+            }
         })
     }
 
@@ -214,7 +216,10 @@ impl Query {
             On::Conn(Conn::Sqlite(conn)) => rows(self.for_sqlite().fetch_all(conn).await?, Row::Sqlite),
             On::Conn(Conn::Postgres(conn)) => rows(self.for_postgres().fetch_all(conn).await?, Row::Postgres),
             On::Reader(Reader::Sqlite(pool)) => rows(self.for_sqlite().fetch_all(pool).await?, Row::Sqlite),
-            On::Reader(Reader::Postgres(pool)) => rows(self.for_postgres().fetch_all(pool).await?, Row::Postgres),
+            On::Reader(Reader::Postgres(pool)) => {
+                let found = postgres::in_time(pool, async |conn| self.for_postgres().fetch_all(conn).await).await;
+                rows(found?, Row::Postgres)
+            }
         })
     }
 
@@ -224,7 +229,10 @@ impl Query {
             On::Conn(Conn::Sqlite(conn)) => self.for_sqlite().fetch_optional(conn).await?.map(Row::Sqlite),
             On::Conn(Conn::Postgres(conn)) => self.for_postgres().fetch_optional(conn).await?.map(Row::Postgres),
             On::Reader(Reader::Sqlite(pool)) => self.for_sqlite().fetch_optional(pool).await?.map(Row::Sqlite),
-            On::Reader(Reader::Postgres(pool)) => self.for_postgres().fetch_optional(pool).await?.map(Row::Postgres),
+            On::Reader(Reader::Postgres(pool)) => {
+                let found = postgres::in_time(pool, async |conn| self.for_postgres().fetch_optional(conn).await).await;
+                found?.map(Row::Postgres)
+            }
         })
     }
 

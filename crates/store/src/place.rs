@@ -44,7 +44,7 @@ impl fmt::Display for StoreAt {
 /// with its password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
 }
 
 /// Why an address is none. Says nothing of what stands in it.
@@ -81,7 +81,7 @@ impl FromStr for DatabaseUrl {
             }
         }
         let options = PgConnectOptions::from_str(text).map_err(|_| UrlError::Syntax)?;
-        Ok(Self { options })
+        Ok(Self { options: Box::new(options) })
     }
 }
 

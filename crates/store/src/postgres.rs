@@ -20,6 +20,8 @@ const READERS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a batch may take, with the time it waits for those of other servers.
 pub(crate) const BATCH: Duration = Duration::from_secs(60);
+/// How long one read may take: longer than PostgreSQL lets it, if it hears of that.
+const READ: Duration = Duration::from_secs(45);
 /// The oldest release that has all that is asked of it.
 const OLDEST: i32 = 150_000;
 
@@ -61,7 +63,7 @@ fn options(url: &DatabaseUrl) -> PgConnectOptions {
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     match tokio::time::timeout(PATIENCE, options.connect()).await {
         Ok(conn) => conn,
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        Err(_) => Err(late()),
     }
 }
 
@@ -82,7 +84,7 @@ pub(crate) async fn open_writer(url: &DatabaseUrl) -> Result<PgConnection, OpenE
     }
     sqlx::raw_sql(PREPARE).execute(&mut conn).await.map_err(open)?;
     sqlx::raw_sql(MAKE_ROOM).execute(&mut conn).await.map_err(open)?;
-    let migrated = migrator().run(&mut conn).await;
+    let migrated = migrator().run_direct(None, &mut conn, false).await;
     migrated.map_err(|source| OpenError::Migrate { at: at(), source })?;
     // Its end lets go of the lock.
     conn.close().await.map_err(open)?;
@@ -125,6 +127,26 @@ pub(crate) async fn open_readers(url: &DatabaseUrl) -> Result<PgPool, OpenError>
     pool.map_err(|source| OpenError::Open { at: StoreAt::Database(url.clone()), source })
 }
 
+/// Reads on one of the connections. One that does not answer, whatever becomes of the network, is not used again.
+pub(crate) async fn in_time<T>(
+    pool: &PgPool,
+    read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    match tokio::time::timeout(READ, read(&mut conn)).await {
+        Ok(done) => done,
+        Err(_) => {
+            drop(conn.detach());
+            Err(late())
+        }
+    }
+}
+
+/// The error of what did not answer.
+pub(crate) fn late() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
 /// Begins a batch once no other server is in one; its first transition may write.
 pub(crate) async fn begin(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     run(conn, BEGIN).await
@@ -162,14 +184,14 @@ pub(crate) fn may_have_committed(error: &sqlx::Error) -> bool {
 
 /// Where a connection is had again after one was lost.
 pub(crate) struct Server {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
     wait: Duration,
     next: Option<Instant>,
 }
 
 impl Server {
     pub(crate) fn at(url: &DatabaseUrl) -> Self {
-        Self { options: options(url), wait: WAITS.0, next: None }
+        Self { options: Box::new(options(url)), wait: WAITS.0, next: None }
     }
 
     /// Connects anew; after it was tried in vain, not before a while has passed.
@@ -201,7 +223,8 @@ pub(crate) fn dialect(sql: Cow<'static, str>) -> Cow<'static, str> {
     while let Some((before, after)) = sql.split_once(NO_CASE) {
         let mut words = before.rsplitn(4, ' ');
         let (Some(value), Some(_), Some(column)) = (words.next(), words.next(), words.next()) else { break };
-        sql = format!("{} lower({column}) = lower({value} COLLATE \"C\"){after}", words.next().unwrap_or_default()).into();
+        sql = format!("{} lower({column}) = lower({value} COLLATE \"C\"){after}", words.next().unwrap_or_default())
+            .into();
     }
     sql
 }

@@ -66,7 +66,7 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, OpenErr
     if check != "ok" {
         return Err(OpenError::Damaged { at: StoreAt::File(path.to_owned()), detail: check });
     }
-    let migrated = migrator(&MIGRATIONS).run(&mut conn).await;
+    let migrated = migrator(&MIGRATIONS).run_direct(None, &mut conn, false).await;
     migrated.map_err(|source| OpenError::Migrate { at: StoreAt::File(path.to_owned()), source })?;
     Ok(conn)
 }
@@ -92,7 +92,7 @@ pub(crate) async fn empty() -> Result<SqliteConnection, OpenError> {
     let at = || StoreAt::File("of this release".into());
     let conn = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await;
     let mut conn = conn.map_err(|source| OpenError::Open { at: at(), source })?;
-    let migrated = migrator(&MIGRATIONS).run(&mut conn).await;
+    let migrated = migrator(&MIGRATIONS).run_direct(None, &mut conn, false).await;
     migrated.map_err(|source| OpenError::Migrate { at: at(), source })?;
     Ok(conn)
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -116,7 +117,7 @@ impl Writer {
         }
         let (log, last_nudge) = (self.log.clone(), self.last_nudge);
         let mut batch = Batch::default();
-        let error = match self.begin().await {
+        let error = match self.begin_in_time().await {
             Ok(mut conn) => match self.fill_in_time(&mut conn, jobs, &mut batch).await {
                 Ok(()) => {
                     self.conn = Some(conn);
@@ -134,6 +135,14 @@ impl Writer {
         tracing::error!(error = &error as &dyn std::error::Error, "a batch of transitions was not committed");
         (self.log, self.last_nudge) = (log, last_nudge);
         Batch { outcomes: jobs.iter().map(|_| Err(error.clone())).collect(), ..Batch::default() }
+    }
+
+    /// Begins a batch; over a network it may not take for ever. A connection that did not answer is let go of.
+    async fn begin_in_time(&mut self) -> Result<Conn, CommitError> {
+        if matches!(self.home, Home::File(_)) {
+            return self.begin().await;
+        }
+        tokio::time::timeout(postgres::BATCH, self.begin()).await.unwrap_or(Err(CommitError::Late))
     }
 
     /// Begins a batch on the connection, or on a new one where it was lost.
@@ -165,9 +174,7 @@ impl Writer {
         }
         match tokio::time::timeout(postgres::BATCH, self.fill(conn, jobs, batch)).await {
             Ok(filled) => filled,
-            Err(_) if batch.ending => {
-                Err(CommitError::Unknown(std::sync::Arc::new(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))))
-            }
+            Err(_) if batch.ending => Err(CommitError::Unknown(Arc::new(postgres::late()))),
             Err(_) => Err(CommitError::Late),
         }
     }

@@ -213,9 +213,9 @@ fn programs() -> Result<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
     let newest = newest.map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
-    newest.filter(|folder| folder.join("initdb").exists() && folder.join("psql").exists()).ok_or_else(|| {
-        Error::other("PostgreSQL is not installed, which these tests need: apt-get install postgresql")
-    })
+    newest
+        .filter(|folder| folder.join("initdb").exists() && folder.join("psql").exists())
+        .ok_or_else(|| Error::other("PostgreSQL is not installed, which these tests need: apt-get install postgresql"))
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -3,6 +3,7 @@
 pub(crate) mod approve;
 pub(crate) mod assets;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod blast;
 pub(crate) mod case;
 pub(crate) mod change;

@@ -9,6 +9,8 @@ fn every_command_has_a_line_of_help() {
     assert_eq!(run.code, 0);
     for command in [
         "up",
+        "backup",
+        "restore",
         "scan",
         "findings",
         "explain",

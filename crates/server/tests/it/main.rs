@@ -16,9 +16,13 @@ mod hold;
 mod identity;
 mod loop_closed;
 mod notices;
+mod on_postgres;
 mod pages;
 mod people;
 mod policies;
+#[path = "../../../testkit/src/postgres.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is for others too")]
+mod postgres;
 mod posture;
 #[path = "../../../testkit/src/postgres.rs"]
 mod postgres;

@@ -1,7 +1,8 @@
 //! A server on a folder of its own, the double, and somebody with a browser.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,12 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stanch_server::{Clock, Config, Door, Intervals, PolicySource, Running, Server};
+use stanch_store::StoreAt;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::double::{Double, Host};
+use crate::postgres;
 
 /// The machine's clock, which a test may put forward.
 #[derive(Default)]
@@ -31,8 +34,22 @@ impl Clock for TestClock {
     }
 }
 
+/// Where PostgreSQL is that the stores are to be in: the folder of its socket.
+pub(crate) const POSTGRES: &str = "STANCH_TEST_POSTGRES";
+
+/// The place of a new store.
+fn place(folder: &Path) -> StoreAt {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let Some(socket) = std::env::var_os(POSTGRES) else { return StoreAt::File(folder.join("stanch.db")) };
+    let (socket, number) = (Path::new(&socket), MADE.fetch_add(1, Ordering::Relaxed));
+    let name = format!("s{}_{number}", std::process::id());
+    postgres::ask(socket, "postgres", &format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
+    StoreAt::Database(postgres::url(socket, &name).parse().unwrap())
+}
+
 pub(crate) struct World {
     pub(crate) folder: TempDir,
+    store: StoreAt,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) double: Arc<Double>,
     pub(crate) running: Option<Running>,
@@ -65,6 +82,7 @@ impl World {
         let double = Arc::new(Double::new(host, clock.clone()));
         let folder = tempfile::tempdir().unwrap();
         let mut world = Self {
+            store: place(folder.path()),
             folder,
             clock,
             double,
@@ -90,6 +108,7 @@ impl World {
 
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::new(self.folder.path());
+        config.store = self.store.clone();
         config.listen = Some("127.0.0.1:0".parse().unwrap());
         config.clock = self.clock.clone();
         config.bake = Duration::ZERO;

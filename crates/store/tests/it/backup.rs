@@ -70,7 +70,10 @@ async fn what_was_copied_is_restored_whole_into_a_file_and_into_a_database_and_g
     for into in [StoreAt::File(folder.path().join("file.db")), place(folder.path())] {
         let store = restored(&backup, &into).await;
         let filter = FindingFilter::default();
-        assert_eq!(store.findings(&filter, None, 9).await.unwrap(), world.store.findings(&filter, None, 9).await.unwrap());
+        assert_eq!(
+            store.findings(&filter, None, 9).await.unwrap(),
+            world.store.findings(&filter, None, 9).await.unwrap()
+        );
         assert_eq!(store.entries(0, 1).await.unwrap(), world.store.entries(0, 1).await.unwrap());
         assert_eq!(store.nudges_after(0, 9).await.unwrap(), world.store.nudges_after(0, 9).await.unwrap());
         assert_eq!(store.finding_counts(None).await.unwrap(), world.store.finding_counts(None).await.unwrap());

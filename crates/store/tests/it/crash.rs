@@ -53,7 +53,8 @@ async fn crash_child() {
     callers.join_all().await;
 }
 
-fn say(name: &str) {
+/// Says that this was acknowledged.
+pub(crate) fn say(name: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "acknowledged {name}").unwrap();
     out.flush().unwrap();
@@ -63,10 +64,13 @@ fn say(name: &str) {
 fn run_and_kill(at: &StoreAt, after: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::crash_child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(STORE, match at {
-            StoreAt::File(path) => path.display().to_string(),
-            StoreAt::Database(url) => format!("{url}&user=stanch"),
-        })
+        .env(
+            STORE,
+            match at {
+                StoreAt::File(path) => path.display().to_string(),
+                StoreAt::Database(url) => format!("{url}&user=stanch"),
+            },
+        )
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -106,8 +110,8 @@ async fn what_was_acknowledged_survives_a_kill_and_nothing_is_half_there() {
     }
 }
 
-/// Each state has its entry, its nudge and its share of the budget; each entry its leaf.
-async fn whole(store: &Store) {
+/// Each entry has its leaf, without a gap, and the tree is theirs; gives how many there are.
+pub(crate) async fn ledger_is_whole(store: &Store) -> u64 {
     let tree = store.tree().await.unwrap().frontier;
     let mut leaves = Vec::new();
     while let page = store.entries(leaves.len() as u64, 5_000).await.unwrap()
@@ -116,7 +120,12 @@ async fn whole(store: &Store) {
         leaves.extend(page.into_iter().map(|entry| entry.leaf_hash().unwrap()));
     }
     assert_eq!((leaves.len() as u64, merkle::root(&leaves)), (tree.size(), tree.root()));
+    tree.size()
+}
 
+/// Each state has its entry, its nudge and its share of the budget; each entry its leaf.
+async fn whole(store: &Store) {
+    ledger_is_whole(store).await;
     let mut moved = 0;
     let states = [TaskState::Pending, TaskState::Reserved, TaskState::Cancelled];
     let mut tasks: Vec<stanch_store::task::StoredTask> = Vec::new();

@@ -3,7 +3,7 @@
 //!
 //! `bench_ingest ASSETS FINDINGS_EACH RULES` has that many assets report their facts, each with so many packages that a
 //! security origin has something newer for, to one real server in this process, and waits until every item is decided.
-//! It prints one JSON line.
+//! With `STANCH_DATABASE_URL` its store is in that database. It prints one JSON line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use stanch_model::order::{Answer, Hello, Position, Receipt, Verb};
 use stanch_model::sign::{Signed, SigningKey};
 use stanch_model::{Timestamp, canonical};
 use stanch_policy::{SIGNATURE_FILE, Source};
-use stanch_server::{Config, Gateway, Intervals, PolicySource, Server};
+use stanch_server::{Config, Gateway, Intervals, PolicySource, Server, StoreAt};
 use stanch_testkit::visitor::{Visitor, load, part};
 use stanch_testkit::wait_until;
 
@@ -40,6 +40,9 @@ fn main() -> Result<()> {
     let mut config = Config::new(folder.path());
     config.listen = Some("127.0.0.1:0".parse()?);
     config.own = Some(BTreeSet::new());
+    if let Ok(url) = std::env::var("STANCH_DATABASE_URL") {
+        config.store = StoreAt::Database(url.parse()?);
+    }
     config.policies = Some(PolicySource::folder(policies.path().to_owned(), Some(key()?.verifying_key())));
     config.intervals = Intervals { observe: Duration::from_secs(7 * 24 * 3600), ..Intervals::default() };
     let running = runtime.block_on(async { Server::open(config).await?.start().await })?;
