@@ -175,6 +175,31 @@ record! {
     }
 }
 
+/// What becomes of a target that missed its whole window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Wait,
+    RunWhenBack,
+    Escalate,
+}
+
+words!(
+    Then,
+    [("wait", Then::Wait), ("run_when_back", Then::RunWhenBack), ("escalate", Then::Escalate)]
+);
+
+record! {
+    /// What becomes of a target that was off, out of reach or busy through its whole window.
+    struct CatchUpDoc as "catch_up" {
+        /// wait for the next window, run_when_back outside of it, or escalate: wait and tell people.
+        then as "then": Then,
+        /// With run_when_back: so long after its return it may start, never inside a freeze.
+        within as "within": Option<Seconds>,
+        /// People are told whenever it has missed so many windows in a row; with escalate 3 unless stated.
+        tell_after as "tell_after": Option<Number<1, 100>>,
+    }
+}
+
 record! {
     /// When nothing starts.
     struct FreezeDoc as "a freeze" {
@@ -372,6 +397,8 @@ record! {
         on_error as "on_error": OnError = OnError(Mode::Suggest),
         /// A step starts only while all of these are open.
         windows as "windows": Vec<Located<WindowDoc>> = Vec::new(),
+        /// What becomes of a target that missed its whole window.
+        catch_up as "catch_up": Option<Located<CatchUpDoc>>,
         /// No step starts while one of these is in force.
         freezes as "freezes": Vec<Located<FreezeDoc>> = Vec::new(),
         /// What a rollout may not exceed.

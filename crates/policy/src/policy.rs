@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use stanch_model::decision::Mode;
 use stanch_model::plan::Limits;
-use stanch_model::terms::{
+use stanch_model::terms::{CatchUp, 
     ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
 };
 
-use crate::document::{ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
+use crate::document::{CatchUpDoc, Then, ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
 use crate::expr::{Condition, names};
 use crate::facts;
 use crate::playbook::{Doing, named};
@@ -171,13 +171,15 @@ impl Policy {
             (None, None) => Doing::Catalogue,
         };
         let trials: Option<Vec<Trial>> = doc.tests.iter().map(|test| Trial::from_doc(test, reader)).collect();
-        let (rules, freezes, rings, trials) = (rules?, freezes?, rings?, trials?);
+        let catch_up = catch_up(doc.catch_up.as_ref(), !windows.is_empty(), reader);
+        let (rules, freezes, rings, trials, catch_up) = (rules?, freezes?, rings?, trials?, catch_up?);
         let stated = Terms {
             approvals: BTreeSet::new(),
             windows: windows
                 .iter()
                 .map(|one| WindowTerm { calendar: one.calendar.clone(), must_finish_inside: one.must_finish_inside })
                 .collect(),
+            catch_up,
             // The same calendar twice lets through only what both let through.
             freezes: freezes.iter().fold(BTreeSet::new(), |all, freeze| {
                 let one = Terms { freezes: BTreeSet::from([freeze.term.clone()]), ..Terms::default() };
@@ -243,6 +245,9 @@ impl Policy {
     }
 }
 
+/// People are told after so many missed windows where the policy does not say.
+const TELL_AFTER: u32 = 3;
+
 /// What a policy that only limits says of limits it does not state: nothing.
 pub(crate) const UNLIMITED: Limits = Limits {
     concurrent: u32::MAX,
@@ -279,6 +284,33 @@ fn halt_if(doc: Option<&Located<RolloutDoc>>, otherwise: HaltIf) -> HaltIf {
 /// The file's bounds keep it at 100 and below.
 fn percent(number: u32) -> u8 {
     u8::try_from(number).unwrap_or(100)
+}
+
+/// What becomes of a target that missed its window: `None` when what is written cannot be meant. Whoever states windows
+/// and nothing else has a word too: it waits.
+fn catch_up(doc: Option<&Located<CatchUpDoc>>, windows: bool, reader: &mut Reader<'_>) -> Option<Option<CatchUp>> {
+    let Some(Located { value, at }) = doc else { return Some(windows.then(CatchUp::default)) };
+    let mut wrong = |message: &str, remedy: &str| {
+        reader.error(*at, "catch-up", message, remedy);
+        None
+    };
+    if !windows {
+        return wrong("there is no window that could be missed", "state `windows:`, or leave `catch_up` out");
+    }
+    match (value.then, value.within) {
+        (Then::RunWhenBack, None | Some(Seconds(0))) => {
+            return wrong("it is not said how long after its return it may start", "add `within: 4h`");
+        }
+        (Then::Wait | Then::Escalate, Some(_)) => {
+            return wrong("`within` is for what runs outside of its window", "write `then: run_when_back`");
+        }
+        _ => {}
+    }
+    let told = value.tell_after.map(|one| one.0);
+    Some(Some(CatchUp {
+        run_within_seconds: value.within.map_or(0, |within| within.0),
+        tell_after: told.unwrap_or(if value.then == Then::Escalate { TELL_AFTER } else { 0 }),
+    }))
 }
 
 fn freeze_of(freeze: &Located<FreezeDoc>, reader: &mut Reader<'_>) -> Option<Freeze> {

@@ -31,6 +31,7 @@ pub mod grant;
 pub mod hold;
 pub mod item;
 pub mod lease;
+pub mod missed;
 pub mod notice;
 pub mod order;
 pub mod outbox;

@@ -31,6 +31,7 @@ use crate::item::SyncItems;
 use crate::lease::TakeLease;
 use crate::notice::{MoveNotice, Notice, SweepNotices};
 use crate::order::{DeliverOrder, NewOrder, VoidOrder};
+use crate::missed::{CatchUp, MissedWindow};
 use crate::outcome::Outcome;
 use crate::person::{ChangePerson, NewPerson};
 use crate::receipt::{HandleReceipt, NewReceipt};
@@ -109,6 +110,10 @@ pub enum Write {
     LiftSuppression(LiftSuppression),
     /// Nothing is written: the whole is refused when one of these items was taken back since.
     StillWanted(StillWanted),
+    /// A window shut before a host began.
+    MissWindow(MissedWindow),
+    /// A host that missed windows is brought up to date.
+    CatchUp(CatchUp),
     /// What is known of a feed.
     PutFeed(Feed),
     /// Nothing new is started, or everything stops.

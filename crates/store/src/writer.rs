@@ -13,7 +13,7 @@ use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
-    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person,
+    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, missed, notice, order, outbox, outcome, person,
     plan, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
 };
 
@@ -284,6 +284,8 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::NewReceipt(new) => receipt::new(conn, new).await,
         Write::HandleReceipt(handled) => receipt::handle(conn, handled).await,
         Write::PutVerification(verification) => verification::put(conn, verification).await,
+        Write::MissWindow(one) => missed::put(conn, one).await,
+        Write::CatchUp(one) => missed::catch_up(conn, one).await,
         Write::Suppress(suppression) => suppression::put(conn, suppression).await,
         Write::LiftSuppression(lift) => suppression::lift(conn, lift).await,
         Write::StillWanted(wanted) => suppression::still_wanted(conn, wanted).await,

@@ -7,6 +7,7 @@ use stanch_engine::breaker;
 use stanch_engine::rollout::{ConfirmAnswer, Effect, Rollout, Settled, Share, Task};
 use stanch_ledger::NewEntry;
 use stanch_model::Timestamp;
+use stanch_model::calendar::Interval;
 use stanch_model::id::{AssetId, ItemId, TaskId};
 use stanch_model::order::{Grant, Verb};
 use stanch_model::plan::Plan;
@@ -15,6 +16,7 @@ use stanch_model::trust::{MAX_APPROVALS, Vouched};
 use stanch_store::approval::ApprovalVerdict;
 use stanch_store::breaker::PutBreaker;
 use stanch_store::budget::{Reserve, Settle};
+use stanch_store::missed::{CatchUp, MissedWindow};
 use stanch_store::outcome::{BAD_UNDO, Outcome};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, StoredRemediation};
 use stanch_store::suppression::{StillWanted, Suppression};
@@ -284,6 +286,30 @@ impl Change<'_> {
                         at: self.now,
                     }));
                 }
+            }
+            Effect::Missed { task, missed, in_a_row, tell } => {
+                let (asset, Interval { start, end }) = (self.asset_of(&task), missed.window);
+                let name = if tell { "window_missed_often" } else { "window_missed" };
+                let entry = NewEntry::new(self.now, "server", name)
+                    .about(&self.row.id)
+                    .about(&asset)
+                    .about(&task)
+                    .with(json!({ "opened": start, "shut": end, "why": missed.why.to_string(), "in_a_row": in_a_row }))
+                    .resting_on("plan", self.after.plan);
+                transition.entries.push(entry);
+                transition.writes.push(Write::MissWindow(MissedWindow {
+                    asset,
+                    remediation: self.row.id.clone(),
+                    opened_at: start,
+                    shut_at: end,
+                    why: missed.why.to_string(),
+                }));
+            }
+            Effect::TaskEntered { task, state: TaskState::Succeeded } => {
+                let caught_up = self.after.task(&task).filter(|task| task.missed_windows > 0);
+                transition.writes.extend(caught_up.map(|task| {
+                    Write::CatchUp(CatchUp { asset: task.asset.clone(), at: self.now })
+                }));
             }
             // Items close when the detectors no longer see them; waits stand in the row.
             Effect::Entered { .. }
