@@ -160,6 +160,10 @@ record! {
         at_most as "at_most": Option<Located<Mode>>,
         /// Who must agree; only with mode approve.
         approvals as "approvals": Option<Located<ApprovalsDoc>>,
+        /// It grants nothing before the version that closes the item has been offered for so long.
+        wait_for_age as "wait_for_age": Option<Located<Seconds>>,
+        /// A condition in CEL under which it does not wait; what is unknown waits.
+        no_wait_when as "no_wait_when": Option<Located<String>>,
     }
 }
 
@@ -199,6 +203,26 @@ record! {
         tell_after as "tell_after": Option<Number<1, 100>>,
     }
 }
+
+/// What a policy does where another program changes packages too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherUpdaters {
+    /// It suggests at most.
+    StandBack,
+    /// It goes on, and says so.
+    Warn,
+    /// It goes on, and has the other one switched off where it can be: that is an item of its own.
+    TakeOver,
+}
+
+words!(
+    OtherUpdaters,
+    [
+        ("stand_back", OtherUpdaters::StandBack),
+        ("warn", OtherUpdaters::Warn),
+        ("take_over", OtherUpdaters::TakeOver),
+    ]
+);
 
 record! {
     /// When nothing starts.
@@ -401,6 +425,8 @@ record! {
         catch_up as "catch_up": Option<Located<CatchUpDoc>>,
         /// No step starts while one of these is in force.
         freezes as "freezes": Vec<Located<FreezeDoc>> = Vec::new(),
+        /// What it does where another program changes packages too: stand_back, warn or take_over.
+        other_updaters as "other_updaters": Option<OtherUpdaters>,
         /// What a rollout may not exceed.
         limits as "limits": Option<Located<LimitsDoc>>,
         /// How it reaches its targets.

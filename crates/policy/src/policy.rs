@@ -9,7 +9,7 @@ use stanch_model::terms::{CatchUp,
     ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
 };
 
-use crate::document::{CatchUpDoc, Then, ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
+use crate::document::{CatchUpDoc, OtherUpdaters, Then, ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
 use crate::expr::{Condition, names};
 use crate::facts;
 use crate::playbook::{Doing, named};
@@ -56,15 +56,27 @@ pub struct Rule {
     pub grant: Grant,
     /// Who must agree, when its mode is approve.
     pub approvals: Option<Quorum>,
+    /// It grants nothing before the version that closes the item has been offered for so long.
+    pub wait: Option<Wait>,
     pub(crate) at: At,
     pub(crate) when_at: At,
+}
+
+/// How long a rule waits for a patch to be old enough.
+#[derive(Debug, Clone)]
+pub struct Wait {
+    /// So many seconds.
+    pub seconds: u32,
+    /// When it does not.
+    pub unless: Option<Condition>,
 }
 
 impl Rule {
     /// Paths of the facts it asks for or requires.
     pub fn asks_for(&self) -> BTreeSet<&'static str> {
         let asked = self.when.as_ref().map(Condition::paths).unwrap_or_default();
-        names(asked).chain(names(&self.requires)).collect()
+        let unless = self.wait.as_ref().and_then(|wait| wait.unless.as_ref()).map(Condition::paths).unwrap_or_default();
+        names(asked).chain(names(unless)).chain(names(&self.requires)).collect()
     }
 }
 
@@ -117,6 +129,8 @@ pub struct Policy {
     pub freezes: Vec<Freeze>,
     /// The rollout must be able to end within so many seconds.
     pub deadline_seconds: Option<u32>,
+    /// What it does where another program changes packages too.
+    pub other_updaters: Option<OtherUpdaters>,
     /// What it binds what it grants to; what it does not state has the built-in limit.
     pub(crate) granting: Terms,
     /// What it binds what others grant to; what it does not state is not limited.
@@ -233,6 +247,7 @@ impl Policy {
             windows,
             freezes,
             deadline_seconds: doc.rollout.as_ref().and_then(|one| one.value.deadline.as_ref()).map(|one| one.value.0),
+            other_updaters: doc.other_updaters,
             granting: stated,
             capping,
             trials,
@@ -443,9 +458,36 @@ fn rule(policy: &str, located: &Located<RuleDoc>, reader: &mut Reader<'_>) -> Op
         Some(approvals) => Some(quorum(approvals, reader)?),
         None => approve.then(Quorum::default),
     };
+    let wait = match (&doc.wait_for_age, &doc.no_wait_when) {
+        (Some(age), _) if !matches!(grant, Some(Grant::Mode(mode)) if mode > Mode::Alert) => {
+            let remedy = "leave `wait_for_age` out, or write a mode that has something prepared";
+            reader.error(age.at, "wait", "only a rule that grants something can wait with it", remedy);
+            return None;
+        }
+        (None, Some(unless)) => {
+            reader.error(unless.at, "wait", "nothing waits here", "add `wait_for_age: 3d`");
+            return None;
+        }
+        (None, None) => None,
+        (Some(age), None) => Some(Wait { seconds: age.value.0, unless: None }),
+        (Some(age), Some(source)) => match Condition::compile(&source.value, &requires) {
+            Ok(unless) => {
+                whole &= sound(&unless, grant, source.at, reader);
+                Some(Wait { seconds: age.value.0, unless: Some(unless) })
+            }
+            Err(flaws) => {
+                for flaw in flaws {
+                    let at = reader.locate(source.at, &flaw.piece);
+                    reader.error(at, flaw.code, flaw.message, flaw.remedy);
+                }
+                return None;
+            }
+        },
+    };
     let grant = grant.filter(|_| whole)?;
     let path = format!("{policy}/{}", doc.id.value.0);
-    Some(Rule { path, description: doc.description.clone(), requires, when, grant, approvals, at: doc.id.at, when_at })
+    let (description, at) = (doc.description.clone(), doc.id.at);
+    Some(Rule { path, description, requires, when, grant, approvals, wait, at, when_at })
 }
 
 /// Refuses what would make a missing fact look like a yes or hide it.

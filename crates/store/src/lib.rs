@@ -53,6 +53,7 @@ pub mod task;
 pub mod team;
 pub mod transition;
 pub mod verification;
+pub mod version;
 mod writer;
 
 pub use error::{CommitError, OpenError, ReadError};

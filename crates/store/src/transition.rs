@@ -42,6 +42,7 @@ use crate::suppression::{LiftSuppression, StillWanted, Suppression};
 use crate::task::{EditTask, MoveTask, NewTask};
 use crate::team::{Member, NewTeam, RemoveTeam};
 use crate::verification::Verification;
+use crate::version::SeeVersions;
 
 /// One change of one noun.
 #[derive(Debug, Clone)]
@@ -110,6 +111,8 @@ pub enum Write {
     LiftSuppression(LiftSuppression),
     /// Nothing is written: the whole is refused when one of these items was taken back since.
     StillWanted(StillWanted),
+    /// Versions were offered that close something.
+    SeeVersions(SeeVersions),
     /// A window shut before a host began.
     MissWindow(MissedWindow),
     /// A host that missed windows is brought up to date.

@@ -52,6 +52,7 @@ pub use word::Word;
 
 use crate::blocked::Blocked;
 use crate::defect::{Defect, planted};
+use crate::hold::{Brought, brought};
 use crate::plan::Replan;
 use crate::verify::Judgement;
 
@@ -112,6 +113,9 @@ pub struct Task {
     pub disruption: Disruption,
     /// The versions it would bring, by what.
     pub versions: BTreeMap<String, Pin>,
+    /// The same by source packages: what a bad patch is told by.
+    #[serde(default)]
+    pub brings: BTreeSet<Brought>,
     /// Its wave, from 0.
     pub wave: u32,
     /// Where it stands.
@@ -343,6 +347,7 @@ impl Rollout {
                     actions: leaf.steps.iter().map(|step| step.action.clone()).collect(),
                     disruption: disruption(leaf),
                     versions: pin::of(leaf),
+                    brings: brought(&leaf.steps),
                     wave: u32::try_from(wave).unwrap_or(u32::MAX),
                     state: TaskState::Pending,
                     attempt: 1,

@@ -429,6 +429,7 @@ fn happened(event: &str) -> String {
         "remediation_needs_operator" => "Needs a person",
         "window_missed" => "A target missed its window",
         "window_missed_often" => "A target missed its window once more; people are told",
+        "patch_blocked" => "What it brought is blocked as a bad patch",
         "remediation_paused" => "Paused",
         "remediation_resolved_elsewhere" => "Nothing to do",
         "asset_labelled" => "Labelled",

@@ -21,6 +21,7 @@ use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
 use stanch_store::setting::{EPOCH, Setting};
 use stanch_store::suppression::{LiftSuppression, StillWanted, Suppression};
 use stanch_store::verification::Verification;
+use stanch_store::version::SeeVersions;
 use stanch_store::{CommitError, Effect, OpenError, Store, Write};
 
 use crate::world::{at, finding, work_item, world};
@@ -197,6 +198,21 @@ async fn missed_windows_are_counted_by_the_window_until_the_host_has_caught_up()
     assert!(world.store.missed_windows(&asked).await.unwrap().is_empty());
     world.store.put(Write::MissWindow(missed(3, 20))).await.unwrap();
     assert_eq!(world.store.missed_in_a_row(&asked).await.unwrap()[&asset], 1, "what is caught up counts no more");
+}
+
+#[tokio::test]
+async fn a_version_was_offered_when_it_was_first_seen() {
+    let world = world().await;
+    let see = |version: &str, seconds| {
+        let versions = vec![("openssl".to_owned(), version.to_owned())];
+        Write::SeeVersions(SeeVersions { ecosystem: "debian 12".to_owned(), versions, at: at(seconds) })
+    };
+    for (version, seconds) in [("1.0-2", 5), ("1.0-2", 9), ("1.0-3", 9)] {
+        world.store.put(see(version, seconds)).await.unwrap();
+    }
+    let key = |version: &str| ("debian 12".to_owned(), "openssl".to_owned(), version.to_owned());
+    let offered = world.store.offered().await.unwrap();
+    assert_eq!(offered, [(key("1.0-2"), at(5)), (key("1.0-3"), at(9))].into());
 }
 
 #[tokio::test]
@@ -392,6 +408,7 @@ async fn what_detectors_say_is_counted_and_listed_over_all_assets() {
     let world = world().await;
     let (one, two) = (world.asset("one").await, world.asset("two").await);
     let said = |packages, unread: &[(&str, &str)]| Detection {
+        updaters: Some(vec!["unattended-upgrades".into()]),
         at: at(1),
         facts: Digest::of_bytes(b"facts"),
         facts_at: at(0),
