@@ -149,7 +149,20 @@ mod tests {
         for scope in scopes {
             assert_eq!(scope.to_string().parse(), Ok(scope));
         }
-        for text in ["", "ALL", "everything", "asset/web-1", "environment/", "policy", "team/red", "policy/a\nb", "version/openssl", "version/openssl/", "version//1", "version/a/1/2"] {
+        for text in [
+            "",
+            "ALL",
+            "everything",
+            "asset/web-1",
+            "environment/",
+            "policy",
+            "team/red",
+            "policy/a\nb",
+            "version/openssl",
+            "version/openssl/",
+            "version//1",
+            "version/a/1/2",
+        ] {
             assert!(text.parse::<HoldScope>().is_err(), "{text}");
         }
     }

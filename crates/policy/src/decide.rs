@@ -10,9 +10,9 @@ use stanch_model::id::ItemId;
 use stanch_model::terms::{Quorum, Terms};
 
 use crate::bundle::Bundle;
+use crate::document::OtherUpdaters;
 use crate::exception::{Acceptance, acceptance};
 use crate::expr::{Answer, Inputs, names};
-use crate::document::OtherUpdaters;
 use crate::facts::{Facts, Value};
 use crate::policy::{Grant, Policy, Rule};
 use crate::selector::Selected;
@@ -20,13 +20,24 @@ use crate::selector::Selected;
 /// What one rule says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
-    Grants { mode: Mode, beside: Option<String> },
+    Grants {
+        mode: Mode,
+        beside: Option<String>,
+    },
     Caps(Mode),
-    Undecided { mode: Mode, missing: Option<&'static str>, why: String },
+    Undecided {
+        mode: Mode,
+        missing: Option<&'static str>,
+        why: String,
+    },
     /// It would grant, and waits for the patch to be older.
     Waits(String),
     /// It grants less than it would, because another program changes packages there too.
-    StandsBack { mode: Mode, missing: Option<&'static str>, why: String },
+    StandsBack {
+        mode: Mode,
+        missing: Option<&'static str>,
+        why: String,
+    },
     Silent(String),
 }
 
@@ -286,10 +297,6 @@ fn beside_others(policy: &Policy, mode: Mode, facts: &Facts) -> Word {
             Word::StandsBack { mode: lowered, missing: None, why }
         }
         OtherUpdaters::Warn => Word::Grants { mode, beside: Some(format!("{others} {verb} packages there too")) },
-        OtherUpdaters::TakeOver => {
-            let beside = format!("{others} {verb} packages there too, until it is switched off");
-            Word::Grants { mode, beside: Some(beside) }
-        }
     }
 }
 

@@ -187,10 +187,7 @@ pub(crate) enum Then {
     Escalate,
 }
 
-words!(
-    Then,
-    [("wait", Then::Wait), ("run_when_back", Then::RunWhenBack), ("escalate", Then::Escalate)]
-);
+words!(Then, [("wait", Then::Wait), ("run_when_back", Then::RunWhenBack), ("escalate", Then::Escalate)]);
 
 record! {
     /// What becomes of a target that was off, out of reach or busy through its whole window.
@@ -211,18 +208,9 @@ pub enum OtherUpdaters {
     StandBack,
     /// It goes on, and says so.
     Warn,
-    /// It goes on, and has the other one switched off where it can be: that is an item of its own.
-    TakeOver,
 }
 
-words!(
-    OtherUpdaters,
-    [
-        ("stand_back", OtherUpdaters::StandBack),
-        ("warn", OtherUpdaters::Warn),
-        ("take_over", OtherUpdaters::TakeOver),
-    ]
-);
+words!(OtherUpdaters, [("stand_back", OtherUpdaters::StandBack), ("warn", OtherUpdaters::Warn)]);
 
 record! {
     /// When nothing starts.
@@ -425,7 +413,7 @@ record! {
         catch_up as "catch_up": Option<Located<CatchUpDoc>>,
         /// No step starts while one of these is in force.
         freezes as "freezes": Vec<Located<FreezeDoc>> = Vec::new(),
-        /// What it does where another program changes packages too: stand_back, warn or take_over.
+        /// What it does where another program changes packages too: stand_back or warn.
         other_updaters as "other_updaters": Option<OtherUpdaters>,
         /// What a rollout may not exceed.
         limits as "limits": Option<Located<LimitsDoc>>,

@@ -129,7 +129,12 @@ pub const SCHEMA: &[Fact] = &[
         true,
         "whole hours since the version that closes it was first offered, as any host's facts or a feed showed it",
     ),
-    fact("item.blocked", Bool, false, "the version that closes it, or one that its plan brings, is blocked as a bad patch"),
+    fact(
+        "item.blocked",
+        Bool,
+        false,
+        "the version that closes it, or one that its plan brings, is blocked as a bad patch",
+    ),
     fact("item.confidence", Int(0, 100), true, "how sure the check is, 0 to 100: the least of its findings"),
     fact("item.stale", Bool, true, "the data it rests on are older than they may be"),
     fact("asset.kind", Choice(ASSET_KINDS), false, "what kind of thing it is"),

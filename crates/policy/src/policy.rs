@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use stanch_model::decision::Mode;
 use stanch_model::plan::Limits;
-use stanch_model::terms::{CatchUp, 
-    ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
+use stanch_model::terms::{
+    CatchUp, ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
 };
 
-use crate::document::{CatchUpDoc, OtherUpdaters, Then, ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
+use crate::document::{
+    ApprovalsDoc, CatchUpDoc, FreezeDoc, LimitsDoc, OtherUpdaters, PolicyDoc, RolloutDoc, RuleDoc, Then, WaveDoc,
+};
 use crate::expr::{Condition, names};
 use crate::facts;
 use crate::playbook::{Doing, named};

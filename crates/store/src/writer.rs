@@ -13,8 +13,8 @@ use crate::statement::{Statement, run_all};
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
-    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, missed, notice, order, outbox, outcome, person,
-    plan, receipt, remediation, session, setting, sqlite, suppression, task, team, verification, version,
+    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, missed, notice, order, outbox, outcome,
+    person, plan, receipt, remediation, session, setting, sqlite, suppression, task, team, verification, version,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.

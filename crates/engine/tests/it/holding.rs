@@ -23,13 +23,8 @@ fn a_hold_stops_what_it_covers_and_nothing_else() {
     let (web, db) = (asset_id(AssetKind::Host, "web"), asset_id(AssetKind::Host, "db"));
     let (policies, actions) = (names(&["night"]), names(&["package.upgrade"]));
     let versions = BTreeSet::new();
-    let about = |asset, environment| About {
-        asset,
-        environment,
-        policies: &policies,
-        actions: &actions,
-        versions: &versions,
-    };
+    let about =
+        |asset, environment| About { asset, environment, policies: &policies, actions: &actions, versions: &versions };
     let covers = |scope: &str, about: About<'_>| about.is_covered_by(&scope.parse().unwrap());
     assert!(covers("all", about(&web, Some("prod"))));
     assert!(covers("environment/prod", about(&web, Some("prod"))));

@@ -170,7 +170,8 @@ fn what_people_should_know_of_a_calendar_is_told_and_stops_nothing() {
 fn what_becomes_of_a_missed_window_is_said_beside_it() {
     let catch_up = |more: &str| {
         let text = crate::world::policy("p", "  - {id: r, mode: auto}") + more;
-        let calendar = "---\napiVersion: stanch/v1\nkind: Calendar\nname: nights\ntz: UTC\nentries: [{days: [daily]}]\n";
+        let calendar =
+            "---\napiVersion: stanch/v1\nkind: Calendar\nname: nights\ntz: UTC\nentries: [{days: [daily]}]\n";
         crate::world::bundle(&(text + calendar)).policies()[0].terms().catch_up
     };
     let says = |run_within_seconds, tell_after| Some(CatchUp { run_within_seconds, tell_after });

@@ -369,7 +369,6 @@ fn where_another_program_changes_packages_a_policy_stands_back_or_says_so() {
     let warned = decide(&told("warn"), &shared);
     assert_eq!(warned.mode, Mode::Auto);
     insta::assert_snapshot!(warned.reason);
-    assert_eq!(decide(&told("take_over"), &shared).mode, Mode::Auto);
     shared.unset("asset.other_updaters");
     assert_eq!(decide(&told("stand_back"), &shared).mode, Mode::Suggest, "nobody could tell");
     shared.set("action.kind", Value::Text("service.restart".to_owned())).unwrap();

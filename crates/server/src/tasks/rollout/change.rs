@@ -313,9 +313,9 @@ impl Change<'_> {
             }
             Effect::TaskEntered { task, state: TaskState::Succeeded } => {
                 let caught_up = self.after.task(&task).filter(|task| task.missed_windows > 0);
-                transition.writes.extend(caught_up.map(|task| {
-                    Write::CatchUp(CatchUp { asset: task.asset.clone(), at: self.now })
-                }));
+                transition
+                    .writes
+                    .extend(caught_up.map(|task| Write::CatchUp(CatchUp { asset: task.asset.clone(), at: self.now })));
             }
             // Items close when the detectors no longer see them; waits stand in the row.
             Effect::Entered { .. }
