@@ -17,7 +17,7 @@ pub(crate) use estate::{Assets, Cases, Changes, Enrolment, Executors, Which, Wri
 pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan, Select};
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
-pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Rehearse, Undo, Up};
+pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Patch, Rehearse, Undo, Up};
 pub(crate) use script::{Script, ScriptTest};
 pub(crate) use trust::Trust;
 
@@ -119,6 +119,9 @@ pub(crate) enum Command {
     /// Stop or allow changes: the kill switch
     #[command(subcommand)]
     Hold(Hold),
+    /// Bad patches: versions that are not to be brought anywhere
+    #[command(subcommand)]
+    Patch(Patch),
     /// Show executors, confirm new ones, put one out, let one back in that was frozen
     #[command(subcommand)]
     Executors(Executors),

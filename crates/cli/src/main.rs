@@ -141,6 +141,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Report(wanted) => commands::report::run(api, output, &wanted).await,
         Command::Policy(wanted) => commands::policy::online(api, output, &wanted).await,
         Command::Hold(hold) => commands::hold::run(api, output, &hold).await,
+        Command::Patch(patch) => commands::patch::run(api, output, &patch).await,
         Command::Executors(wanted) => commands::executors::run(api, output, &wanted).await,
         Command::Enrolment(wanted) => commands::enrolment::run(api, output, wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,

@@ -42,6 +42,11 @@ pub enum Blocked {
         /// The target.
         asset: AssetId,
     },
+    /// Its ring went on while it was out of reach; it is back.
+    LeftBehind {
+        /// The target.
+        asset: AssetId,
+    },
     /// The executor works, or its answer is on its way.
     Answer {
         /// The target.
@@ -282,6 +287,9 @@ impl fmt::Display for Blocked {
             Self::Cooldown { until } => write!(f, "cools down until {}", When(*until)),
             Self::Attempts { limit } => write!(f, "all {limit} attempts are used up"),
             Self::Away { asset } => write!(f, "the executor of {asset} is not reachable"),
+            Self::LeftBehind { asset } => {
+                write!(f, "{asset} is back; it goes along with the next ring, or is planned anew after this rollout")
+            }
             Self::Answer { asset } => write!(f, "waits for the executor of {asset}"),
             Self::Journal { asset } => write!(f, "asks the journal of {asset} what became of the order"),
             Self::FreshFacts { asset } => write!(f, "waits for facts of {asset} newer than the act"),

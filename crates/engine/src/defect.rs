@@ -43,6 +43,8 @@ pub enum Defect {
     HideReasons,
     /// Windows and freezes gate each start.
     IgnoreWindow,
+    /// Only what missed a window starts outside of one, for so long after its return, and never in a freeze.
+    IgnoreReturn,
     /// Another environment comes first.
     IgnorePromotion,
     /// Another system agrees first where a change request asks for it.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use stanch_model::hold::{Hold, HoldScope};
 use stanch_model::id::AssetId;
+use stanch_model::plan::PlannedStep;
 
 /// What somebody wants to start.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +19,42 @@ pub struct About<'a> {
     pub policies: &'a BTreeSet<String>,
     /// The actions of its steps.
     pub actions: &'a BTreeSet<String>,
+    /// The versions that it would bring.
+    pub versions: &'a BTreeSet<Brought>,
+}
+
+/// A version that a leaf would bring.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Brought {
+    /// The binary package.
+    pub name: String,
+    /// Its source package.
+    pub source: String,
+    /// The version that it goes to.
+    pub version: String,
+}
+
+impl Brought {
+    /// Whether it is this version of a package, by the name of its source or its own. A package that was only built anew
+    /// (`+b1`) is the same version.
+    pub fn is(&self, package: &str, version: &str) -> bool {
+        let rebuilt = |rest: &str| {
+            rest.strip_prefix("+b").is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let named = self.source == package || self.name == package;
+        named && self.version.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rebuilt(rest))
+    }
+}
+
+/// What these steps would bring: every entry of their `packages` with a name and the version it goes to.
+pub fn brought(steps: &[PlannedStep]) -> BTreeSet<Brought> {
+    let packages = steps.iter().filter_map(|step| step.params.get("packages")?.as_array()).flatten();
+    let one = |package: &Value| {
+        let text = |name: &str| package.get(name).and_then(Value::as_str).map(str::to_owned);
+        let name = text("name")?;
+        Some(Brought { source: text("source").unwrap_or_else(|| name.clone()), version: text("to")?, name })
+    };
+    packages.filter_map(one).collect()
 }
 
 impl About<'_> {
@@ -28,6 +67,7 @@ impl About<'_> {
             HoldScope::Policy(name) => self.policies.contains(name),
             HoldScope::Action(name) => self.actions.iter().any(|action| is_of(action, name)),
             HoldScope::Asset(asset) => self.asset == asset,
+            HoldScope::Version { package, version } => self.versions.iter().any(|one| one.is(package, version)),
         }
     }
 }

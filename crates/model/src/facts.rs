@@ -353,3 +353,13 @@ pub struct Updater {
     /// What was seen, for people.
     pub detail: String,
 }
+
+impl Updater {
+    /// What only fetches indexes or starts another one that is told of too.
+    const HELPERS: [&str; 4] = ["apt-daily.timer", "apt-daily-upgrade.timer", "apt-compat (cron.daily)", "cron-apt"];
+
+    /// Whether it changes packages where it is on.
+    pub fn installs(&self) -> bool {
+        !Self::HELPERS.contains(&self.name.as_str())
+    }
+}

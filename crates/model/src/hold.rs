@@ -32,11 +32,28 @@ pub enum HoldScope {
     Action(String),
     /// This target.
     Asset(AssetId),
+    /// What would bring this version of a package: a bad patch.
+    Version {
+        /// The source package, or one of its binary packages.
+        package: String,
+        /// The version.
+        version: String,
+    },
+}
+
+impl HoldScope {
+    /// Whether it is about a bad patch alone, and stops nothing else.
+    pub const fn is_patch(&self) -> bool {
+        matches!(self, Self::Version { .. })
+    }
 }
 
 /// A text that names no scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` covers nothing: expected `all`, or `environment/`, `policy/`, `action/` or `asset/` with a name")]
+#[error(
+    "`{text}` covers nothing: expected `all`, or `environment/`, `policy/`, `action/` or `asset/` with a name, or \
+     `version/PACKAGE/VERSION`"
+)]
 pub struct NotAScope {
     text: String,
 }
@@ -60,6 +77,12 @@ impl FromStr for HoldScope {
             "environment" => Ok(Self::Environment(name.to_owned())),
             "policy" => Ok(Self::Policy(name.to_owned())),
             "action" => Ok(Self::Action(name.to_owned())),
+            "version" => match name.split_once('/') {
+                Some((package, version)) if !package.is_empty() && !version.is_empty() && !version.contains('/') => {
+                    Ok(Self::Version { package: package.to_owned(), version: version.to_owned() })
+                }
+                _ => Err(wrong()),
+            },
             "asset" => name.parse().map(Self::Asset).map_err(|_| wrong()),
             _ => Err(wrong()),
         }
@@ -88,6 +111,7 @@ impl fmt::Display for HoldScope {
             Self::Policy(name) => write!(f, "policy/{name}"),
             Self::Action(name) => write!(f, "action/{name}"),
             Self::Asset(id) => write!(f, "asset/{id}"),
+            Self::Version { package, version } => write!(f, "version/{package}/{version}"),
         }
     }
 }
@@ -120,11 +144,25 @@ mod tests {
             HoldScope::Policy("prod-critical".to_owned()),
             HoldScope::Action("package.upgrade".to_owned()),
             HoldScope::Asset(asset),
+            HoldScope::Version { package: "openssl".to_owned(), version: "3.0.15-1~deb12u2".to_owned() },
         ];
         for scope in scopes {
             assert_eq!(scope.to_string().parse(), Ok(scope));
         }
-        for text in ["", "ALL", "everything", "asset/web-1", "environment/", "policy", "team/red", "policy/a\nb"] {
+        for text in [
+            "",
+            "ALL",
+            "everything",
+            "asset/web-1",
+            "environment/",
+            "policy",
+            "team/red",
+            "policy/a\nb",
+            "version/openssl",
+            "version/openssl/",
+            "version//1",
+            "version/a/1/2",
+        ] {
             assert!(text.parse::<HoldScope>().is_err(), "{text}");
         }
     }

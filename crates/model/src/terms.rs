@@ -200,6 +200,27 @@ pub struct Confirm {
     pub unanswered: Unanswered,
 }
 
+/// What becomes of a target that missed its whole window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// So many seconds from its return it may start outside its windows, never inside a freeze; 0 waits for the next
+    /// window.
+    pub run_within_seconds: u32,
+    /// People are told whenever it has missed so many windows in a row; 0 tells nobody.
+    pub tell_after: u32,
+}
+
+impl CatchUp {
+    /// Both at once: the shorter time outside of windows, and people are told as soon as either says so.
+    fn and(self, other: Self) -> Self {
+        let tell_after = match (self.tell_after, other.tell_after) {
+            (0, after) | (after, 0) => after,
+            (mine, theirs) => mine.min(theirs),
+        };
+        Self { run_within_seconds: self.run_within_seconds.min(other.run_within_seconds), tell_after }
+    }
+}
+
 /// Everything a decision binds a remediation to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
@@ -207,6 +228,9 @@ pub struct Terms {
     pub approvals: BTreeSet<Quorum>,
     /// A step starts only while all of these are open.
     pub windows: BTreeSet<WindowTerm>,
+    /// What becomes of a target that missed its window; absent where no policy with a window has a word, which waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
     /// No step starts while one of these is in force.
     pub freezes: BTreeSet<FreezeTerm>,
     /// Limits.
@@ -246,6 +270,10 @@ impl Terms {
     pub fn and(mut self, other: Self) -> Self {
         self.approvals.extend(other.approvals);
         self.windows.extend(other.windows);
+        self.catch_up = match (self.catch_up, other.catch_up) {
+            (Some(mine), Some(theirs)) => Some(mine.and(theirs)),
+            (one, None) | (None, one) => one,
+        };
         self.freezes = freezes(self.freezes, other.freezes);
         self.limits = self.limits.and(&other.limits);
         self.halt_if = HaltIf {
@@ -315,6 +343,17 @@ mod tests {
     fn a_freeze_stated_twice_lets_through_only_what_both_let_through() {
         let both = freeze(&[Allowance::Contain, Allowance::CloseExposure]).and(freeze(&[Allowance::Contain]));
         assert_eq!(both, freeze(&[Allowance::Contain]));
+    }
+
+    #[test]
+    fn a_target_that_missed_its_window_runs_outside_of_it_only_as_long_as_every_policy_lets_it() {
+        let says = |run_within_seconds, tell_after| Terms {
+            catch_up: Some(CatchUp { run_within_seconds, tell_after }),
+            ..Terms::default()
+        };
+        assert_eq!(says(3_600, 0).and(says(60, 3)), says(60, 3));
+        assert_eq!(says(3_600, 2).and(says(0, 5)), says(0, 2), "one that waits keeps the others from running");
+        assert_eq!(Terms::default().and(says(60, 3)), says(60, 3), "who has no window has no word");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use stanch_model::When;
 use stanch_model::decision::{Abstained, Accepted, Decision, Effect, InShadow, Mode, RuleWord};
 use stanch_model::id::ItemId;
 use stanch_model::terms::{Quorum, Terms};
 
 use crate::bundle::Bundle;
+use crate::document::OtherUpdaters;
 use crate::exception::{Acceptance, acceptance};
 use crate::expr::{Answer, Inputs, names};
 use crate::facts::{Facts, Value};
@@ -19,9 +20,24 @@ use crate::selector::Selected;
 /// What one rule says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
-    Grants(Mode),
+    Grants {
+        mode: Mode,
+        beside: Option<String>,
+    },
     Caps(Mode),
-    Undecided { mode: Mode, missing: Option<&'static str>, why: String },
+    Undecided {
+        mode: Mode,
+        missing: Option<&'static str>,
+        why: String,
+    },
+    /// It would grant, and waits for the patch to be older.
+    Waits(String),
+    /// It grants less than it would, because another program changes packages there too.
+    StandsBack {
+        mode: Mode,
+        missing: Option<&'static str>,
+        why: String,
+    },
     Silent(String),
 }
 
@@ -53,11 +69,11 @@ impl Bundle {
     fn decide_among(&self, item: &ItemId, facts: &Facts, now: Timestamp, candidates: &[usize]) -> Decision {
         let of_shadow = |at: &usize| self.policies().get(*at).is_some_and(|policy| policy.shadow);
         let (shadow, in_force): (Vec<usize>, Vec<usize>) = candidates.iter().partition(|at| of_shadow(at));
-        let decision = self.conclude(item, facts, now, self.weigh(facts, &in_force, false));
+        let decision = self.conclude(item, facts, now, self.weigh(facts, now, &in_force, false));
         if shadow.is_empty() {
             return decision;
         }
-        let with = self.conclude(item, facts, now, self.weigh(facts, candidates, false));
+        let with = self.conclude(item, facts, now, self.weigh(facts, now, candidates, false));
         let shadow: Vec<&str> = shadow.iter().filter_map(|at| Some(self.policies().get(*at)?.name.as_str())).collect();
         let theirs = |word: &RuleWord| word.rule.split_once('/').is_some_and(|(policy, _)| shadow.contains(&policy));
         let words: Vec<RuleWord> = with.fired.into_iter().filter(theirs).collect();
@@ -104,7 +120,7 @@ impl Bundle {
     }
 
     /// What every rule of these policies says. With `all`, also what policies say that are about something else.
-    pub(crate) fn weigh(&self, facts: &Facts, candidates: &[usize], all: bool) -> Findings {
+    pub(crate) fn weigh(&self, facts: &Facts, now: Timestamp, candidates: &[usize], all: bool) -> Findings {
         let inputs = Inputs::new(facts);
         let mut findings = Findings { all, ..Findings::default() };
         for policy in candidates.iter().filter_map(|at| self.policies().get(*at)) {
@@ -120,7 +136,7 @@ impl Bundle {
                 continue;
             }
             for rule in &policy.rules {
-                findings.hear(policy, rule, word(policy, rule, &selected, &inputs));
+                findings.hear(policy, rule, word(policy, rule, &selected, &inputs, now));
             }
         }
         findings
@@ -197,7 +213,7 @@ fn approvals_of(mut terms: Terms, mode: Mode) -> Terms {
 }
 
 /// What a rule says, given whether its policy is about the item at all.
-fn word(policy: &Policy, rule: &Rule, selected: &Selected, inputs: &Inputs<'_>) -> Word {
+fn word(policy: &Policy, rule: &Rule, selected: &Selected, inputs: &Inputs<'_>, now: Timestamp) -> Word {
     let grant = match rule.grant {
         Grant::Mode(mode) => mode.min(reach(policy, inputs.facts())),
         Grant::AtMost(mode) => mode,
@@ -223,9 +239,64 @@ fn word(policy: &Policy, rule: &Rule, selected: &Selected, inputs: &Inputs<'_>) 
         },
         (Selected::Yes, Answer::Unknown { missing, why }) => Word::Undecided { mode: lowered, missing, why },
         (Selected::Yes, Answer::Yes) => match rule.grant {
-            Grant::Mode(_) => Word::Grants(grant),
+            Grant::Mode(_) => waits(rule, inputs, now).unwrap_or_else(|| beside_others(policy, grant, inputs.facts())),
             Grant::AtMost(_) => Word::Caps(grant),
         },
+    }
+}
+
+/// What a rule says while the patch is not as old as it wants it. Only packages have versions that can be old.
+fn waits(rule: &Rule, inputs: &Inputs<'_>, now: Timestamp) -> Option<Word> {
+    let wait = rule.wait.as_ref()?;
+    let facts = inputs.facts();
+    if facts.text("item.kind").is_some_and(|kind| kind != "source_package") {
+        return None;
+    }
+    if wait.unless.as_ref().is_some_and(|unless| matches!(unless.answer(inputs, true), Answer::Yes)) {
+        return None;
+    }
+    let by_age = || match facts.get(FIX_AGE) {
+        Some(Value::Int(hours)) => now.checked_sub(SignedDuration::from_hours(*hours)).ok(),
+        _ => None,
+    };
+    let Some(since) = facts.offered_at.or_else(by_age) else {
+        let why = "since when the version that closes it is offered is not known".to_owned();
+        return Some(Word::Undecided { mode: Mode::Alert, missing: Some(FIX_AGE), why });
+    };
+    let until = since.checked_add(SignedDuration::from_secs(i64::from(wait.seconds))).unwrap_or(Timestamp::MAX);
+    (now < until).then(|| {
+        let (until, since) = (When(until), When(since));
+        Word::Waits(format!("it waits until {until}: the version that closes it was first offered {since}"))
+    })
+}
+
+const FIX_AGE: &str = "item.fix_age_hours";
+const OTHER_UPDATERS: &str = "asset.other_updaters";
+
+/// What a rule grants, where another program may change packages on the asset too.
+fn beside_others(policy: &Policy, mode: Mode, facts: &Facts) -> Word {
+    let plain = Word::Grants { mode, beside: None };
+    let Some(told) = policy.other_updaters else { return plain };
+    if facts.text("action.kind") != Some("package.upgrade") {
+        return plain;
+    }
+    let lowered = mode.min(Mode::Suggest);
+    let others = match facts.get(OTHER_UPDATERS) {
+        Some(Value::Texts(others)) if others.is_empty() => return plain,
+        Some(Value::Texts(others)) => others.join(", "),
+        _ if told == OtherUpdaters::StandBack => {
+            let why = "whether another program changes packages there is not known".to_owned();
+            return Word::StandsBack { mode: lowered, missing: Some(OTHER_UPDATERS), why };
+        }
+        _ => return plain,
+    };
+    let verb = if others.contains(", ") { "change" } else { "changes" };
+    match told {
+        OtherUpdaters::StandBack => {
+            let why = format!("{others} {verb} packages there too, and the policy stands back");
+            Word::StandsBack { mode: lowered, missing: None, why }
+        }
+        OtherUpdaters::Warn => Word::Grants { mode, beside: Some(format!("{others} {verb} packages there too")) },
     }
 }
 
@@ -251,14 +322,29 @@ impl Findings {
                     self.abstained.push(Abstained { rule: rule.path.clone(), reason });
                 }
             }
-            Word::Grants(mode) => {
+            Word::Waits(why) => {
+                self.granted = Some(Mode::Alert);
+                self.words.push(told(Effect::Grants, Mode::Alert, why));
+                self.bind(policy.granting.clone());
+            }
+            Word::StandsBack { mode, missing, why } => {
+                self.granted = Some(self.granted.map_or(mode, |granted| granted.min(mode)));
+                let effect = if missing.is_some() { Effect::Undecided } else { Effect::Grants };
+                self.missing.extend(missing);
+                self.words.push(told(effect, mode, why));
+                let mut terms = policy.granting.clone();
+                terms.approvals.extend(rule.approvals.clone());
+                self.bind(terms);
+            }
+            Word::Grants { mode, beside } => {
                 self.granted = Some(self.granted.map_or(mode, |granted| granted.min(mode)));
                 let lowered = if mode < rule.grant.mode() {
                     "; what cannot be taken back is granted no more by a policy that does not name it"
                 } else {
                     ""
                 };
-                self.words.push(told(Effect::Grants, mode, format!("{holds}{lowered}")));
+                let beside = beside.map(|beside| format!("; {beside}")).unwrap_or_default();
+                self.words.push(told(Effect::Grants, mode, format!("{holds}{lowered}{beside}")));
                 let mut terms = policy.granting.clone();
                 terms.approvals.extend(rule.approvals.clone());
                 self.bind(terms);
@@ -301,6 +387,16 @@ impl Findings {
                 effect: Effect::Caps,
                 mode: Mode::Approve,
                 reason: "nobody signed the bundle".to_owned(),
+            });
+        }
+        if facts.flag("item.blocked") == Some(true) && granted(self).is_some_and(|effective| effective > Mode::Alert) {
+            self.lower(Mode::Alert);
+            let why = facts.block.as_deref().unwrap_or("the version that closes it is blocked as a bad patch");
+            self.words.push(RuleWord {
+                rule: "built-in/bad-patch".to_owned(),
+                effect: Effect::Caps,
+                mode: Mode::Alert,
+                reason: why.to_owned(),
             });
         }
         let known = |path, yes: &'static str, unknown: &'static str, bad: bool| match facts.flag(path) {

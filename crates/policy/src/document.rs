@@ -160,6 +160,10 @@ record! {
         at_most as "at_most": Option<Located<Mode>>,
         /// Who must agree; only with mode approve.
         approvals as "approvals": Option<Located<ApprovalsDoc>>,
+        /// It grants nothing before the version that closes the item has been offered for so long.
+        wait_for_age as "wait_for_age": Option<Located<Seconds>>,
+        /// A condition in CEL under which it does not wait; what is unknown waits.
+        no_wait_when as "no_wait_when": Option<Located<String>>,
     }
 }
 
@@ -174,6 +178,39 @@ record! {
         must_finish_inside as "must_finish_inside": bool = false,
     }
 }
+
+/// What becomes of a target that missed its whole window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Wait,
+    RunWhenBack,
+    Escalate,
+}
+
+words!(Then, [("wait", Then::Wait), ("run_when_back", Then::RunWhenBack), ("escalate", Then::Escalate)]);
+
+record! {
+    /// What becomes of a target that was off, out of reach or busy through its whole window.
+    struct CatchUpDoc as "catch_up" {
+        /// wait for the next window, run_when_back outside of it, or escalate: wait and tell people.
+        then as "then": Then,
+        /// With run_when_back: so long after its return it may start, never inside a freeze.
+        within as "within": Option<Seconds>,
+        /// People are told whenever it has missed so many windows in a row; with escalate 3 unless stated.
+        tell_after as "tell_after": Option<Number<1, 100>>,
+    }
+}
+
+/// What a policy does where another program changes packages too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherUpdaters {
+    /// It suggests at most.
+    StandBack,
+    /// It goes on, and says so.
+    Warn,
+}
+
+words!(OtherUpdaters, [("stand_back", OtherUpdaters::StandBack), ("warn", OtherUpdaters::Warn)]);
 
 record! {
     /// When nothing starts.
@@ -372,8 +409,12 @@ record! {
         on_error as "on_error": OnError = OnError(Mode::Suggest),
         /// A step starts only while all of these are open.
         windows as "windows": Vec<Located<WindowDoc>> = Vec::new(),
+        /// What becomes of a target that missed its whole window.
+        catch_up as "catch_up": Option<Located<CatchUpDoc>>,
         /// No step starts while one of these is in force.
         freezes as "freezes": Vec<Located<FreezeDoc>> = Vec::new(),
+        /// What it does where another program changes packages too: stand_back or warn.
+        other_updaters as "other_updaters": Option<OtherUpdaters>,
         /// What a rollout may not exceed.
         limits as "limits": Option<Located<LimitsDoc>>,
         /// How it reaches its targets.

@@ -49,7 +49,7 @@ pub struct Explanation {
 /// Explains a decision.
 pub fn explain(bundle: &Bundle, item: &ItemId, facts: &Facts, now: Timestamp) -> Explanation {
     let every: Vec<usize> = (0..bundle.policies().len()).collect();
-    let findings = bundle.weigh(facts, &every, true);
+    let findings = bundle.weigh(facts, now, &every, true);
     let silent: Vec<Explained> =
         findings.abstained.iter().map(|one| entry(bundle, facts, &one.rule, None, None, one.reason.clone())).collect();
     let decision = bundle.decide(item, facts, now);

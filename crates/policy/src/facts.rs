@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -122,6 +123,18 @@ pub const SCHEMA: &[Fact] = &[
     fact("item.bod", Choice(BOD), true, "deadline class of CISA BOD 26-04"),
     fact("item.due_days", Int(-100_000, 100_000), true, "whole days until the deadline; below 0 it has passed"),
     fact("item.age_days", Int(0, 100_000), true, "whole days since it was first seen"),
+    fact(
+        "item.fix_age_hours",
+        Int(0, 1_000_000),
+        true,
+        "whole hours since the version that closes it was first offered, as any host's facts or a feed showed it",
+    ),
+    fact(
+        "item.blocked",
+        Bool,
+        false,
+        "the version that closes it, or one that its plan brings, is blocked as a bad patch",
+    ),
     fact("item.confidence", Int(0, 100), true, "how sure the check is, 0 to 100: the least of its findings"),
     fact("item.stale", Bool, true, "the data it rests on are older than they may be"),
     fact("asset.kind", Choice(ASSET_KINDS), false, "what kind of thing it is"),
@@ -135,6 +148,12 @@ pub const SCHEMA: &[Fact] = &[
     fact("asset.dependents", Int(0, 1_000_000), true, "assets that depend on it"),
     fact("asset.groups", Texts, true, "redundancy groups it is a member of"),
     fact("asset.own", Bool, true, "it runs Stanch's own server, store or executor"),
+    fact(
+        "asset.other_updaters",
+        Texts,
+        true,
+        "other programs that change packages there by themselves, such as unattended-upgrades",
+    ),
     fact("asset.confirmed", Bool, true, "a person or an enrolment token has said that it is one of ours"),
     fact("asset.asks_signatures", Bool, true, "its executor begins nothing without signed approvals"),
     fact("action.kind", Text, true, "the candidate action, `package.upgrade`; unknown when there is none"),
@@ -264,12 +283,16 @@ const MAX_LIST: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     values: Vec<Option<Value>>,
+    /// When the version that closes it was first offered, to the second; what conditions see of it is its age in hours.
+    pub(crate) offered_at: Option<Timestamp>,
+    /// Why a version is blocked, in words.
+    pub(crate) block: Option<String>,
 }
 
 impl Default for Facts {
     /// Nothing is known.
     fn default() -> Self {
-        Self { values: vec![None; SCHEMA.len()] }
+        Self { values: vec![None; SCHEMA.len()], offered_at: None, block: None }
     }
 }
 

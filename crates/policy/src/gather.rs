@@ -63,6 +63,12 @@ pub struct Known<'a> {
     pub place: Place,
     /// Redundancy groups, where they are known.
     pub groups: Option<&'a [String]>,
+    /// When the version that closes it was first offered; unknown where nobody noted it.
+    pub offered_at: Option<Timestamp>,
+    /// Why what closes it is blocked as a bad patch, where it is.
+    pub block: Option<&'a str>,
+    /// Other programs that change packages on the asset; unknown where nobody could tell.
+    pub updaters: Option<&'a [String]>,
 }
 
 /// What the server knows of an asset beside what the asset is; unknown where nobody looked.
@@ -82,6 +88,7 @@ impl Facts {
         let mut facts = Self::default();
         facts.item(known, now);
         facts.asset(known.asset, known.place, known.groups);
+        facts.put("asset.other_updaters", known.updaters.map(|names| Value::Texts(names.to_vec())));
         if let Some(action) = known.action {
             facts.action(action);
         }
@@ -126,6 +133,11 @@ impl Facts {
         self.put("item.confidence", confidence.map(Value::Int));
         self.put("item.stale", known.stale.map(Value::Bool));
         self.put("item.age_days", known.first_seen.map(|seen| Value::Int(days(seen, now).max(0))));
+        let hours = |at: Timestamp| (now.as_second() - at.as_second()).div_euclid(3_600).clamp(0, 1_000_000);
+        self.put("item.fix_age_hours", known.offered_at.map(|at| Value::Int(hours(at))));
+        self.offered_at = known.offered_at;
+        self.put("item.blocked", Some(Value::Bool(known.block.is_some())));
+        self.block = known.block.map(str::to_owned);
         if let Some(assessment) = known.assessment {
             self.assessment(assessment, now);
         }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use stanch_model::decision::Mode;
 use stanch_model::plan::Limits;
 use stanch_model::terms::{
-    ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
+    CatchUp, ChangeTerm, Confirm, FreezeTerm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Terms, WindowTerm,
 };
 
-use crate::document::{ApprovalsDoc, FreezeDoc, LimitsDoc, PolicyDoc, RolloutDoc, RuleDoc, WaveDoc};
+use crate::document::{
+    ApprovalsDoc, CatchUpDoc, FreezeDoc, LimitsDoc, OtherUpdaters, PolicyDoc, RolloutDoc, RuleDoc, Then, WaveDoc,
+};
 use crate::expr::{Condition, names};
 use crate::facts;
 use crate::playbook::{Doing, named};
@@ -56,15 +58,27 @@ pub struct Rule {
     pub grant: Grant,
     /// Who must agree, when its mode is approve.
     pub approvals: Option<Quorum>,
+    /// It grants nothing before the version that closes the item has been offered for so long.
+    pub wait: Option<Wait>,
     pub(crate) at: At,
     pub(crate) when_at: At,
+}
+
+/// How long a rule waits for a patch to be old enough.
+#[derive(Debug, Clone)]
+pub struct Wait {
+    /// So many seconds.
+    pub seconds: u32,
+    /// When it does not.
+    pub unless: Option<Condition>,
 }
 
 impl Rule {
     /// Paths of the facts it asks for or requires.
     pub fn asks_for(&self) -> BTreeSet<&'static str> {
         let asked = self.when.as_ref().map(Condition::paths).unwrap_or_default();
-        names(asked).chain(names(&self.requires)).collect()
+        let unless = self.wait.as_ref().and_then(|wait| wait.unless.as_ref()).map(Condition::paths).unwrap_or_default();
+        names(asked).chain(names(unless)).chain(names(&self.requires)).collect()
     }
 }
 
@@ -117,6 +131,8 @@ pub struct Policy {
     pub freezes: Vec<Freeze>,
     /// The rollout must be able to end within so many seconds.
     pub deadline_seconds: Option<u32>,
+    /// What it does where another program changes packages too.
+    pub other_updaters: Option<OtherUpdaters>,
     /// What it binds what it grants to; what it does not state has the built-in limit.
     pub(crate) granting: Terms,
     /// What it binds what others grant to; what it does not state is not limited.
@@ -171,13 +187,15 @@ impl Policy {
             (None, None) => Doing::Catalogue,
         };
         let trials: Option<Vec<Trial>> = doc.tests.iter().map(|test| Trial::from_doc(test, reader)).collect();
-        let (rules, freezes, rings, trials) = (rules?, freezes?, rings?, trials?);
+        let catch_up = catch_up(doc.catch_up.as_ref(), !windows.is_empty(), reader);
+        let (rules, freezes, rings, trials, catch_up) = (rules?, freezes?, rings?, trials?, catch_up?);
         let stated = Terms {
             approvals: BTreeSet::new(),
             windows: windows
                 .iter()
                 .map(|one| WindowTerm { calendar: one.calendar.clone(), must_finish_inside: one.must_finish_inside })
                 .collect(),
+            catch_up,
             // The same calendar twice lets through only what both let through.
             freezes: freezes.iter().fold(BTreeSet::new(), |all, freeze| {
                 let one = Terms { freezes: BTreeSet::from([freeze.term.clone()]), ..Terms::default() };
@@ -231,6 +249,7 @@ impl Policy {
             windows,
             freezes,
             deadline_seconds: doc.rollout.as_ref().and_then(|one| one.value.deadline.as_ref()).map(|one| one.value.0),
+            other_updaters: doc.other_updaters,
             granting: stated,
             capping,
             trials,
@@ -242,6 +261,9 @@ impl Policy {
         })
     }
 }
+
+/// People are told after so many missed windows where the policy does not say.
+const TELL_AFTER: u32 = 3;
 
 /// What a policy that only limits says of limits it does not state: nothing.
 pub(crate) const UNLIMITED: Limits = Limits {
@@ -279,6 +301,33 @@ fn halt_if(doc: Option<&Located<RolloutDoc>>, otherwise: HaltIf) -> HaltIf {
 /// The file's bounds keep it at 100 and below.
 fn percent(number: u32) -> u8 {
     u8::try_from(number).unwrap_or(100)
+}
+
+/// What becomes of a target that missed its window: `None` when what is written cannot be meant. Whoever states windows
+/// and nothing else has a word too: it waits.
+fn catch_up(doc: Option<&Located<CatchUpDoc>>, windows: bool, reader: &mut Reader<'_>) -> Option<Option<CatchUp>> {
+    let Some(Located { value, at }) = doc else { return Some(windows.then(CatchUp::default)) };
+    let mut wrong = |message: &str, remedy: &str| {
+        reader.error(*at, "catch-up", message, remedy);
+        None
+    };
+    if !windows {
+        return wrong("there is no window that could be missed", "state `windows:`, or leave `catch_up` out");
+    }
+    match (value.then, value.within) {
+        (Then::RunWhenBack, None | Some(Seconds(0))) => {
+            return wrong("it is not said how long after its return it may start", "add `within: 4h`");
+        }
+        (Then::Wait | Then::Escalate, Some(_)) => {
+            return wrong("`within` is for what runs outside of its window", "write `then: run_when_back`");
+        }
+        _ => {}
+    }
+    let told = value.tell_after.map(|one| one.0);
+    Some(Some(CatchUp {
+        run_within_seconds: value.within.map_or(0, |within| within.0),
+        tell_after: told.unwrap_or(if value.then == Then::Escalate { TELL_AFTER } else { 0 }),
+    }))
 }
 
 fn freeze_of(freeze: &Located<FreezeDoc>, reader: &mut Reader<'_>) -> Option<Freeze> {
@@ -411,9 +460,36 @@ fn rule(policy: &str, located: &Located<RuleDoc>, reader: &mut Reader<'_>) -> Op
         Some(approvals) => Some(quorum(approvals, reader)?),
         None => approve.then(Quorum::default),
     };
+    let wait = match (&doc.wait_for_age, &doc.no_wait_when) {
+        (Some(age), _) if !matches!(grant, Some(Grant::Mode(mode)) if mode > Mode::Alert) => {
+            let remedy = "leave `wait_for_age` out, or write a mode that has something prepared";
+            reader.error(age.at, "wait", "only a rule that grants something can wait with it", remedy);
+            return None;
+        }
+        (None, Some(unless)) => {
+            reader.error(unless.at, "wait", "nothing waits here", "add `wait_for_age: 3d`");
+            return None;
+        }
+        (None, None) => None,
+        (Some(age), None) => Some(Wait { seconds: age.value.0, unless: None }),
+        (Some(age), Some(source)) => match Condition::compile(&source.value, &requires) {
+            Ok(unless) => {
+                whole &= sound(&unless, grant, source.at, reader);
+                Some(Wait { seconds: age.value.0, unless: Some(unless) })
+            }
+            Err(flaws) => {
+                for flaw in flaws {
+                    let at = reader.locate(source.at, &flaw.piece);
+                    reader.error(at, flaw.code, flaw.message, flaw.remedy);
+                }
+                return None;
+            }
+        },
+    };
     let grant = grant.filter(|_| whole)?;
     let path = format!("{policy}/{}", doc.id.value.0);
-    Some(Rule { path, description: doc.description.clone(), requires, when, grant, approvals, at: doc.id.at, when_at })
+    let (description, at) = (doc.description.clone(), doc.id.at);
+    Some(Rule { path, description, requires, when, grant, approvals, wait, at, when_at })
 }
 
 /// Refuses what would make a missing fact look like a yes or hide it.

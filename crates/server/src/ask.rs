@@ -489,7 +489,8 @@ pub(crate) async fn hold(app: &App, visitor: &Visitor, wanted: SetHold) -> Resul
         return Err(Problem::conflict("held", format!("a hold that stops more is in force: {}", known.reason))
             .hint("release it first: `stanch hold release`"));
     }
-    let entry = NewEntry::new(now, &visitor.name, "hold_set")
+    let name = if scope.is_patch() { "patch_blocked" } else { "hold_set" };
+    let entry = NewEntry::new(now, &visitor.name, name)
         .about("hold")
         .with(json!({ "scope": scope, "reason": why, "stop_all": wanted.stop_all }));
     let transition = Transition::new(entry).write(Write::Hold(row.clone()));
@@ -498,6 +499,9 @@ pub(crate) async fn hold(app: &App, visitor: &Visitor, wanted: SetHold) -> Resul
     to_executors(app, &scope, &Verb::Hold { stop_all: wanted.stop_all, reason: why.clone() }).await?;
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("hold", "", why));
+    if scope.is_patch() {
+        app.decide_again();
+    }
     Ok(view::hold(&row))
 }
 
@@ -522,7 +526,8 @@ pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Ve
             Problem::forbidden(second.to_string()).hint("a second person looks whether its reason is gone")
         })?;
     }
-    let entry = NewEntry::new(app.now(), &visitor.name, "hold_released")
+    let name = if scope.is_patch() { "patch_unblocked" } else { "hold_released" };
+    let entry = NewEntry::new(app.now(), &visitor.name, name)
         .about("hold")
         .with(json!({ "scope": scope, "set_by": row.actor }));
     let write = Write::ReleaseHold(ReleaseHold { scope: id.to_owned() });
@@ -531,6 +536,9 @@ pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Ve
     to_executors(app, &scope, &Verb::Release).await?;
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("hold", "", "released"));
+    if scope.is_patch() {
+        app.decide_again();
+    }
     view::holds(app).await
 }
 

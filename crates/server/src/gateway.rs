@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use stanch_engine::hold::About;
+use stanch_engine::hold::{About, brought};
 use stanch_engine::rollout::keeps_back;
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
@@ -558,11 +558,13 @@ impl Gateway {
         // What it belongs to is not known, and so not what the hold is about.
         let Some(rollout) = remediation.and_then(|row| Record::read(&row.body).rollout) else { return Ok(true) };
         let actions = grant.leaf.steps.iter().map(|step| step.action.clone()).collect();
+        let versions = brought(&grant.leaf.steps);
         let about = About {
             asset: &hello.asset.id,
             environment: known.as_ref().and_then(|known| known.asset.environment.as_deref()),
             policies: &rollout.policies,
             actions: &actions,
+            versions: &versions,
         };
         Ok(holds.iter().any(|hold| counts(hold) && about.is_covered_by(&crate::view::hold_scope(hold))))
     }

@@ -61,10 +61,12 @@ pub(crate) enum Event {
     ChangeOpened,
     /// What a change request is about has ended; told to the same.
     ChangeEnded,
+    /// A host has missed so many windows in a row that its policy has people told.
+    WindowMissed,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::ApprovalNeeded,
         Self::ConfirmationDue,
         Self::ConfirmationReminder,
@@ -80,6 +82,7 @@ impl Event {
         Self::CasePartly,
         Self::ChangeOpened,
         Self::ChangeEnded,
+        Self::WindowMissed,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -99,6 +102,7 @@ impl Event {
             Self::CasePartly => "case_partly",
             Self::ChangeOpened => "change_opened",
             Self::ChangeEnded => "change_ended",
+            Self::WindowMissed => "window_missed",
         }
     }
 
@@ -125,6 +129,7 @@ impl Event {
             Self::CasePartly => "A case ended, and not everything is done",
             Self::ChangeOpened => "A change request",
             Self::ChangeEnded => "A change request has ended",
+            Self::WindowMissed => "A host misses its windows",
         }
     }
 }
@@ -140,6 +145,8 @@ pub(crate) fn tells(event: &str, payload: &Value) -> Option<Event> {
         "case_step_late" => return Some(Event::StepLate),
         "case_partly" => return Some(Event::CasePartly),
         "change_opened" => return Some(Event::ChangeOpened),
+        "window_missed_often" => return Some(Event::WindowMissed),
+        "window_missed" => return None,
         "change_ended" => return Some(Event::ChangeEnded),
         "confirmation_due" => return Some(Event::ConfirmationDue),
         "confirmation_reminder" => return Some(Event::ConfirmationReminder),

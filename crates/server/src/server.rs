@@ -141,6 +141,7 @@ impl Server {
             Some(_) => {
                 work.spawn(cluster::listen(app.clone(), stopping.clone()));
                 work.spawn(cluster::run(app.clone(), stopping));
+                cluster::settled(&app).await;
             }
             None => tasks::spawn(&app, &stopping, &mut work),
         }

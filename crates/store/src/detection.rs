@@ -40,6 +40,9 @@ pub struct Detection {
     /// What runs there: `debian 12`; absent for what has no system.
     #[serde(default)]
     pub system: Option<String>,
+    /// Other programs that change packages there by themselves; absent where that could not be told.
+    #[serde(default)]
+    pub updaters: Option<Vec<String>>,
 }
 
 /// The same thing said of some assets.

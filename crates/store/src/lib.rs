@@ -34,6 +34,7 @@ pub mod grant;
 pub mod hold;
 pub mod item;
 pub mod lease;
+pub mod missed;
 pub mod notice;
 pub mod order;
 pub mod outbox;
@@ -56,6 +57,7 @@ pub mod task;
 pub mod team;
 pub mod transition;
 pub mod verification;
+pub mod version;
 mod writer;
 
 pub use error::{CommitError, OpenError, ReadError};

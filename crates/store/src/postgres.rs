@@ -50,8 +50,9 @@ const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(1937006958, 2); SAVEPOI
 const WHO: &str = "SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version, \
      current_setting('server_encoding') AS encoding";
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (18, "start", include_str!("../migrations/postgres/0018_start.sql")),
+    (19, "missed windows", include_str!("../migrations/postgres/0019_missed_windows.sql")),
     (21, "writer", include_str!("../migrations/postgres/0021_writer.sql")),
 ];
 

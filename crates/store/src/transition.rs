@@ -29,6 +29,7 @@ use crate::grant::{Grant, Revoke};
 use crate::hold::{Hold, ReleaseHold};
 use crate::item::SyncItems;
 use crate::lease::TakeLease;
+use crate::missed::{CatchUp, MissedWindow};
 use crate::notice::{MoveNotice, Notice, SweepNotices};
 use crate::order::{DeliverOrder, NewOrder, VoidOrder};
 use crate::outcome::Outcome;
@@ -41,6 +42,7 @@ use crate::suppression::{LiftSuppression, StillWanted, Suppression};
 use crate::task::{EditTask, MoveTask, NewTask};
 use crate::team::{Member, NewTeam, RemoveTeam};
 use crate::verification::Verification;
+use crate::version::SeeVersions;
 
 /// One change of one noun.
 #[derive(Debug, Clone)]
@@ -109,6 +111,12 @@ pub enum Write {
     LiftSuppression(LiftSuppression),
     /// Nothing is written: the whole is refused when one of these items was taken back since.
     StillWanted(StillWanted),
+    /// Versions were offered that close something.
+    SeeVersions(SeeVersions),
+    /// A window shut before a host began.
+    MissWindow(MissedWindow),
+    /// A host that missed windows is brought up to date.
+    CatchUp(CatchUp),
     /// What is known of a feed.
     PutFeed(Feed),
     /// Nothing new is started, or everything stops.

@@ -15,8 +15,9 @@ use crate::lease::Fence;
 use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
-    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, notice, order, outbox, outcome, person,
-    plan, postgres, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
+    enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, missed, notice, order, outbox, outcome,
+    person, plan, postgres, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
+    version,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -410,6 +411,9 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::NewReceipt(new) => receipt::new(conn, new).await,
         Write::HandleReceipt(handled) => receipt::handle(conn, handled).await,
         Write::PutVerification(verification) => verification::put(conn, verification).await,
+        Write::SeeVersions(seen) => version::see(conn, seen).await,
+        Write::MissWindow(one) => missed::put(conn, one).await,
+        Write::CatchUp(one) => missed::catch_up(conn, one).await,
         Write::Suppress(suppression) => suppression::put(conn, suppression).await,
         Write::LiftSuppression(lift) => suppression::lift(conn, lift).await,
         Write::StillWanted(wanted) => suppression::still_wanted(conn, wanted).await,

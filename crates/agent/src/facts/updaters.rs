@@ -8,6 +8,15 @@ use super::apt::config::Config;
 
 const TIMERS: &[&str] = &["apt-daily.timer", "apt-daily-upgrade.timer"];
 
+/// What manages whole hosts, packages among the rest: its package, its unit, and what it does.
+const MANAGERS: &[(&str, &str, &str)] = &[
+    ("landscape-client", "landscape-client.service", "changes packages as its Landscape server says"),
+    ("puppet", "puppet.service", "changes packages as its manifests say"),
+    ("puppet-agent", "puppet.service", "changes packages as its manifests say"),
+    ("chef", "chef-client.service", "changes packages as its recipes say"),
+    ("salt-minion", "salt-minion.service", "changes packages as its master says"),
+];
+
 /// Reads what is set up to change packages.
 pub(crate) fn read(root: &Root, config: &Config, packages: &[Package]) -> Vec<Updater> {
     let installed = |name: &str| packages.iter().any(|package| package.name == name);
@@ -26,6 +35,15 @@ pub(crate) fn read(root: &Root, config: &Config, packages: &[Package]) -> Vec<Up
     if installed("cron-apt") {
         let detail = "runs apt from /etc/cron.d/cron-apt; by default it only downloads";
         updaters.push(updater("cron-apt", root.has("/etc/cron.d/cron-apt"), detail));
+    }
+    for (package, unit, detail) in MANAGERS {
+        if installed(package) {
+            let on = root.link(&format!("/etc/systemd/system/multi-user.target.wants/{unit}")).is_some();
+            updaters.push(updater(package, on, detail));
+        }
+    }
+    if root.has("/etc/cron.d/ansible-pull") {
+        updaters.push(updater("ansible-pull", true, "runs playbooks from /etc/cron.d/ansible-pull"));
     }
     updaters
 }

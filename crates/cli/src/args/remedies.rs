@@ -192,6 +192,29 @@ pub(crate) struct History {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Patch {
+    /// Bring this version of a package nowhere
+    Block {
+        /// The source package, or one of its binary packages
+        package: String,
+        /// The version; a newer one is free
+        version: String,
+        /// Why: shown wherever something waits for it
+        #[arg(long)]
+        why: String,
+    },
+    /// Allow it again
+    Unblock {
+        /// The package, as it was blocked
+        package: String,
+        /// The version
+        version: String,
+    },
+    /// What is blocked, by people or because its rollout failed
+    List,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Hold {
     /// Start nothing new; with --all also stop at the next safe point
     Set {

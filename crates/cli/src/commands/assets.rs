@@ -1,5 +1,6 @@
 //! `assets`: the fleet, what people say of it, and taking that over from a file.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -171,6 +172,11 @@ async fn show(api: &Api, output: &Output, asset: &Asset) -> Result<Exit, Failure
         "Open",
         format!("{} items, {} urgent, {} exploited", asset.items, asset.items_urgent, asset.known_exploited),
     ));
+    let windows: BTreeSet<_> = asset.missed_windows.iter().map(|missed| missed.shut_at).collect();
+    if let Some(last) = asset.missed_windows.first() {
+        let words = format!("{}, the last until {}: {}", windows.len(), at(Some(last.shut_at)), plain(&last.why));
+        rows.push(("Windows missed", output.paint(Tone::Warn, &words)));
+    }
     let blind = asset.blind.iter().map(|name| name.replace('_', " ")).collect::<Vec<_>>().join(", ");
     rows.push(("Blind spots", if blind.is_empty() { "none".to_owned() } else { output.paint(Tone::Warn, &blind) }));
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {

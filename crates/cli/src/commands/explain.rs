@@ -40,6 +40,11 @@ fn remediation(output: &Output, detail: &RemediationDetail) -> Result<Exit, Fail
     if let Some(waiting) = &one.waiting_on {
         output.line(&format!("waits    {}", plain(waiting)))?;
     }
+    for task in &detail.tasks {
+        if let Some(missed) = &task.missed {
+            output.line(&format!("missed   {}", plain(&format!("{} {missed}", task.asset_name))))?;
+        }
+    }
     if let Some(plan) = &detail.plan {
         output.line("")?;
         fix::difference(output, plan)?;

@@ -16,14 +16,16 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
         }
         Hold::Release { scope } => {
             let holds: Vec<InForce> = api.get("/holds").await?;
-            let wanted = |hold: &&InForce| scope.as_ref().is_none_or(|scope| hold.id == *scope);
+            // What is meant by every hold stops changes; a bad patch stays blocked until it is named.
+            let wanted = |hold: &&InForce| match scope {
+                Some(scope) => hold.id == *scope,
+                None => !hold.id.starts_with(super::patch::PREFIX),
+            };
             if let Some(scope) = scope.as_ref().filter(|_| !holds.iter().any(|hold| wanted(&hold))) {
                 return Err(Failure::new(format!("there is no hold for {}", plain(scope))));
             }
             for hold in holds.iter().filter(wanted) {
-                // A scope has a slash in it, which is not one of the path's.
-                let id = hold.id.replace('%', "%25").replace('/', "%2F").replace(' ', "%20");
-                let _: Vec<InForce> = api.post(&format!("/holds/{id}/release"), &serde_json::json!({})).await?;
+                release(api, &hold.id).await?;
             }
         }
         Hold::Show => {}
@@ -35,7 +37,7 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
         }
         return Ok(Exit::Done);
     }
-    if holds.is_empty() {
+    if holds.iter().all(|hold| hold.id.starts_with(super::patch::PREFIX)) {
         output.line("No hold: changes may start when a person asks or a policy allows.")?;
     }
     for hold in &holds {
@@ -50,4 +52,16 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
         ))?;
     }
     Ok(Exit::Done)
+}
+
+/// Ends the hold of a scope.
+pub(super) async fn release(api: &Api, scope: &str) -> Result<(), Failure> {
+    // A scope has a slash in it, which is not one of the path's.
+    let escaped = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    let id: String = scope.bytes().map(escaped).collect();
+    let _: Vec<InForce> = api.post(&format!("/holds/{id}/release"), &serde_json::json!({})).await?;
+    Ok(())
 }

@@ -17,6 +17,7 @@ pub(crate) mod fix;
 pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod notify;
+pub(crate) mod patch;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod rehearse;

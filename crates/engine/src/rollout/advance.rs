@@ -23,6 +23,7 @@ impl Machine {
     /// One move for each task that may make one.
     pub(super) fn advance(&mut self) -> Result<(), Illegal> {
         let late = self.now > self.rollout.valid_until;
+        self.watch_windows();
         match self.rollout.state {
             S::Planned | S::AwaitingApproval if late => return self.to(S::Expired),
             S::Scheduled if late || self.approval_is_void() => {
@@ -33,7 +34,7 @@ impl Machine {
                 self.cancel_unbegun()?;
                 return self.to(S::Expired);
             }
-            S::Scheduled if self.rollout.hold.is_none() && self.closed().is_none() => return self.to(S::Rolling(0)),
+            S::Scheduled if self.rollout.hold.is_none() && self.may_begin() => return self.to(S::Rolling(0)),
             S::AwaitingConfirmation => return self.await_confirmation(),
             _ => {}
         }
@@ -47,6 +48,7 @@ impl Machine {
         if let S::Rolling(wave) = self.rollout.state
             && (self.rollout.hold.is_none() || planted(Defect::IgnoreHold))
         {
+            self.take_in(wave)?;
             for at in self.tasks_where(|task| task.wave == wave) {
                 self.start(at, late)?;
             }

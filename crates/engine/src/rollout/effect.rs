@@ -6,6 +6,7 @@ use stanch_model::id::{ActorId, AssetId, ItemId, TaskId};
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::terms::Role;
 
+use super::missed::Missed;
 use super::share::{Settled, Share};
 use crate::blocked::Blocked;
 use crate::breaker;
@@ -113,6 +114,17 @@ pub enum Effect {
         task: TaskId,
         /// Why.
         why: Replan,
+    },
+    /// A window shut before a target began.
+    Missed {
+        /// The task.
+        task: TaskId,
+        /// Which window, and what it waited for.
+        missed: Missed,
+        /// How many it has missed in a row.
+        in_a_row: u32,
+        /// Whether its policy has people told.
+        tell: bool,
     },
     /// Tell a breaker what became of something.
     Breaker {

@@ -37,6 +37,17 @@ impl Rollout {
 impl Machine {
     /// What keeps the rollout as a whole from starting anything: its windows and freezes, or another environment.
     pub(super) fn closed(&self) -> Option<Blocked> {
+        self.shut_out().or_else(|| self.not_yet())
+    }
+
+    /// Whether anything of it could start: also outside its windows, where a target of the first wave catches up.
+    pub(super) fn may_begin(&self) -> bool {
+        let first = || self.rollout.tasks.iter().filter(|task| task.wave == 0);
+        self.not_yet().is_none() && (self.shut_out().is_none() || first().any(|task| self.catches_up(task)))
+    }
+
+    /// What its calendars say.
+    fn shut_out(&self) -> Option<Blocked> {
         let (terms, around) = (&self.rollout.terms, &self.rollout.surroundings);
         let timed = !terms.windows.is_empty() || !terms.freezes.is_empty();
         if timed && !planted(Defect::IgnoreWindow) && !around.openings.as_ref().is_some_and(|o| o.is_open(self.now)) {
@@ -45,6 +56,12 @@ impl Machine {
             let why = why.unwrap_or_else(|| self.shut(starts_at));
             return Some(Blocked::Calendar { why, starts_at });
         }
+        None
+    }
+
+    /// What others have to do or to say first.
+    fn not_yet(&self) -> Option<Blocked> {
+        let (terms, around) = (&self.rollout.terms, &self.rollout.surroundings);
         let elsewhere = terms.promote_from.iter().find_map(|from| {
             let since = around.held_elsewhere.get(&from.environment);
             let length = jiff::SignedDuration::from_secs(i64::from(from.verified_seconds));
@@ -83,7 +100,12 @@ impl Machine {
 
     /// What keeps a task from starting now. It may have its shares already.
     pub(super) fn gate(&self, task: &Task) -> Option<Blocked> {
-        self.closed().or_else(|| self.unhealthy(task)).or_else(|| self.resting(task))
+        self.shut_out().filter(|_| !self.catches_up(task)).or_else(|| self.unmet(task))
+    }
+
+    /// The same without its calendars.
+    pub(super) fn unmet(&self, task: &Task) -> Option<Blocked> {
+        self.not_yet().or_else(|| self.unhealthy(task)).or_else(|| self.resting(task))
     }
 
     fn unhealthy(&self, task: &Task) -> Option<Blocked> {

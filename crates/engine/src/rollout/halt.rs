@@ -79,6 +79,15 @@ pub enum Halt {
 }
 
 impl Halt {
+    /// Whether what was brought is to blame as far as can be told, so that it is not brought anywhere else.
+    pub fn blames_the_patch(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Health { .. } | Self::NotVerified { .. } | Self::HalfDone { .. } => true,
+            Self::TooMany { last, .. } => last.blames_the_patch(),
+            _ => false,
+        }
+    }
+
     /// Whether what was done is taken back without asking a person.
     pub fn rolls_back(&self) -> bool {
         match self {

@@ -15,6 +15,7 @@ mod effect;
 mod event;
 mod gate;
 mod halt;
+mod missed;
 mod pin;
 #[cfg(test)]
 mod promises;
@@ -29,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use stanch_model::calendar::Interval;
 use stanch_model::canonical::{CanonicalError, Digest, digest};
 use stanch_model::id::{ActorId, AssetId, ItemId, RemediationId, TaskId};
 use stanch_model::plan::{Disruption, Leaf, Plan};
@@ -41,6 +43,7 @@ pub use confirm::{ConfirmAnswer, Question};
 pub use effect::Effect;
 pub use event::Event;
 pub use halt::Halt;
+pub use missed::Missed;
 pub use pin::Pin;
 pub use share::{ALWAYS, Settled, Share, hour};
 pub use silence::{Awaited, OrderStands, Silence, keeps_back};
@@ -49,6 +52,7 @@ pub use word::Word;
 
 use crate::blocked::Blocked;
 use crate::defect::{Defect, planted};
+use crate::hold::{Brought, brought};
 use crate::plan::Replan;
 use crate::verify::Judgement;
 
@@ -109,6 +113,9 @@ pub struct Task {
     pub disruption: Disruption,
     /// The versions it would bring, by what.
     pub versions: BTreeMap<String, Pin>,
+    /// The same by source packages: what a bad patch is told by.
+    #[serde(default)]
+    pub brings: BTreeSet<Brought>,
     /// Its wave, from 0.
     pub wave: u32,
     /// Where it stands.
@@ -165,6 +172,15 @@ pub struct Task {
     pub failed: Option<Halt>,
     /// Why it is set aside until it is planned again.
     pub replan: Option<Replan>,
+    /// Windows its target has missed in a row, those before this plan among them.
+    #[serde(default)]
+    pub missed_windows: u32,
+    /// The last of them that this rollout has seen.
+    #[serde(default)]
+    pub missed: Option<Missed>,
+    /// Since when a target that has missed a window could start.
+    #[serde(default)]
+    pub back_at: Option<Timestamp>,
 }
 
 impl Task {
@@ -221,6 +237,9 @@ pub struct Rollout {
     pub proven: BTreeMap<String, BTreeSet<Pin>>,
     /// Who was asked whether what was done may stay, and has not answered.
     pub questions: Vec<Question>,
+    /// The window it is in: when it opened, and until when something could have started.
+    #[serde(default)]
+    pub window: Option<Interval>,
 }
 
 /// Why an event cannot be taken. The state stays as it was.
@@ -328,6 +347,7 @@ impl Rollout {
                     actions: leaf.steps.iter().map(|step| step.action.clone()).collect(),
                     disruption: disruption(leaf),
                     versions: pin::of(leaf),
+                    brings: brought(&leaf.steps),
                     wave: u32::try_from(wave).unwrap_or(u32::MAX),
                     state: TaskState::Pending,
                     attempt: 1,
@@ -355,6 +375,9 @@ impl Rollout {
                     trials: Vec::new(),
                     failed: None,
                     replan: None,
+                    missed_windows: 0,
+                    missed: None,
+                    back_at: None,
                 })
             })
             .collect::<Result<_, CanonicalError>>()?;
@@ -381,6 +404,7 @@ impl Rollout {
             surroundings: Surroundings::default(),
             proven: BTreeMap::new(),
             questions: Vec::new(),
+            window: None,
         })
     }
 

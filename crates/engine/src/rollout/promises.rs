@@ -15,7 +15,7 @@ use stanch_model::item::{Subject, item_id};
 use stanch_model::order::CheckOutcome;
 use stanch_model::plan::{Disruption, Leaf, Limits, Plan, PlannedStep, Reversibility, RuleRef, Wave};
 use stanch_model::remediation::{RemediationState as S, TaskState as T};
-use stanch_model::terms::{ChangeClass, ChangeTerm, HaltIf, PromoteFrom, Terms, WindowTerm};
+use stanch_model::terms::{CatchUp, ChangeClass, ChangeTerm, HaltIf, PromoteFrom, Terms, WindowTerm};
 
 use super::{
     ChangeWord, Effect, Environment, Event, Group, Openings, Rollout, Settled, Share, Surroundings, Word, hour, step,
@@ -71,6 +71,8 @@ struct World {
     begun: BTreeSet<TaskId>,
     bad: BTreeMap<TaskId, u32>,
     changed: BTreeSet<AssetId>,
+    /// Targets that have missed a window, and since when they are back.
+    missed: BTreeMap<AssetId, Option<Timestamp>>,
 }
 
 fn start() -> Timestamp {
@@ -125,6 +127,8 @@ impl World {
         };
         if dice.percent(50) {
             terms.windows.insert(WindowTerm { calendar: "nights".to_owned(), must_finish_inside: true });
+            let run_within_seconds = if dice.percent(60) { 600 } else { 0 };
+            terms.catch_up = Some(CatchUp { run_within_seconds, tell_after: 2 });
         }
         if dice.percent(30) {
             terms.promote_from.insert(PromoteFrom { environment: "staging".to_owned(), verified_seconds: 300 });
@@ -163,10 +167,16 @@ impl World {
             begun: BTreeSet::new(),
             bad: BTreeMap::new(),
             changed: BTreeSet::new(),
+            missed: BTreeMap::new(),
         }
     }
 
     fn feed(&mut self, event: Event) -> Result<(), String> {
+        if let Event::Reach { asset, reachable } = &event
+            && let Some(back) = self.missed.get_mut(asset)
+        {
+            *back = if *reachable { back.or(Some(self.now)) } else { None };
+        }
         let Ok((next, effects)) = step(&self.rollout, event, self.now) else { return Ok(()) };
         // The store has the last word on shares: nothing is committed that it has no room for.
         let mut asked: BTreeMap<(&str, &str), u32> = BTreeMap::new();
@@ -224,9 +234,24 @@ impl World {
                 self.work.push(Effect::DispatchApply { task, order, attempt: 1, rest: false });
             }
             Effect::DispatchUndo { .. } | Effect::Verify { .. } => self.work.push(effect),
+            Effect::Missed { task, missed, .. } => {
+                let task = before.task(&task).unwrap();
+                if task.sends > 0 || Some(missed.window) != before.window {
+                    return Err("16: a window is missed that it was not in, or by what has begun".to_owned());
+                }
+                self.missed.insert(task.asset.clone(), (!task.away).then_some(self.now));
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a target that missed a window may start outside of one.
+    fn catches_up(&self, around: &Surroundings, asset: &AssetId) -> bool {
+        let within = i64::from(self.plan.terms.catch_up.unwrap().run_within_seconds);
+        let back = self.missed.get(asset).copied().flatten();
+        let unfrozen = around.unfrozen.as_ref().is_some_and(|openings| openings.is_open(self.now));
+        unfrozen && back.is_some_and(|back| self.now < later(back, within))
     }
 
     fn check_start(&self, before: &Rollout, id: &TaskId) -> Result<(), String> {
@@ -236,7 +261,8 @@ impl World {
         if !around.taken_back(task).is_empty() {
             return Err("12: it starts what was taken back since".to_owned());
         }
-        if !terms.windows.is_empty() && !around.openings.as_ref().is_some_and(|openings| openings.is_open(self.now)) {
+        let open = around.openings.as_ref().is_some_and(|openings| openings.is_open(self.now));
+        if !terms.windows.is_empty() && !open && !self.catches_up(around, &task.asset) {
             return Err("2: it starts outside its window".to_owned());
         }
         for from in &terms.promote_from {
@@ -397,7 +423,12 @@ impl World {
             known_until: later(self.now, 40_000),
             why: None,
         };
-        let mut around = Surroundings { openings: Some(openings), ..Surroundings::default() };
+        let unfrozen = self.dice.percent(70).then(|| Openings {
+            spans: vec![Interval::new(self.now, later(self.now, 300))],
+            known_until: later(self.now, 40_000),
+            why: None,
+        });
+        let mut around = Surroundings { openings: Some(openings), unfrozen, ..Surroundings::default() };
         around.environments.insert(String::new(), Environment { assets: 20, failing });
         if self.dice.percent(50) {
             around.groups.insert("pair".to_owned(), group);
@@ -440,6 +471,11 @@ impl World {
                 self.others.insert("policy/night/concurrent".to_owned(), amount);
                 Ok(())
             }
+            10 if self.dice.percent(40) => {
+                let asset = self.plan.leaves[self.dice.below(self.plan.leaves.len())].asset.clone();
+                let reachable = self.dice.percent(50);
+                self.feed(Event::Reach { asset, reachable })
+            }
             _ => {
                 self.now = later(self.now, self.dice.below(400) as i64);
                 self.feed(Event::Tick)
@@ -449,6 +485,9 @@ impl World {
 
     fn calm(&mut self) -> Result<(), String> {
         self.others.clear();
+        for asset in self.fates.keys().cloned().collect::<Vec<_>>() {
+            self.feed(Event::Reach { asset, reachable: true })?;
+        }
         for _ in 0..600 {
             if self.ended() {
                 return Ok(());
@@ -536,6 +575,7 @@ fn caught(defect: Defect, promise: &str) {
 fn a_planted_defect_is_caught_by_the_promise_it_breaks() {
     caught(Defect::IgnoreSuppression, "12: it starts what was taken back since");
     caught(Defect::IgnoreWindow, "2: it starts outside its window");
+    caught(Defect::IgnoreReturn, "2: it starts outside its window");
     caught(Defect::IgnoreChange, "6: it starts without its change request");
     caught(Defect::IgnorePromotion, "2: it starts before it held elsewhere");
     caught(Defect::IgnoreHealth, "11: it starts while too many are ill");

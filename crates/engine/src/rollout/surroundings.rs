@@ -34,6 +34,10 @@ pub struct Surroundings {
     pub changes: BTreeMap<String, ChangeWord>,
     /// When something may start, as windows and freezes have it. While absent, terms with any of them let nothing start.
     pub openings: Option<Openings>,
+    /// When something may start as the freezes alone have it, where a target that missed its window may catch up. While
+    /// absent, none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfrozen: Option<Openings>,
     /// Actions whose undo reopens no exposure.
     pub harmless: BTreeSet<String>,
     /// Items of its targets that were taken back since it was asked for, by asset.

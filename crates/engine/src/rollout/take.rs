@@ -131,6 +131,9 @@ impl Machine {
     pub(super) fn cancel_unbegun(&mut self) -> Result<(), Illegal> {
         let unbegun = |state| matches!(state, T::Pending | T::Deferred | T::NotStarted | T::Reserved | T::Granted);
         for at in self.tasks_where(|task| unbegun(task.state)) {
+            if let Some(task) = self.rollout.tasks.get_mut(at).filter(|task| task.state == T::Deferred) {
+                task.message = Some("it was not connected while its ring went; it is planned anew".to_owned());
+            }
             self.task_to(at, T::Cancelled)?;
         }
         Ok(())
@@ -323,6 +326,7 @@ impl Machine {
 
     fn reach(&mut self, asset: &AssetId, reachable: bool) -> Result<(), Illegal> {
         let resumes = self.rollout.pause.as_ref().map_or(self.rollout.state, |pause| pause.resume);
+        let now = self.now;
         // While a wave is checked or watched, it takes nobody in any more.
         let next = match resumes {
             S::Verifying(wave) | S::Baking(wave) => wave + 1,
@@ -332,9 +336,13 @@ impl Machine {
         for at in self.tasks_where(|task| task.asset == *asset) {
             let Some(task) = self.rollout.tasks.get_mut(at) else { continue };
             task.away = !reachable;
+            task.back_at = match (reachable, task.missed_windows) {
+                (true, 1..) => task.back_at.or(Some(now)),
+                _ => None,
+            };
             match task.state {
                 T::Pending if !reachable => self.task_to(at, T::Deferred)?,
-                // One that was left behind by its wave waits for another plan.
+                // One that was left behind by its wave joins the next one that rolls, or waits for another plan.
                 T::Deferred if reachable && task.wave >= next => self.task_to(at, T::Pending)?,
                 _ => {}
             }

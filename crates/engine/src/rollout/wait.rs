@@ -98,7 +98,10 @@ impl Rollout {
             }
             T::Dispatched | T::Accepted | T::Running | T::Undoing => Some(Blocked::Answer { asset: asset() }),
             T::Unknown | T::Reconciling => Some(Blocked::Journal { asset: asset() }),
-            T::Deferred if current => Some(Blocked::Away { asset: asset() }),
+            T::Deferred if !task.away && wave.is_some_and(|wave| task.wave <= wave) => {
+                Some(Blocked::LeftBehind { asset: asset() })
+            }
+            T::Deferred if wave.is_some_and(|wave| task.wave <= wave) => Some(Blocked::Away { asset: asset() }),
             T::Pending | T::NotStarted if matches!(self.state, S::Rolling(_)) && current => {
                 if let Some(blocked) = &task.no_room {
                     return Some(blocked.clone());

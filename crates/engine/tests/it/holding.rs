@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use stanch_engine::hold::{About, may_release, strongest};
+use stanch_engine::hold::{About, Brought, may_release, strongest};
 use stanch_model::asset::{AssetKind, asset_id};
 use stanch_model::hold::{Hold, HoldLevel, HoldScope};
 
@@ -22,7 +22,9 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 fn a_hold_stops_what_it_covers_and_nothing_else() {
     let (web, db) = (asset_id(AssetKind::Host, "web"), asset_id(AssetKind::Host, "db"));
     let (policies, actions) = (names(&["night"]), names(&["package.upgrade"]));
-    let about = |asset, environment| About { asset, environment, policies: &policies, actions: &actions };
+    let versions = BTreeSet::new();
+    let about =
+        |asset, environment| About { asset, environment, policies: &policies, actions: &actions, versions: &versions };
     let covers = |scope: &str, about: About<'_>| about.is_covered_by(&scope.parse().unwrap());
     assert!(covers("all", about(&web, Some("prod"))));
     assert!(covers("environment/prod", about(&web, Some("prod"))));
@@ -32,6 +34,28 @@ fn a_hold_stops_what_it_covers_and_nothing_else() {
     assert!(covers("action/package.upgrade", about(&web, None)) && covers("action/package", about(&web, None)));
     assert!(!covers("action/pack", about(&web, None)) && !covers("action/service", about(&web, None)));
     assert!(covers(&format!("asset/{web}"), about(&web, None)) && !covers(&format!("asset/{db}"), about(&web, None)));
+}
+
+#[test]
+fn a_bad_patch_is_told_by_its_source_or_its_own_name_and_a_newer_one_is_none() {
+    let (web, nothing) = (asset_id(AssetKind::Host, "web"), BTreeSet::new());
+    let covers = |scope: &str, version: &str| {
+        let one = Brought { name: "libssl3".into(), source: "openssl".into(), version: version.into() };
+        let versions = BTreeSet::from([one]);
+        let about = About {
+            asset: &web,
+            environment: Some("prod"),
+            policies: &nothing,
+            actions: &nothing,
+            versions: &versions,
+        };
+        about.is_covered_by(&scope.parse().unwrap())
+    };
+    assert!(covers("version/openssl/3.0.15-1~deb12u2", "3.0.15-1~deb12u2"));
+    assert!(covers("version/libssl3/3.0.15-1~deb12u2", "3.0.15-1~deb12u2"));
+    assert!(covers("version/openssl/3.0.15-1", "3.0.15-1+b2"), "it was only built anew");
+    assert!(!covers("version/openssl/3.0.15-1~deb12u2", "3.0.15-1~deb12u3"), "a newer version is free");
+    assert!(!covers("version/openssl/3.0.15-1", "3.0.15-1+bpo1") && !covers("version/curl/3.0.15-1", "3.0.15-1"));
 }
 
 #[test]
@@ -56,7 +80,14 @@ proptest! {
             hold(scopes[*scope], level, now().checked_add(SignedDuration::from_secs(*seconds)).unwrap())
         }).collect();
         let (policies, actions) = (names(&["night"]), names(&["package.upgrade"]));
-        let about = About { asset: &asset, environment: Some("prod"), policies: &policies, actions: &actions };
+        let versions = BTreeSet::new();
+        let about = About {
+            asset: &asset,
+            environment: Some("prod"),
+            policies: &policies,
+            actions: &actions,
+            versions: &versions,
+        };
         let covering: Vec<&Hold> = holds.iter().filter(|hold| about.is_covered_by(&hold.scope)).collect();
         let found = strongest(&holds, &about);
         prop_assert_eq!(found.map(|hold| hold.level), covering.iter().map(|hold| hold.level).max());

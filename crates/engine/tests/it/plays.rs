@@ -142,6 +142,11 @@ impl Play {
                 let spans = vec![Interval::new(self.now, until)];
                 around.openings = Some(Openings { spans, known_until, why: None });
             }),
+            ["freezes", "end", "for", seconds] => self.around(|around| {
+                let until = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).unwrap();
+                let spans = vec![Interval::new(self.now, until)];
+                around.unfrozen = Some(Openings { spans, known_until: until, why: None });
+            }),
             ["breaker", "rests", seconds] => self.around(|around| {
                 let until = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).unwrap();
                 around.breakers.insert(breaker::scope("night", "package.upgrade"), Admission::Shut { until });
@@ -249,6 +254,9 @@ fn tell(effect: &Effect) -> Option<String> {
     let all = |items: &[ItemId]| items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Some(match effect {
         Effect::Release { .. } => return None,
+        Effect::Missed { task, missed, in_a_row, tell } => {
+            format!("{task} {missed}; {in_a_row} in a row{}", if *tell { ", and people are told" } else { "" })
+        }
         Effect::Entered { state } => format!("is {state}"),
         Effect::TaskEntered { task, state } => format!("{task} is {}", state.name()),
         Effect::Reserve { task, undo, .. } => format!("reserve {task}{}", if *undo { " for undo" } else { "" }),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use stanch_model::terms::{Confirm, HaltIf, PromoteFrom, Quorum, Role, Terms, Unanswered, WindowTerm};
+use stanch_model::terms::{
+    CatchUp, Confirm, HaltIf, PromoteFrom, Quorum, RingSize, RingTerm, Role, Terms, Unanswered, WindowTerm,
+};
 
 use crate::plays::{Play, rings};
 
@@ -99,6 +101,79 @@ fn nothing_starts_outside_the_window_and_undo_passes() {
          tick
          web-2 undone
          window opens for 600
+         start"
+    ));
+}
+
+fn nightly(catch_up: CatchUp) -> Terms {
+    let window = WindowTerm { calendar: "nights".to_owned(), must_finish_inside: true };
+    let windows = BTreeSet::from([window]);
+    Terms { windows, catch_up: Some(catch_up), halt_if: patient(3), ..Terms::default() }
+}
+
+#[test]
+fn a_host_that_was_away_through_its_window_is_told_of_and_waits_for_the_next() {
+    let terms = nightly(CatchUp { run_within_seconds: 0, tell_after: 2 });
+    insta::assert_snapshot!(Play::under(1, terms).run(
+        "approve
+         tick
+         web-1 is away
+         window opens for 600
+         tick
+         wait 600
+         web-1 is back
+         tick
+         web-1 is away
+         window opens for 600
+         tick
+         wait 600
+         web-1 is back
+         window opens for 600
+         tick
+         start"
+    ));
+}
+
+#[test]
+fn a_host_that_is_back_runs_outside_of_its_window_but_not_in_a_freeze_nor_for_ever() {
+    let terms = nightly(CatchUp { run_within_seconds: 3_600, tell_after: 0 });
+    insta::assert_snapshot!(Play::under(2, terms).run(
+        "approve
+         tick
+         web-1 is away
+         web-2 is away
+         window opens for 600
+         tick
+         wait 600
+         web-1 is back
+         tick
+         freezes end for 9000
+         start
+         web-1 succeeds
+         wait 5
+         web-1 is good
+         web-2 is back
+         wait 3600
+         start"
+    ));
+}
+
+#[test]
+fn a_host_that_its_ring_left_behind_goes_along_with_the_next_one() {
+    let ring = |size| RingTerm { size, min: 1, bake_seconds: 60 };
+    let rings = vec![ring(RingSize::Count(2)), ring(RingSize::Percent(100))];
+    insta::assert_snapshot!(Play::under(4, Terms { rings, halt_if: patient(3), ..Terms::default() }).run(
+        "approve
+         tick
+         web-1 is away
+         start
+         web-2 succeeds
+         wait 5
+         web-2 is good
+         web-1 is back
+         wait 61
+         web-2 is good
+         tick
          start"
     ));
 }

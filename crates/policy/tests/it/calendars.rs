@@ -1,6 +1,7 @@
 //! Calendars as people write them into a bundle.
 
 use serde_json::{Value, json};
+use stanch_model::terms::CatchUp;
 use stanch_policy::calendar::read;
 use stanch_policy::{Bundle, Loaded};
 
@@ -163,4 +164,31 @@ fn what_people_should_know_of_a_calendar_is_told_and_stops_nothing() {
     assert!(loaded.bundle.is_some());
     let told = told(&loaded).remove(0);
     assert!(told.starts_with("corp.ics:3:1: warning[calendar-note]: the event is cancelled"), "{told}");
+}
+
+#[test]
+fn what_becomes_of_a_missed_window_is_said_beside_it() {
+    let catch_up = |more: &str| {
+        let text = crate::world::policy("p", "  - {id: r, mode: auto}") + more;
+        let calendar =
+            "---\napiVersion: stanch/v1\nkind: Calendar\nname: nights\ntz: UTC\nentries: [{days: [daily]}]\n";
+        crate::world::bundle(&(text + calendar)).policies()[0].terms().catch_up
+    };
+    let says = |run_within_seconds, tell_after| Some(CatchUp { run_within_seconds, tell_after });
+    let windows = "windows: [{calendar: nights}]\n";
+    assert_eq!(catch_up(""), None, "who has no window says nothing of it");
+    assert_eq!(catch_up(windows), says(0, 0), "who has one waits");
+    let with = |words: &str| catch_up(&format!("{windows}catch_up: {words}\n"));
+    assert_eq!(with("{then: escalate}"), says(0, 3));
+    assert_eq!(with("{then: run_when_back, within: 8h, tell_after: 2}"), says(28_800, 2));
+}
+
+#[test]
+fn a_catch_up_that_cannot_be_meant_is_refused() {
+    let refused = |more: &str| {
+        crate::world::problems(&(crate::world::policy("p", "  - {id: r, mode: auto}") + more)).contains("catch-up")
+    };
+    assert!(refused("catch_up: {then: wait}\n"), "there is no window");
+    assert!(refused("windows: [{calendar: nights}]\ncatch_up: {then: run_when_back}\n"), "for how long?");
+    assert!(refused("windows: [{calendar: nights}]\ncatch_up: {then: wait, within: 4h}\n"));
 }

@@ -303,3 +303,74 @@ fn what_may_be_relied_on_is_never_set_unasked_whatever_a_policy_says() {
     assert_eq!(decision.mode, Mode::Approve);
     assert!(decision.fired.iter().any(|word| word.rule == "built-in/relied-on"), "{:?}", decision.fired);
 }
+
+fn waiting(more: &str) -> stanch_policy::Bundle {
+    bundle(&policy("p", &format!("  - {{id: r, mode: auto, wait_for_age: 3d{more}}}")))
+}
+
+#[test]
+fn a_rule_waits_until_the_patch_is_old_enough_and_says_until_when() {
+    let mut young = facts();
+    young.set("item.fix_age_hours", Value::Int(71)).unwrap();
+    let waits = decide(&waiting(""), &young);
+    assert_eq!(waits.mode, Mode::Alert);
+    insta::assert_snapshot!(waits.reason);
+    young.set("item.fix_age_hours", Value::Int(72)).unwrap();
+    assert_eq!(decide(&waiting(""), &young).mode, Mode::Auto);
+}
+
+#[test]
+fn what_is_exploited_need_not_wait_and_what_is_unknown_waits() {
+    let mut young = facts();
+    young.set("item.fix_age_hours", Value::Int(1)).unwrap();
+    let unless = waiting(", requires: [item.epss], no_wait_when: \"item.kev || item.epss >= 0.9\"");
+    assert_eq!(decide(&unless, &young).mode, Mode::Alert, "it is neither exploited nor likely to be");
+    young.set("item.kev", Value::Bool(true)).unwrap();
+    assert_eq!(decide(&unless, &young).mode, Mode::Auto);
+    young.unset("item.kev");
+    assert_eq!(decide(&unless, &young).mode, Mode::Alert, "nobody knows whether it is exploited");
+    let mut unknown = facts();
+    unknown.unset("item.fix_age_hours");
+    let decision = decide(&waiting(""), &unknown);
+    assert_eq!((decision.mode, decision.missing), (Mode::Alert, vec!["item.fix_age_hours".to_owned()]));
+    unknown.set("item.kind", Value::Text("reboot".to_owned())).unwrap();
+    assert_eq!(decide(&waiting(""), &unknown).mode, Mode::Auto, "a reboot has no version that could be old");
+}
+
+#[test]
+fn adding_a_rule_that_waits_raises_nothing() {
+    let mut young = facts();
+    young.set("item.fix_age_hours", Value::Int(1)).unwrap();
+    let two = bundle(&policy("p", "  - {id: a, mode: auto, wait_for_age: 3d}\n  - {id: b, mode: auto}"));
+    assert_eq!(decide(&two, &young).mode, Mode::Alert);
+}
+
+#[test]
+fn a_bad_patch_is_only_shown_whatever_is_granted() {
+    let granted = bundle(&policy("p", "  - {id: r, mode: auto}"));
+    let mut bad = facts();
+    bad.set("item.blocked", Value::Bool(true)).unwrap();
+    let decision = decide(&granted, &bad);
+    assert_eq!((decision.mode, decision.fired.last().unwrap().rule.as_str()), (Mode::Alert, "built-in/bad-patch"));
+}
+
+#[test]
+fn where_another_program_changes_packages_a_policy_stands_back_or_says_so() {
+    let told = |word: &str| {
+        let text = policy("p", "  - {id: r, mode: auto}") + &format!("other_updaters: {word}\n");
+        bundle(&text)
+    };
+    let mut shared = facts();
+    assert_eq!(decide(&told("stand_back"), &shared).mode, Mode::Auto, "nothing else is at work there");
+    shared.set("asset.other_updaters", Value::Texts(vec!["unattended-upgrades".to_owned()])).unwrap();
+    let back = decide(&told("stand_back"), &shared);
+    assert_eq!(back.mode, Mode::Suggest);
+    insta::assert_snapshot!(back.reason);
+    let warned = decide(&told("warn"), &shared);
+    assert_eq!(warned.mode, Mode::Auto);
+    insta::assert_snapshot!(warned.reason);
+    shared.unset("asset.other_updaters");
+    assert_eq!(decide(&told("stand_back"), &shared).mode, Mode::Suggest, "nobody could tell");
+    shared.set("action.kind", Value::Text("service.restart".to_owned())).unwrap();
+    assert_eq!(decide(&told("stand_back"), &shared).mode, Mode::Auto, "a restart moves no package");
+}

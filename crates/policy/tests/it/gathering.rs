@@ -1,6 +1,6 @@
 //! Facts from the nouns: what is known is told in the words of the table, what is not is left out.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use stanch_model::assessment::{
     Assessment, BodDeadline, CoordinatorPriority, Cvss, DeployerPriority, Enrichment, Epss, Kev, MemberReason,
 };
@@ -88,6 +88,9 @@ fn gather(world: &World, action: Option<&ActionFacts>) -> Facts {
         first_seen: Some(Timestamp::from_second(NOW - 2 * 86_400 - 5).unwrap()),
         stale: Some(false),
         place: Place::default(),
+        offered_at: Some(now().checked_sub(SignedDuration::from_hours(50)).unwrap()),
+        block: None,
+        updaters: Some(&[]),
         groups: None,
     };
     Facts::gather(&known, now())

@@ -213,6 +213,7 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/feeds/judge", Need::Power(OPERATE, Everything)),
     ("POST", "/holds", Need::Power(OPERATE, Everything)),
     ("POST", "/holds/release", Need::Power(OPERATE, Everything)),
+    ("POST", "/holds/patch", Need::Power(OPERATE, Everything)),
     ("POST", "/scan", Need::Power(OPERATE, Everything)),
     ("GET", "/people", Need::Power(ADMIN, Everything)),
     ("POST", "/people", Need::Power(ADMIN, Everything)),

@@ -29,7 +29,10 @@ pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     let mut work = JoinSet::new();
     loop {
         match step(&app, cluster, &stopping, &mut work).await {
-            Ok(Stands::Known) => app.goes_on(LEADING),
+            Ok(Stands::Known) => {
+                app.goes_on(LEADING);
+                cluster.known.send_replace(true);
+            }
             Ok(Stands::Lost) => {
                 let why = "another server leads: this one ends, so that it begins anew as one that follows";
                 tracing::error!("{why}");

@@ -36,6 +36,8 @@ const INSTALLATION: &str = "installation";
 const LEADER: &str = "leader";
 /// The issuer of all of them, sealed.
 const ISSUER: &str = "issuer";
+/// How long a start waits until it is known who leads.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(5);
 /// What waits while the issuer cannot be shared.
 const SHARING: &str = "the issuer of all servers";
 
@@ -52,6 +54,8 @@ pub(crate) struct Cluster {
     /// Drawn with every start.
     id: String,
     leads: watch::Sender<bool>,
+    /// It is known who leads.
+    known: watch::Sender<bool>,
     leader: Mutex<Option<Leader>>,
     /// Something may lie in the outbox.
     news: Notify,
@@ -67,6 +71,7 @@ impl Cluster {
         Ok(Self {
             id: format!("server-{}", hex::encode(ten(entropy)?)),
             leads: watch::channel(false).0,
+            known: watch::channel(false).0,
             leader: Mutex::default(),
             news: Notify::new(),
             read_to: AsyncMutex::default(),
@@ -128,6 +133,13 @@ pub(crate) async fn join(app: &App) -> Result<(), StartError> {
         }
     }
     share_issuer(app).await.map_err(|error| store(Box::new(error)))
+}
+
+/// Waits until it is known who leads, so that whoever asks at once is answered; not for long.
+pub(crate) async fn settled(app: &App) {
+    let Some(cluster) = &app.cluster else { return };
+    let mut known = cluster.known.subscribe();
+    drop(tokio::time::timeout(SETTLE, known.wait_for(|known| *known)).await);
 }
 
 /// Has all servers go on with the issuer that was certified last.

@@ -9,17 +9,21 @@ use jiff::{SignedDuration, Timestamp};
 use stanch_action::Idempotency;
 use stanch_action::catalogue::{self, Declared};
 use stanch_engine::Proposal;
+use stanch_engine::hold::{Brought, brought};
 use stanch_engine::propose::{Ask, propose};
 use stanch_engine::trust::{Record, Tally};
 use stanch_model::asset::Asset;
 use stanch_model::decision::Decision;
 use stanch_model::finding::{Detector, Finding};
+use stanch_model::hold::HoldScope;
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_policy::{ActionFacts, Facts, Known, Place};
 use stanch_store::detection::Detection;
+use stanch_store::hold::Hold;
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::outcome::{BAD_UNDO, Track};
+use stanch_store::version::Offered;
 use stanch_store::{ReadError, Write};
 
 use super::PassError;
@@ -201,6 +205,10 @@ pub(crate) struct Decider {
     unconfirmed: BTreeSet<AssetId>,
     /// Hosts whose executors begin nothing that nobody signed for.
     demanding: BTreeSet<AssetId>,
+    /// When versions were first offered.
+    offered: Arc<Offered>,
+    /// Bad patches: package, version, and why.
+    blocks: Arc<Vec<(String, String, String)>>,
     now: Timestamp,
 }
 
@@ -222,6 +230,8 @@ impl Decider {
             own: app.own(),
             unconfirmed,
             demanding,
+            offered: Arc::new(app.store.offered().await?),
+            blocks: Arc::new(blocks(&app.store.holds().await?)),
             now,
         })
     }
@@ -260,11 +270,12 @@ impl Decider {
         let action = self.declared(&declared, target, Some(steps));
         let bundle = &self.in_force.bundle;
         let members = context.members(row);
-        let own = bundle.decide(&row.item.id, &self.known(asset, row, &members, action.as_ref()), self.now);
+        let own = self.known(asset, row, &members, action.as_ref(), Some(steps));
+        let own = bundle.decide(&row.item.id, &own, self.now);
         if target.id == asset.id {
             return own;
         }
-        bundle.beside(own, &self.known(target, row, &members, action.as_ref()), self.now)
+        bundle.beside(own, &self.known(target, row, &members, action.as_ref(), Some(steps)), self.now)
     }
 
     /// What policies can ask for of an item, with these of its findings.
@@ -279,11 +290,23 @@ impl Decider {
             Proposal::Candidate(candidate) => self.action(&candidate.asks, asset, planned),
             Proposal::Nothing { .. } => None,
         };
-        self.known(asset, row, findings, action.as_ref())
+        self.known(asset, row, findings, action.as_ref(), planned)
     }
 
-    fn known(&self, asset: &Asset, row: &StoredItem, findings: &[&Finding], action: Option<&ActionFacts>) -> Facts {
+    fn known(
+        &self,
+        asset: &Asset,
+        row: &StoredItem,
+        findings: &[&Finding],
+        action: Option<&ActionFacts>,
+        planned: Option<&[PlannedStep]>,
+    ) -> Facts {
+        let detected = self.detected.get(&asset.id);
+        let block = self.block(row, planned);
         let known = Known {
+            offered_at: self.offered_at(row, detected),
+            block: block.as_deref(),
+            updaters: detected.and_then(|detected| detected.updaters.as_deref()),
             asset,
             item: &row.item,
             findings,
@@ -311,6 +334,27 @@ impl Decider {
             confirmed: Some(!self.unconfirmed.contains(asset)),
             asks_signatures: Some(self.demanding.contains(asset)),
         }
+    }
+
+    /// When the version that closes an item was first offered on systems like its host's.
+    fn offered_at(&self, row: &StoredItem, detected: Option<&Detection>) -> Option<Timestamp> {
+        let system = detected.and_then(|detected| detected.system.clone()).unwrap_or_default();
+        let name = row.item.subject.name().to_owned();
+        self.offered.get(&(system, name, row.fixed_version.clone())).copied()
+    }
+
+    /// Why what closes an item is blocked as a bad patch: by the version that closes it, or one that its plan brings.
+    fn block(&self, row: &StoredItem, planned: Option<&[PlannedStep]>) -> Option<String> {
+        if self.blocks.is_empty() {
+            return None;
+        }
+        let name = row.item.subject.name().to_owned();
+        let wanted = Brought { source: name.clone(), name, version: row.fixed_version.clone() };
+        let mut all = planned.map(brought).unwrap_or_default();
+        all.insert(wanted);
+        let bad = |(package, version, _): &&(String, String, String)| all.iter().any(|one| one.is(package, version));
+        let (package, version, why) = self.blocks.iter().find(bad)?;
+        Some(format!("{package} {version} is blocked as a bad patch: {why}"))
     }
 
     /// The redundancy groups that an asset is a member of.
@@ -378,6 +422,15 @@ impl Decider {
     fn record(&self, track: &Track) -> Record {
         self.records.get(track).copied().unwrap_or_default()
     }
+}
+
+/// The bad patches among the holds.
+fn blocks(holds: &[Hold]) -> Vec<(String, String, String)> {
+    let one = |hold: &Hold| match crate::view::hold_scope(hold) {
+        HoldScope::Version { package, version } => Some((package, version, hold.reason.clone())),
+        _ => None,
+    };
+    holds.iter().filter_map(one).collect()
 }
 
 /// What is counted together with an action on an asset.

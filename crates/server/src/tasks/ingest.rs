@@ -8,9 +8,10 @@ use stanch_feeds::{Detection, detect};
 use stanch_ledger::NewEntry;
 use stanch_model::asset::Asset;
 use stanch_model::ecosystem;
-use stanch_model::facts::HostFacts;
+use stanch_model::facts::{HostFacts, Known};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
+use stanch_model::item::Subject;
 use stanch_model::order::{Answer, Receipt};
 use stanch_model::posture::{self, Reading};
 use stanch_store::asset::{SeenAsset, SeenBy};
@@ -20,6 +21,7 @@ use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
 use stanch_store::item::{NewItem, SyncItems};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::setting::Setting;
+use stanch_store::version::SeeVersions;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
@@ -192,7 +194,9 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
             |more| ("more".to_owned(), format!("{more} more could not be read")),
         ),
         system: read.os.system(),
+        updaters: updaters(&read),
     };
+    let seen = SeeVersions { ecosystem: said.system.clone().unwrap_or_default(), versions: offered(&items), at: now };
     let entry = NewEntry::new(now, "server", "findings_judged")
         .about(&asset.id)
         .with(serde_json::json!({ "open": counts, "items": items.len(), "facts_at": read.collected_at }))
@@ -208,13 +212,37 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
             otherwise,
         }))
         .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items, at: now }))
-        .write(Write::PutDetection(asset.id.clone(), said));
+        .write(Write::PutDetection(asset.id.clone(), said))
+        .write(Write::SeeVersions(seen));
     app.store.commit(transition).await?;
     app.assess(asset.id.clone(), false);
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Rollout);
     app.bus.tell(Live::of("facts", &asset.id, "the detectors ran on new facts"));
     Ok(true)
+}
+
+/// The versions of source packages that close these items.
+fn offered(items: &[NewItem]) -> Vec<(String, String)> {
+    let known = items.iter().filter(|new| !new.fixed_version.is_empty());
+    let of = |new: &NewItem| match &new.item.subject {
+        Subject::SourcePackage { source } => Some((source.clone(), new.fixed_version.clone())),
+        _ => None,
+    };
+    known.filter_map(of).collect()
+}
+
+/// Other programs that change packages there by themselves; nothing where that cannot be told of each.
+fn updaters(facts: &HostFacts) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for updater in facts.updaters.iter().filter(|updater| updater.installs()) {
+        match updater.enabled {
+            Known::Known(true) => names.push(short(&updater.name)),
+            Known::Known(false) => {}
+            Known::Unknown(_) => return None,
+        }
+    }
+    Some(names)
 }
 
 /// At most [`LINES`] of them, the last of which says how many there are more: a host may say what it likes.

@@ -422,7 +422,9 @@ async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan
         places.extend(known.and_then(|known| Some((leaf.asset.clone(), known.asset.environment?))));
     }
     let attempts = super::propose::attempts(app, &record).await?;
-    let rollout = Rollout::new(&row.id, &plan, attempts)?.standing_in(&places);
+    let targets = plan.leaves.iter().map(|leaf| leaf.asset.clone()).collect();
+    let missed = app.store.missed_in_a_row(&targets).await?.into_iter().collect();
+    let rollout = Rollout::new(&row.id, &plan, attempts)?.standing_in(&places).having_missed(&missed, now);
     let mut entry = NewEntry::new(now, "server", "remediation_planned")
         .about(&row.id)
         .with(json!({ "targets": plan.leaves.len(), "valid_until": plan.valid_until }))

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use stanch_engine::hold::About;
 use stanch_engine::rollout::{Event, Hold, Rollout};
 use stanch_model::Digest;
+use stanch_model::hold::HoldScope;
 use stanch_model::id::{ActorId, RemediationId};
 use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
@@ -93,12 +94,19 @@ async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, 
                 environment: environments.get(&task.asset).unwrap_or(&task.environment).as_deref(),
                 policies: &rollout.policies,
                 actions: &task.actions,
+                versions: &task.brings,
             };
             about.is_covered_by(&scope)
         })
     };
     let hold = holds.iter().filter(covers).max_by_key(|hold| hold.level);
-    let hold = hold.map(|hold| Hold { level: hold.level, reason: hold.reason.clone() });
+    let reason = |hold: &stanch_store::hold::Hold| match crate::view::hold_scope(hold) {
+        HoldScope::Version { package, version } => {
+            format!("{package} {version} is blocked as a bad patch: {}", hold.reason)
+        }
+        _ => hold.reason.clone(),
+    };
+    let hold = hold.map(|hold| Hold { level: hold.level, reason: reason(hold) });
     if rollout.hold == hold {
         Ok(false)
     } else {

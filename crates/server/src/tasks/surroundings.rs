@@ -8,8 +8,10 @@ use stanch_action::catalogue::{self, Declared};
 use stanch_engine::breaker::{self, Admission, Breaker};
 use stanch_engine::rollout::{Environment, Group, Openings, Pin, Rollout, Surroundings};
 use stanch_engine::schedule::{Act, Lane, Schedule};
+use stanch_model::calendar::{Gate, Interval};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::remediation::TaskState;
+use stanch_model::terms::Terms;
 use stanch_store::ReadError;
 use stanch_store::asset::StoredAsset;
 use stanch_store::breaker::StoredBreaker;
@@ -127,6 +129,7 @@ pub(super) async fn of(
         openings: openings(app, rollout),
         held_elsewhere: held_elsewhere(app, rollout).await?,
         changes: super::change::words(app, rollout).await?,
+        unfrozen: unfrozen(app, rollout),
         harmless: harmless(),
         taken_back: taken_back(app, row, rollout).await?,
     })
@@ -171,6 +174,21 @@ fn openings(app: &App, rollout: &Rollout) -> Option<Openings> {
     let openings = Openings::of(&schedule, now, HORIZON);
     app.set_openings(&rollout.remediation, bundle, openings.clone());
     Some(openings)
+}
+
+/// When a target that missed its window may start, by the freezes alone; nothing where its terms let none.
+fn unfrozen(app: &App, rollout: &Rollout) -> Option<Openings> {
+    rollout.terms.catch_up.filter(|catch_up| catch_up.run_within_seconds > 0)?;
+    let terms = Terms { windows: BTreeSet::new(), ..rollout.terms.clone() };
+    let now = app.now();
+    let calendars = app.policies.calendars(now);
+    let open = Schedule::new(&terms, &calendars, &act(rollout)).gate(now);
+    // It is looked up anew in every pass: only what changes with a freeze is kept, or rollouts were written for nothing.
+    let known_until = match open {
+        Gate::Open { until } => until.unwrap_or(Timestamp::MAX),
+        Gate::Closed { .. } => Timestamp::UNIX_EPOCH,
+    };
+    Some(Openings { known_until, spans: vec![Interval::new(Timestamp::UNIX_EPOCH, known_until)], why: None })
 }
 
 /// What a rollout's targets want to start: the longest of them counts, and what all of them have in common.

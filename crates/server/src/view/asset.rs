@@ -13,7 +13,7 @@ use stanch_store::fleet::{Blind, FleetFilter, ListedAsset, Presence};
 
 use super::{PAGE, coverage, name, remediation, span};
 use crate::api::types::{
-    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, UnknownFact,
+    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, MissedWindow, UnknownFact,
 };
 use crate::api::{AssetFilter, Problem};
 use crate::app::App;
@@ -182,10 +182,20 @@ async fn wire(app: &App, rows: &[ListedAsset]) -> Result<Vec<Asset>, Problem> {
     let ids: BTreeSet<AssetId> = rows.iter().map(|row| row.stored.asset.id.clone()).collect();
     let detections = app.store.detections(&ids).await?;
     let mut links = links(app, &ids).await?;
+    let mut missed: HashMap<AssetId, Vec<MissedWindow>> = HashMap::new();
+    for one in app.store.missed_windows(&ids).await? {
+        missed.entry(one.asset).or_default().push(MissedWindow {
+            remediation: one.remediation.to_string(),
+            opened_at: one.opened_at,
+            shut_at: one.shut_at,
+            why: one.why,
+        });
+    }
     let (lately, fresh) = (lately(app), fresh(app));
     let one = |row: &ListedAsset| {
         let id = &row.stored.asset.id;
-        one(app, row, detections.get(id), links.remove(id).unwrap_or_default(), (lately, fresh))
+        let known = one(app, row, detections.get(id), links.remove(id).unwrap_or_default(), (lately, fresh));
+        Asset { missed_windows: missed.remove(id).unwrap_or_default(), ..known }
     };
     Ok(rows.iter().map(one).collect())
 }
@@ -257,6 +267,7 @@ fn one(
         findings: row.findings,
         coverage: detected.map_or_else(Coverage::default, |said| coverage(&said.coverage)),
         links,
+        missed_windows: Vec::new(),
     }
 }
 

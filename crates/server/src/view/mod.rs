@@ -76,6 +76,28 @@ pub(crate) async fn holds(app: &App) -> Result<Vec<Hold>, Problem> {
     Ok(app.store.holds().await?.iter().map(hold).collect())
 }
 
+/// Those that stop more than a bad patch: what every page shows.
+pub(crate) async fn whole_holds(app: &App) -> Result<Vec<Hold>, Problem> {
+    let all = app.store.holds().await?;
+    Ok(all.iter().filter(|one| !hold_scope(one).is_patch()).map(hold).collect())
+}
+
+/// Bad patches that are blocked.
+pub(crate) async fn blocked_patches(app: &App) -> Result<Vec<BlockedPatch>, Problem> {
+    let patch = |one: &stanch_store::hold::Hold| match hold_scope(one) {
+        HoldScope::Version { package, version } => Some(BlockedPatch { package, version, hold: hold(one) }),
+        _ => None,
+    };
+    Ok(app.store.holds().await?.iter().filter_map(patch).collect())
+}
+
+/// A version that must not be brought anywhere.
+pub(crate) struct BlockedPatch {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) hold: Hold,
+}
+
 /// What a stored hold covers. One that does not read covers everything.
 pub(crate) fn hold_scope(from: &stanch_store::hold::Hold) -> HoldScope {
     from.scope.parse().unwrap_or(HoldScope::All)
@@ -84,7 +106,8 @@ pub(crate) fn hold_scope(from: &stanch_store::hold::Hold) -> HoldScope {
 /// Whether a hold of this scope covers whatever might be done to an asset of this environment.
 pub(crate) fn covers_whole(scope: &HoldScope, asset: &AssetId, environment: Option<&str>) -> bool {
     let nothing = BTreeSet::new();
-    About { asset, environment, policies: &nothing, actions: &nothing }.is_covered_by(scope)
+    let versions = BTreeSet::new();
+    About { asset, environment, policies: &nothing, actions: &nothing, versions: &versions }.is_covered_by(scope)
 }
 
 /// The strongest hold that covers whatever an executor might do to its asset.

@@ -251,12 +251,15 @@ async fn wire_task(app: &App, task: &StoredTask, rollout: Option<&Rollout>) -> R
     let checks = app.store.verifications(&task.id).await?;
     let waiting = rollout.into_iter().flat_map(|rollout| rollout.blocked(app.now()));
     let waiting = waiting.filter(|(of, _)| of.as_ref() == Some(&task.id)).map(|(_, on)| on.to_string()).next();
+    let known = rollout.and_then(|rollout| rollout.task(&task.id));
     Ok(Task {
+        missed_windows: known.map_or(0, |task| task.missed_windows),
+        missed: known.and_then(|task| task.missed.as_ref()).map(ToString::to_string),
         id: task.id.to_string(),
         asset: task.asset.to_string(),
         asset_name,
         state: task.state.name().to_owned(),
-        wave: task.wave,
+        wave: known.map_or(task.wave, |task| task.wave),
         waiting_on: waiting.or_else(|| task.message.clone()),
         progress: progress.filter(|_| task.state.holds_lane()),
         applied,
@@ -424,6 +427,9 @@ fn happened(event: &str) -> String {
         "task_undone" => "Taken back, says the executor; being checked",
         "remediation_rolled_back" => "Taken back: the earlier state is there again",
         "remediation_needs_operator" => "Needs a person",
+        "window_missed" => "A target missed its window",
+        "window_missed_often" => "A target missed its window once more; people are told",
+        "patch_blocked" => "What it brought is blocked as a bad patch",
         "remediation_paused" => "Paused",
         "remediation_resolved_elsewhere" => "Nothing to do",
         "asset_labelled" => "Labelled",

@@ -9,7 +9,7 @@ use stanch_model::remediation::RemediationState;
 use stanch_store::detection::Listed;
 use stanch_store::remediation::RemediationFilter;
 
-use super::{asset, finding, holds};
+use super::{asset, finding, whole_holds};
 use crate::api::Problem;
 use crate::api::types::{Counts, Executor, Status, TrendPoint, UnknownFact, Waiting};
 use crate::app::App;
@@ -38,7 +38,7 @@ pub(crate) async fn status(app: &App, sight: &Sight) -> Result<Status, Problem> 
         executors_known: glance.known,
         executors_connected: glance.connected,
         executors: glance.shown,
-        holds: holds(app).await?,
+        holds: whole_holds(app).await?,
         counts: counts(app, sight).await?,
         coverage: finding::all_coverage(app, sight).await?,
         waiting: waiting(app, sight).await?,

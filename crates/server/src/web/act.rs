@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/remediations/{id}/dismiss", post(dismiss))
         .route("/holds", post(hold))
         .route("/holds/release", post(release))
+        .route("/holds/patch", post(block))
         .route("/feeds/refresh", post(refresh))
         .route("/feeds/judge", post(judge))
         .route("/scan", post(scan))
@@ -112,9 +113,17 @@ async fn hold(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> D
     to("/")
 }
 
+/// Blocks a bad patch.
+async fn block(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
+    let scope = format!("version/{}/{}", field(&form, "package").trim(), field(&form, "version").trim());
+    let wanted = SetHold { scope: Some(scope), stop_all: false, reason: field(&form, "reason") };
+    ask::hold(&app, &visitor, wanted).await?;
+    to("/policies")
+}
+
 async fn release(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
     ask::release(&app, &visitor, &field(&form, "id")).await?;
-    to("/")
+    to(if field(&form, "back") == "/policies" { "/policies" } else { "/" })
 }
 
 async fn refresh(State(app): State<App>, visitor: Visitor) -> Done {

@@ -1,5 +1,7 @@
 //! One host, or another asset: what is read of it, what is open, what people say, and the executor that serves it.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::{Form, Path, State};
@@ -26,6 +28,14 @@ struct HostPage {
     facts: Option<Facts>,
     items: ItemList,
     history: Vec<Event>,
+}
+
+impl HostPage {
+    /// How many windows it has missed; several remediations may have waited for the same one.
+    fn missed_windows(&self) -> String {
+        let windows: BTreeSet<_> = self.host.missed_windows.iter().map(|missed| missed.shut_at).collect();
+        show::count(&(windows.len() as u64), "window")
+    }
 }
 
 pub(super) fn routes() -> Router<App> {

@@ -109,7 +109,7 @@ impl Shell {
             sees_everything: visitor.sight.is_everything(),
             may_hold: visitor.access.may_everywhere(Power::Operate),
             may_admin: visitor.access.may_everywhere(Power::Admin),
-            holds: view::holds(app).await?,
+            holds: view::whole_holds(app).await?,
             version: env!("CARGO_PKG_VERSION"),
             live: String::new(),
             kinds: "",

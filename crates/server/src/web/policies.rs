@@ -17,6 +17,8 @@ use crate::view;
 struct PoliciesPage {
     shell: Shell,
     told: Policies,
+    /// Bad patches.
+    blocked: Vec<view::BlockedPatch>,
 }
 
 pub(super) fn routes() -> Router<App> {
@@ -25,8 +27,9 @@ pub(super) fn routes() -> Router<App> {
 
 async fn show_page(State(app): State<App>, visitor: Visitor) -> Page {
     page(&PoliciesPage {
-        shell: Shell::new(&app, &visitor, "Policies", "Policies").await?.live("/api/v1/events", "policies items"),
+        shell: Shell::new(&app, &visitor, "Policies", "Policies").await?.live("/api/v1/events", "policies items hold"),
         told: view::policies(&app).await?,
+        blocked: view::blocked_patches(&app).await?,
     })
 }
 

@@ -300,10 +300,35 @@ async fn a_failure_is_taken_back_and_not_tried_again_by_itself() {
     assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     a_while(&world).await;
     assert_eq!(count(&world).await, 1);
+    let held = world.client.get("/api/v1/holds").await;
+    let bad = held.as_array().unwrap().iter().find(|one| one["id"].as_str().unwrap().starts_with("version/paperclip/"));
+    assert_eq!(bad.unwrap()["set_by"], "server", "what failed is brought nowhere else: {held:#}");
+    let items = world.client.get("/api/v1/items").await;
+    assert!(items.to_string().contains("is blocked as a bad patch"), "{items:#}");
     let earned = world.client.get("/api/v1/policies").await["earned"].clone();
     let earned = &earned[0];
     assert_eq!((&earned["action"], &earned["system"]), (&json!("package.upgrade"), &json!("debian 12")), "{earned:#}");
     assert_eq!((&earned["failed"], &earned["undone"], &earned["verified"]), (&json!(1), &json!(1), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_patch_is_brought_nowhere_until_it_is_unblocked() {
+    let (world, _folder) = unsigned(host(), &policy("approve", "")).await;
+    let waits = in_state(&world, "awaiting_approval").await;
+    let version = waits["id"].as_str().unwrap();
+    let plan = world.client.get(&format!("/api/v1/remediations/{version}")).await;
+    let to = plan["plan"]["leaves"][0]["steps"][0]["changes"][0]["after"].as_str().unwrap().to_owned();
+    let scope = format!("version/paperclip/{to}");
+    world.client.post("/api/v1/holds", json!({ "reason": "loses sessions", "scope": scope })).await;
+    in_state(&world, "superseded").await;
+    let items = world.client.get("/api/v1/items").await;
+    assert!(items.to_string().contains("is blocked as a bad patch: loses sessions"), "{items:#}");
+    assert_eq!(world.client.get("/api/v1/status").await["holds"], json!([]), "nothing else is stopped");
+    let id = scope.replace('/', "%2F");
+    world.client.post(&format!("/api/v1/holds/{id}/release"), json!({})).await;
+    let again = in_state(&world, "awaiting_approval").await;
+    world.approve(again["id"].as_str().unwrap(), again["plan"].as_str().unwrap()).await;
+    world.state(again["id"].as_str().unwrap(), "closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use stanch_model::Digest;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::facts::{HostFacts, Known, OsRelease};
 use stanch_model::finding::{Coverage, Detector, Finding};
-use stanch_model::id::FindingId;
+use stanch_model::id::{FindingId, RemediationId};
 use stanch_model::order::{Check, CheckOutcome};
 use stanch_store::approval::{Approval, ApprovalVerdict};
 use stanch_store::asset::{SeenAsset, SeenBy};
@@ -16,10 +16,12 @@ use stanch_store::facts::NewFacts;
 use stanch_store::feed::{Feed, FeedStatus};
 use stanch_store::finding::{ClosedAs, SyncFindings};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
+use stanch_store::missed::{CatchUp, MissedWindow};
 use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
 use stanch_store::setting::{EPOCH, Setting};
 use stanch_store::suppression::{LiftSuppression, StillWanted, Suppression};
 use stanch_store::verification::Verification;
+use stanch_store::version::SeeVersions;
 use stanch_store::{CommitError, Effect, OpenError, Store, StoreAt, Write};
 
 use crate::world::{at, finding, work_item, world};
@@ -172,6 +174,45 @@ async fn a_suppression_holds_until_it_is_lifted_or_over() {
     world.store.put(Write::LiftSuppression(lift.clone())).await.unwrap();
     assert!(matches!(world.store.put(Write::LiftSuppression(lift)).await, Err(CommitError::Missing { .. })));
     assert!(world.store.suppressions(at(12)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn missed_windows_are_counted_by_the_window_until_the_host_has_caught_up() {
+    let world = world().await;
+    let asset = world.asset("host").await;
+    let asked = BTreeSet::from([asset.clone()]);
+    let missed = |rollout: u8, shut| MissedWindow {
+        asset: asset.clone(),
+        remediation: RemediationId::from_entropy([rollout; 10]),
+        opened_at: at(shut - 1),
+        shut_at: at(shut),
+        why: "not connected".into(),
+    };
+    for one in [missed(1, 5), missed(2, 5), missed(1, 9), missed(1, 9)] {
+        world.store.put(Write::MissWindow(one)).await.unwrap();
+    }
+    assert_eq!(world.store.missed_in_a_row(&asked).await.unwrap()[&asset], 2, "two rollouts missed the same window");
+    let told = world.store.missed_windows(&asked).await.unwrap();
+    assert_eq!(told, [missed(1, 9), missed(1, 5), missed(2, 5)]);
+    world.store.put(Write::CatchUp(CatchUp { asset: asset.clone(), at: at(10) })).await.unwrap();
+    assert!(world.store.missed_windows(&asked).await.unwrap().is_empty());
+    world.store.put(Write::MissWindow(missed(3, 20))).await.unwrap();
+    assert_eq!(world.store.missed_in_a_row(&asked).await.unwrap()[&asset], 1, "what is caught up counts no more");
+}
+
+#[tokio::test]
+async fn a_version_was_offered_when_it_was_first_seen() {
+    let world = world().await;
+    let see = |version: &str, seconds| {
+        let versions = vec![("openssl".to_owned(), version.to_owned())];
+        Write::SeeVersions(SeeVersions { ecosystem: "debian 12".to_owned(), versions, at: at(seconds) })
+    };
+    for (version, seconds) in [("1.0-2", 5), ("1.0-2", 9), ("1.0-3", 9)] {
+        world.store.put(see(version, seconds)).await.unwrap();
+    }
+    let key = |version: &str| ("debian 12".to_owned(), "openssl".to_owned(), version.to_owned());
+    let offered = world.store.offered().await.unwrap();
+    assert_eq!(offered, [(key("1.0-2"), at(5)), (key("1.0-3"), at(9))].into());
 }
 
 #[tokio::test]
@@ -367,6 +408,7 @@ async fn what_detectors_say_is_counted_and_listed_over_all_assets() {
     let world = world().await;
     let (one, two) = (world.asset("one").await, world.asset("two").await);
     let said = |packages, unread: &[(&str, &str)]| Detection {
+        updaters: Some(vec!["unattended-upgrades".into()]),
         at: at(1),
         facts: Digest::of_bytes(b"facts"),
         facts_at: at(0),

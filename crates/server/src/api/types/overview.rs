@@ -196,6 +196,23 @@ pub struct Asset {
     pub coverage: Coverage,
     /// How it hangs together with others, as people said.
     pub links: Vec<AssetLink>,
+    /// Windows that it has missed since it was last brought up to date, the newest first.
+    pub missed_windows: Vec<MissedWindow>,
+}
+
+/// A window that shut before a host began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MissedWindow {
+    /// The remediation that was to run.
+    pub remediation: String,
+    /// From when it could have started.
+    #[schema(value_type = String, format = DateTime)]
+    pub opened_at: Timestamp,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime)]
+    pub shut_at: Timestamp,
+    /// What it waited for when the window shut.
+    pub why: String,
 }
 
 /// How two assets hang together.

@@ -339,6 +339,10 @@ pub struct Task {
     pub wave: u32,
     /// On what it waits now.
     pub waiting_on: Option<String>,
+    /// Windows that its target has missed in a row.
+    pub missed_windows: u32,
+    /// The last of them: which, and what it waited for when it shut.
+    pub missed: Option<String>,
     /// The last word of the executor on the way.
     pub progress: Option<String>,
     /// What was done, step by step.

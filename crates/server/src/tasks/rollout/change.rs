@@ -1,12 +1,14 @@
 //! One step of a rollout as a transition of the store: ledger entry, rows, orders, budgets, suppressions, outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use stanch_engine::breaker;
 use stanch_engine::rollout::{ConfirmAnswer, Effect, Rollout, Settled, Share, Task};
 use stanch_ledger::NewEntry;
 use stanch_model::Timestamp;
+use stanch_model::calendar::Interval;
+use stanch_model::hold::HoldScope;
 use stanch_model::id::{AssetId, ItemId, TaskId};
 use stanch_model::order::{Grant, Verb};
 use stanch_model::plan::Plan;
@@ -15,6 +17,8 @@ use stanch_model::trust::{MAX_APPROVALS, Vouched};
 use stanch_store::approval::ApprovalVerdict;
 use stanch_store::breaker::PutBreaker;
 use stanch_store::budget::{Reserve, Settle};
+use stanch_store::hold::{Hold, HoldLevel};
+use stanch_store::missed::{CatchUp, MissedWindow};
 use stanch_store::outcome::{BAD_UNDO, Outcome};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, StoredRemediation};
 use stanch_store::suppression::{StillWanted, Suppression};
@@ -70,6 +74,7 @@ impl Change<'_> {
         self.remediation_writes(&effects, &mut transition);
         self.task_rows(&effects, &mut transition).await?;
         let ends = self.ends(&effects);
+        let halted = effects.contains(&Effect::Entered { state: RemediationState::Halted });
         let mut told: BTreeMap<String, Vec<breaker::Word>> = BTreeMap::new();
         for effect in effects {
             match effect {
@@ -78,6 +83,9 @@ impl Change<'_> {
             }
         }
         transition.writes.extend(self.breakers(told).await?);
+        if halted {
+            self.block_patches(&mut transition).await?;
+        }
         self.outcomes(ends, &mut transition).await?;
         Ok(transition)
     }
@@ -285,6 +293,30 @@ impl Change<'_> {
                     }));
                 }
             }
+            Effect::Missed { task, missed, in_a_row, tell } => {
+                let (asset, Interval { start, end }) = (self.asset_of(&task), missed.window);
+                let name = if tell { "window_missed_often" } else { "window_missed" };
+                let entry = NewEntry::new(self.now, "server", name)
+                    .about(&self.row.id)
+                    .about(&asset)
+                    .about(&task)
+                    .with(json!({ "opened": start, "shut": end, "why": missed.why.to_string(), "in_a_row": in_a_row }))
+                    .resting_on("plan", self.after.plan);
+                transition.entries.push(entry);
+                transition.writes.push(Write::MissWindow(MissedWindow {
+                    asset,
+                    remediation: self.row.id.clone(),
+                    opened_at: start,
+                    shut_at: end,
+                    why: missed.why.to_string(),
+                }));
+            }
+            Effect::TaskEntered { task, state: TaskState::Succeeded } => {
+                let caught_up = self.after.task(&task).filter(|task| task.missed_windows > 0);
+                transition
+                    .writes
+                    .extend(caught_up.map(|task| Write::CatchUp(CatchUp { asset: task.asset.clone(), at: self.now })));
+            }
             // Items close when the detectors no longer see them; waits stand in the row.
             Effect::Entered { .. }
             | Effect::TaskEntered { .. }
@@ -331,6 +363,39 @@ impl Change<'_> {
             // What an action has earned is asked for by policies.
             self.app.decide_again();
         }
+        Ok(())
+    }
+
+    /// What failed is brought nowhere else until a person has looked: every version that the targets which failed were to
+    /// get for an item is blocked, because nobody knows which of them it was.
+    async fn block_patches(&self, transition: &mut Transition) -> Result<(), TakeError> {
+        let Some(halt) = self.after.halt.as_ref().filter(|halt| halt.blames_the_patch()) else { return Ok(()) };
+        let failed = self.after.tasks.iter().filter(|task| task.failed.is_some() || task.state == TaskState::Failed);
+        let patches: BTreeSet<(&str, &str)> =
+            failed.flat_map(|task| &task.brings).map(|one| (one.source.as_str(), one.version.as_str())).collect();
+        let known = self.app.store.holds().await?;
+        for (package, version) in patches {
+            let scope = HoldScope::Version { package: package.to_owned(), version: version.to_owned() }.to_string();
+            // A version that does not read as a scope is none that can be told.
+            if scope.parse::<HoldScope>().is_err() || known.iter().any(|hold| hold.scope == scope) {
+                continue;
+            }
+            let reason: String = format!("{} was halted: {halt}", self.row.id).chars().take(500).collect();
+            let entry = NewEntry::new(self.now, "server", "patch_blocked")
+                .about("hold")
+                .about(&self.row.id)
+                .with(json!({ "scope": scope, "reason": reason }));
+            transition.entries.push(entry);
+            transition.writes.push(Write::Hold(Hold {
+                scope,
+                level: HoldLevel::StopNew,
+                epoch: self.app.epoch,
+                reason,
+                actor: "server".to_owned(),
+                at: self.now,
+            }));
+        }
+        self.app.decide_again();
         Ok(())
     }
 
