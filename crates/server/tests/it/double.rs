@@ -545,6 +545,7 @@ impl Double {
                 demands: Some(demands),
             }),
             version: Some("9.9.9".to_owned()),
+            restored: Vec::new(),
         }
     }
 

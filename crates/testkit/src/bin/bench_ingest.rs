@@ -164,6 +164,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
         abilities: None,
         issuer: 0,
         version: None,
+        restored: Vec::new(),
     };
     gateway.register(&hello).await?;
     loop {
