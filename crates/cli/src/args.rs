@@ -147,6 +147,9 @@ pub(crate) enum Command {
     Notify(Notify),
     /// Print a link to sign in to the web pages of a running `stanch up`
     SignIn(SignIn),
+    /// Say whether the server of this data folder is well; starts none
+    #[command(after_help = "Exit code 0: it answers, its store too, and the record can be sealed. 1: not so.")]
+    Health,
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -92,6 +92,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
                 match &command {
                     Command::Up(wanted) => return up::run(output, &folder, wanted, true).await,
                     Command::Server(wanted) => return up::run(output, &folder, wanted, false).await,
+                    Command::Health => return commands::health::run(output, &folder).await,
                     _ => {}
                 }
                 let session = Session::open(&folder, output, command.need()).await?;
@@ -150,6 +151,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         | Command::Scan(_)
         | Command::Trust(_)
         | Command::Script(_)
+        | Command::Health
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(Exit::Done),
     }

@@ -4,6 +4,7 @@
 
 mod by_hash;
 mod components;
+mod deploy;
 /// The executor of the server's own tests.
 #[allow(dead_code, reason = "the server's tests need more of it")]
 #[path = "../../../server/tests/it/double.rs"]
