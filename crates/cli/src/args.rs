@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use estate::{Assets, Cases, Changes, Enrolment, Executors, Which, Written};
+pub(crate) use estate::{Assets, Call, Cases, Changes, Enrolment, Executors, Which, Written};
 pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan, Select};
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};

@@ -21,7 +21,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 18] = [
+const MIGRATIONS: [(i64, &str, &str); 19] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -40,6 +40,7 @@ const MIGRATIONS: [(i64, &str, &str); 18] = [
     (16, "enrolment", include_str!("../migrations/sqlite/0016_enrolment.sql")),
     (17, "fleet_pages", include_str!("../migrations/sqlite/0017_fleet_pages.sql")),
     (18, "signed approval", include_str!("../migrations/sqlite/0018_signed_approval.sql")),
+    (20, "seen edge", include_str!("../migrations/sqlite/0020_seen_edge.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

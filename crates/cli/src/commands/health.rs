@@ -22,5 +22,9 @@ pub(crate) async fn run(output: &Output, folder: &Path) -> Result<Exit, Failure>
     } else if health.healthy {
         output.line("The server is well.")?;
     }
-    if health.healthy { Ok(Exit::Done) } else { Err(Failure::new("the server is not well: stanch up says why in its log")) }
+    if health.healthy {
+        Ok(Exit::Done)
+    } else {
+        Err(Failure::new("the server is not well: stanch up says why in its log"))
+    }
 }

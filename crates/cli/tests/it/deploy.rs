@@ -21,7 +21,8 @@ fn documents() -> Vec<(String, Value)> {
             if entry.extension().is_some_and(|ending| ending == "yaml") {
                 let name = entry.file_name().unwrap().to_string_lossy().into_owned();
                 let text = fs::read_to_string(&entry).unwrap();
-                let all: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let all: Vec<Value> =
+                    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
                 found.extend(all.into_iter().map(|value| (name.clone(), value)));
             }
         }
@@ -70,9 +71,9 @@ fn every_flag_and_variable_is_one_of_the_servers() {
     };
     let mut looked = 0;
     for (file, document) in documents() {
-        let ours = containers(&document).into_iter().filter(|one| {
-            one.get("image").and_then(Value::as_str).is_some_and(|image| image.starts_with("stanch"))
-        });
+        let ours = containers(&document)
+            .into_iter()
+            .filter(|one| one.get("image").and_then(Value::as_str).is_some_and(|image| image.starts_with("stanch")));
         // The second file of compose changes the service of the first, and names no image.
         let also = document.pointer("/services/stanch");
         for container in ours.chain(also) {

@@ -248,6 +248,7 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     })

@@ -558,6 +558,7 @@ fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, ActionErr
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     })

@@ -278,7 +278,7 @@ fn fixed(site: &Site, world: &World, name: &str) -> Result<(String, u64)> {
         Ok(!item.is_null())
     })?;
     let made = site.visitor.post("/api/v1/remediations", json!({ "items": [part(&item, "id")] }))?;
-    let id = part(part(&made, "remediation"), "id").as_str().context("a remediation")?.to_owned();
+    let id = part(part(&made, "remediation"), "id").as_str().with_context(|| made.to_string())?.to_owned();
     let path = format!("/api/v1/remediations/{id}");
     let mut one = Value::Null;
     wait_until("a plan, or why there is none", PATIENCE, || {
