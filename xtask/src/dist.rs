@@ -1,5 +1,9 @@
 //! Packages: .deb for the server and the agent, .rpm for the agent, from the binaries of a build and the files in
-//! `packaging/`. Built twice from the same sources they are the same, byte for byte.
+//! `packaging/`. Built twice from the same sources they are the same, byte for byte, but for the signature.
+//!
+//! With a release key each .deb carries a signature of minisign over every byte before it, as the last member of its
+//! archive: dpkg passes over it, and installed agents ask for it. It needs no second file that an archive would have to
+//! carry. Beside every package lies a signature of the whole file, for people.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -8,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use minisign::{PublicKey, SecretKey, SecretKeyBox};
 
 use crate::packages;
 use crate::steps::{self, cargo, root};
@@ -27,11 +32,69 @@ struct Package {
     folder: &'static str,
     /// Files: where from, below `packaging/` or the folder of the build; where to; their mode.
     files: Vec<(PathBuf, String, u32)>,
+    /// Symbolic links: where they point, where they stand.
+    links: Vec<(&'static str, &'static str)>,
     conffiles: Vec<&'static str>,
     depends: Vec<String>,
 }
 
-pub(crate) fn run(out: Option<PathBuf>, debug: bool) -> Result<()> {
+/// Whoever releases the packages.
+pub(crate) struct Release {
+    secret: SecretKey,
+    public: PublicKey,
+    /// The keys that these packages bring, for the ones after them.
+    keys: String,
+}
+
+impl Release {
+    /// Reads the secret key, whose passphrase is asked for if it has one, and the public halves that the packages bring
+    /// besides its own.
+    pub(crate) fn read(secret: &Path, next: &[PathBuf]) -> Result<Self> {
+        let text = fs::read_to_string(secret).with_context(|| format!("reading {}", secret.display()))?;
+        let sealed = SecretKeyBox::from_string(&text)?;
+        let open = SecretKeyBox::from_string(&text)?.into_unencrypted_secret_key();
+        let secret = open.or_else(|_| sealed.into_secret_key(None))?;
+        let public = PublicKey::from_secret_key(&secret)?;
+        let mut keys = format!("{}\n", public.to_base64());
+        for path in next {
+            let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            PublicKey::from_base64(line.trim()).with_context(|| format!("{} holds no public key", path.display()))?;
+            keys += &format!("{}\n", line.trim());
+        }
+        Ok(Self { secret, public, keys })
+    }
+
+    fn sign(&self, bytes: &[u8], what: &str) -> Result<String> {
+        let made = minisign::sign(Some(&self.public), &self.secret, bytes, Some(what), Some("released by Stanch"))?;
+        Ok(made.into_string())
+    }
+
+    /// Puts the signature behind the last member of a .deb.
+    fn seal(&self, deb: &Path) -> Result<()> {
+        let mut bytes = fs::read(deb)?;
+        let name = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let signature = self.sign(&bytes, &name)?;
+        bytes
+            .extend(format!("{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", MEMBER, 0, 0, 0, 100_644, signature.len()).bytes());
+        bytes.extend(signature.bytes());
+        if signature.len() % 2 == 1 {
+            bytes.push(b'\n');
+        }
+        Ok(fs::write(deb, bytes)?)
+    }
+
+    /// Lays the signature of the whole file beside it.
+    fn beside(&self, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(fs::write(path.with_file_name(format!("{name}.minisig")), self.sign(&fs::read(path)?, &name)?)?)
+    }
+}
+
+/// The member of a .deb that holds its signature.
+const MEMBER: &str = "_stanch-release";
+
+pub(crate) fn run(out: Option<PathBuf>, debug: bool, release: Option<&Release>) -> Result<()> {
     packages::ensure(TOOLS)?;
     let mut build = cargo();
     build.args(["build", "--locked", "-p", "stanch", "-p", "stanch-agent"]);
@@ -48,11 +111,31 @@ pub(crate) fn run(out: Option<PathBuf>, debug: bool) -> Result<()> {
         std::io::ErrorKind::NotFound => Ok(()),
         _ => Err(error),
     })?;
-    for package in [agent(&built)?, server(&built, &work)?] {
-        println!("{}", deb(&package, &work, &out)?.display());
-        if package.name == "stanch-agent" {
-            println!("{}", rpm(&package, &work, &out)?.display());
+    for mut package in [agent(&built)?, server(&built, &work)?] {
+        if let Some(release) = release {
+            fs::create_dir_all(&work)?;
+            let keys = work.join("release.pub");
+            fs::write(&keys, &release.keys)?;
+            package.files.push((keys, format!("usr/share/{}/release.pub", package.name), 0o644));
         }
+        let mut made = vec![deb(&package, &work, &out)?];
+        if let Some(release) = release {
+            for path in &made {
+                release.seal(path)?;
+            }
+        }
+        if package.name == "stanch-agent" {
+            made.push(rpm(&package, &work, &out)?);
+        }
+        for path in made {
+            println!("{}", path.display());
+            if let Some(release) = release {
+                release.beside(&path)?;
+            }
+        }
+    }
+    if release.is_none() {
+        println!("They are not signed: hosts do not upgrade to them by themselves (--release-key FILE signs).");
     }
     Ok(fs::remove_dir_all(&work)?)
 }
@@ -80,9 +163,24 @@ fn agent(built: &Path) -> Result<Package> {
         files: vec![
             (binary, "usr/bin/stanch-agent".to_owned(), 0o755),
             (from.join("stanch-agent.service"), "usr/lib/systemd/system/stanch-agent.service".to_owned(), 0o644),
+            (
+                from.join("stanch-agent-restore.service"),
+                "usr/lib/systemd/system/stanch-agent-restore.service".to_owned(),
+                0o644,
+            ),
+            (
+                from.join("stanch-agent-restore.timer"),
+                "usr/lib/systemd/system/stanch-agent-restore.timer".to_owned(),
+                0o644,
+            ),
             (from.join("executor.toml"), "etc/stanch/executor.toml".to_owned(), 0o644),
             (from.join("stanch-agent.8"), "usr/share/man/man8/stanch-agent.8.gz".to_owned(), 0o644),
         ],
+        // After a reboot in the middle of an upgrade of its own.
+        links: vec![(
+            "../stanch-agent-restore.timer",
+            "usr/lib/systemd/system/timers.target.wants/stanch-agent-restore.timer",
+        )],
         conffiles: vec!["/etc/stanch/executor.toml"],
     })
 }
@@ -130,6 +228,7 @@ fn server(built: &Path, work: &Path) -> Result<Package> {
         section: "admin",
         folder: "server",
         files,
+        links: Vec::new(),
         conffiles: Vec::new(),
         depends,
     })
@@ -171,6 +270,11 @@ fn lay_out(package: &Package, tree: &Path) -> Result<()> {
             fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;
         }
         fs::set_permissions(&to, Permissions::from_mode(*mode))?;
+    }
+    for (target, from) in &package.links {
+        let from = tree.join(from);
+        fs::create_dir_all(from.parent().context("a link lies in a folder")?)?;
+        std::os::unix::fs::symlink(target, from)?;
     }
     Ok(())
 }
@@ -225,6 +329,9 @@ fn rpm(package: &Package, work: &Path, out: &Path) -> Result<PathBuf> {
         let to = format!("/{to}");
         let kind = if package.conffiles.contains(&to.as_str()) { "%config(noreplace) " } else { "" };
         files += &format!("{kind}%attr(0{mode:o}, root, root) {to}\n");
+    }
+    for (_, from) in &package.links {
+        files += &format!("/{from}\n");
     }
     let spec = format!(
         "Name: {}\nVersion: {}\nRelease: 1\nSummary: {}\nLicense: Apache-2.0\nAutoReqProv: no\nRequires: glibc\n\n\

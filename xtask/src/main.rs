@@ -41,6 +41,12 @@ enum Task {
         /// From a debug build, for proofs.
         #[arg(long)]
         debug: bool,
+        /// A secret key of minisign, kept away from every server: signs the packages, and they ask for it from then on.
+        #[arg(long, value_name = "FILE")]
+        release_key: Option<std::path::PathBuf>,
+        /// A public key that the packages after these may be signed with as well (repeatable): how keys are changed.
+        #[arg(long, value_name = "FILE", requires = "release_key")]
+        next_key: Vec<std::path::PathBuf>,
     },
     /// The benchmarks, each a ratio against a peer in the same run.
     Bench {
@@ -63,7 +69,10 @@ fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().task {
         Task::Test { list } => test::run(list),
         Task::Prove { names, list } => prove::run(&names, list),
-        Task::Dist { out, debug } => dist::run(out, debug),
+        Task::Dist { out, debug, release_key, next_key } => {
+            let release = release_key.map(|key| dist::Release::read(&key, &next_key)).transpose();
+            release.and_then(|release| dist::run(out, debug, release.as_ref()))
+        }
         Task::Bench { names } => bench::run(&names),
         Task::Sim(asked) => sim::run(&asked),
         Task::Fuzz { seconds, names } => prove::fuzz(seconds, &names),

@@ -145,6 +145,7 @@ impl HostExecutor {
         }
         facts.health = actions::health::read(host, &self.rules);
         facts.in_use = Some(in_use::measure(host, &facts.sockets));
+        facts.talks = facts::talks(&facts.sockets);
         Ok(facts)
     }
 }

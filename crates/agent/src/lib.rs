@@ -5,6 +5,7 @@ pub mod executor;
 pub mod facts;
 pub mod fleet;
 mod in_use;
+pub mod own;
 pub mod probe;
 pub mod rehearsal;
 pub mod rules;

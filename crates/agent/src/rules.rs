@@ -18,6 +18,8 @@ use stanch_model::script;
 use stanch_model::sign::VerifyingKey;
 use stanch_model::trust::Demand;
 
+use crate::own::restore;
+
 /// Where the rules are.
 pub const PATH: &str = "/etc/stanch/executor.toml";
 
@@ -47,6 +49,11 @@ pub struct Rules {
     pub rehearsals: bool,
     /// How long to wait for another package manager, in seconds.
     pub lock_timeout_seconds: u32,
+    /// How long a new version of one of Stanch's own packages has to prove itself, in seconds; then the one before is
+    /// brought back.
+    pub prove_within_seconds: u32,
+    /// Where the server of this host, if it is one, answers whether it is well.
+    pub server_health: String,
     /// Programs that tell whether what this host is for still works.
     pub probes: Vec<Probe>,
     /// Who has to have signed a plan before anything of it is begun here.
@@ -70,6 +77,8 @@ impl Default for Rules {
             reexec: false,
             rehearsals: true,
             lock_timeout_seconds: 300,
+            prove_within_seconds: restore::LIMIT,
+            server_health: "http://127.0.0.1:7070/api/v1/health".to_owned(),
             probes: Vec::new(),
             approvals: None,
             scripts: ScriptRules::default(),
@@ -182,6 +191,8 @@ struct Written {
     reexec: bool,
     rehearsals: Option<bool>,
     lock_timeout_seconds: Option<toml::Spanned<u32>>,
+    prove_within_seconds: Option<toml::Spanned<u32>>,
+    server_health: Option<toml::Spanned<String>>,
     deny: Denied,
     allow: Allowed,
     hours: Vec<toml::Spanned<WrittenHours>>,
@@ -298,6 +309,18 @@ impl Rules {
                 return Err((line(seconds.span().start), "lock_timeout_seconds: expected 1 to 86400".to_owned()));
             }
             rules.lock_timeout_seconds = seconds.into_inner();
+        }
+        if let Some(seconds) = written.prove_within_seconds {
+            if !(60..=86_400).contains(seconds.as_ref()) {
+                return Err((line(seconds.span().start), "prove_within_seconds: expected 60 to 86400".to_owned()));
+            }
+            rules.prove_within_seconds = seconds.into_inner();
+        }
+        if let Some(url) = written.server_health {
+            if !["http://", "https://"].iter().any(|scheme| url.as_ref().starts_with(scheme)) {
+                return Err((line(url.span().start), "server_health: expected http://ADDRESS:PORT/PATH".to_owned()));
+            }
+            rules.server_health = url.into_inner();
         }
         for hours in written.hours {
             let at = line(hours.span().start);
@@ -592,6 +615,8 @@ timeout_seconds = 10
             ("\n\nreboot = \"yes\"\n", 3, "boolean"),
             ("[deny]\npakages = []\n", 2, "pakages"),
             ("lock_timeout_seconds = 0\n", 1, "86400"),
+            ("prove_within_seconds = 5\n", 1, "60 to 86400"),
+            ("server_health = \"file:///etc/shadow\"\n", 1, "http://"),
             ("\n[[hours]]\nfrom = \"25:00\"\nuntil = \"05:00\"\n", 2, "25:00"),
             ("[[hours]]\ndays = [\"moon\"]\nfrom = \"1:00\"\nuntil = \"05:00\"\n", 1, "moon"),
             ("[[probe]]\nname = \"x\"\ncommand = [\"curl\"]\n", 1, "absolute"),

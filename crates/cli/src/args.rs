@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use estate::{Assets, Cases, Changes, Enrolment, Executors, Which, Written};
+pub(crate) use estate::{Assets, Call, Cases, Changes, Enrolment, Executors, Which, Written};
 pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan, Select};
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
@@ -167,6 +167,9 @@ pub(crate) enum Command {
     Notify(Notify),
     /// Print a link to sign in to the web pages of a running `stanch up`
     SignIn(SignIn),
+    /// Say whether the server of this data folder is well; starts none
+    #[command(after_help = "Exit code 0: it answers, its store too, and the record can be sealed. 1: not so.")]
+    Health,
     /// Print completions for a shell
     Completions {
         /// The shell

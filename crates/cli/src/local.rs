@@ -32,6 +32,9 @@ pub(crate) enum Need {
     Facts,
 }
 
+/// Where the server of a data folder listens to the command line.
+pub(crate) const SOCKET: &str = "control.sock";
+
 /// A server to talk to.
 pub(crate) struct Session {
     api: Api,
@@ -42,7 +45,7 @@ impl Session {
     /// The running server of this data folder; else one in this process, under the folder's exclusive lock, which ends
     /// with the command.
     pub(crate) async fn open(folder: &Path, store: StoreAt, output: &Output, need: Need) -> Result<Self, Failure> {
-        let socket = folder.join("control.sock");
+        let socket = folder.join(SOCKET);
         if tokio::net::UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self { api: Api::on_socket(&socket)?, own: None });
         }

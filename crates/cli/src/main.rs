@@ -97,6 +97,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
                         return commands::backup::restore(output, &folder, &store, file).await;
                     }
                     Command::Server(wanted) => return up::run(output, &folder, store, wanted, false).await,
+                    Command::Health => return commands::health::run(output, &folder).await,
                     _ => {}
                 }
                 let session = Session::open(&folder, store, output, command.need()).await?;
@@ -158,6 +159,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         | Command::Scan(_)
         | Command::Trust(_)
         | Command::Script(_)
+        | Command::Health
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(Exit::Done),
     }

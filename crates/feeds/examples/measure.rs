@@ -67,6 +67,7 @@ fn host(packages: Vec<Package>) -> HostFacts {
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::AssetId;
@@ -57,6 +58,47 @@ pub struct Edge {
     pub to: AssetId,
     /// How.
     pub kind: EdgeKind,
+}
+
+/// That one asset was seen to call another: maybe it depends on it, which a person has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenEdge {
+    /// What calls.
+    pub from: AssetId,
+    /// What is called.
+    pub to: AssetId,
+    /// The port there.
+    pub port: u16,
+    /// The program that calls, as its host says.
+    pub program: Option<String>,
+    /// When it was seen first.
+    pub first_seen_at: Timestamp,
+    /// When it was seen last.
+    pub last_seen_at: Timestamp,
+    /// What became of it.
+    pub state: SeenState,
+}
+
+/// What people said of a call that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenState {
+    /// Nothing yet.
+    Proposed,
+    /// The one depends on the other.
+    Linked,
+    /// It does not matter; nobody is asked again.
+    Dismissed,
+}
+
+impl SeenState {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Linked => "linked",
+            Self::Dismissed => "dismissed",
+        }
+    }
 }
 
 /// Assets that stand in for each other.

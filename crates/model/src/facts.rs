@@ -3,7 +3,7 @@
 //! What could not be read is [`Known::Unknown`] with the reason, never an empty list: an empty list says "there is
 //! none".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,10 @@ pub struct HostFacts {
     /// Who and what makes use of the host. Only executors measure it: a scan has no act to warn of.
     #[serde(default)]
     pub in_use: Option<InUse>,
+    /// With whom the host talks. Only executors look; a server makes links between known assets of it and keeps nothing
+    /// else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talks: Option<Talks>,
     /// The settings that the posture pack names. Absent where nobody looked: another root, a package list, an agent from
     /// before the pack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -323,6 +327,33 @@ pub enum ServiceRef {
     Sysv(String),
     /// A user's systemd unit or a login session: never restarted by Stanch.
     Session(String),
+}
+
+/// The most connections that a host tells of.
+pub const MOST_TALKS: usize = 256;
+/// The most addresses of its own that it tells of.
+pub const MOST_ADDRESSES: usize = 32;
+
+/// Connections that a host has open to others, each once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Talks {
+    /// Its own addresses, as its connections show them; without those that only it can reach.
+    pub addresses: BTreeSet<std::net::IpAddr>,
+    /// Whom it calls. Who calls it is told by the other side.
+    pub calls: BTreeSet<Call>,
+}
+
+/// A service that a host calls.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// The other's address.
+    pub address: std::net::IpAddr,
+    /// The port there, on which it listens.
+    pub port: u16,
+    /// The program here that calls.
+    pub program: Option<String>,
 }
 
 /// A socket that listens.

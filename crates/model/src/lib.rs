@@ -19,6 +19,7 @@ pub mod id;
 pub mod item;
 pub mod merkle;
 pub mod order;
+pub mod own;
 pub mod person;
 pub mod plan;
 pub mod playbook;

@@ -9,6 +9,7 @@ use crate::asset::Asset;
 use crate::canonical::Digest;
 use crate::facts::HostFacts;
 use crate::id::{AssetId, ExecutorId, ItemId, OrderId, TaskId};
+use crate::own::Restored;
 use crate::plan::{Change, Leaf, PlannedStep};
 use crate::sign::{Signable, Signed, VerifyingKey};
 use crate::trust::{Chain, Vouched};
@@ -484,6 +485,9 @@ pub struct Hello {
     /// The version of its program; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Versions of Stanch's own packages that did not prove themselves there, until the server has heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restored: Vec<Restored>,
 }
 
 /// How far an executor is held.

@@ -404,7 +404,7 @@ impl Findings {
             Some(_) => None,
             None => Some(unknown),
         };
-        let caps: [(&str, &'static str, Mode, Option<&str>); 6] = [
+        let caps: [(&str, &'static str, Mode, Option<&str>); 7] = [
             (
                 "built-in/new-host",
                 "asset.confirmed",
@@ -427,6 +427,12 @@ impl Findings {
                 "asset.own",
                 Mode::Approve,
                 known("asset.own", "Stanch itself runs here", "whether Stanch itself runs here is not known", true),
+            ),
+            (
+                "built-in/own-packages",
+                "item.own",
+                Mode::Approve,
+                (facts.flag("item.own") == Some(true)).then_some("it changes Stanch itself"),
             ),
             (
                 "built-in/asks-signatures",

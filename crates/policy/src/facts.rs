@@ -98,6 +98,7 @@ pub const SCHEMA: &[Fact] = &[
     fact("item.detectors", Choices(DETECTORS), false, "the checks that found them"),
     fact("item.verdicts", Choices(VERDICTS), false, "what the checks say of them"),
     fact("item.fixable", Bool, false, "an act would close at least one of them"),
+    fact("item.own", Bool, false, "it is one of Stanch's own packages"),
     fact("item.caution", Bool, false, "something may rely on a setting as it is, by the posture pack"),
     fact(
         "item.kev",

@@ -10,6 +10,7 @@ use stanch_model::assessment::{Assessment, Automatable, TechnicalImpact};
 use stanch_model::asset::Asset;
 use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict};
 use stanch_model::item::{Subject, WorkItem};
+use stanch_model::own::is_own;
 use stanch_model::plan::{Disruption, Reversibility};
 use stanch_model::posture;
 
@@ -110,6 +111,7 @@ impl Facts {
         };
         self.put("item.kind", word(&Json::String(subject(&known.item.subject).to_owned())));
         self.put("item.name", text(known.item.subject.name()));
+        self.put("item.own", Some(Value::Bool(package.as_deref().is_some_and(is_own))));
         self.put("item.package", package.map(Value::Text));
         let each = |pick: &dyn Fn(&Finding) -> String| {
             let all: BTreeSet<String> = known.findings.iter().map(|finding| pick(finding)).collect();

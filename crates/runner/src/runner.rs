@@ -282,6 +282,7 @@ impl Runner {
             issuer: inner.journal.state().issuer,
             abilities: self.config.abilities.clone(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            restored: Vec::new(),
         })
     }
 

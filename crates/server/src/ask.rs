@@ -38,7 +38,7 @@ use stanch_model::order::Verb;
 use stanch_model::person::{Access, Power};
 use stanch_model::remediation::RemediationState;
 use stanch_store::asset::{SeenAsset, SeenBy};
-use stanch_store::edge::SetEdge;
+use stanch_store::edge::{DismissEdge, SetEdge};
 use stanch_store::hold::{Hold as HoldRow, HoldLevel, ReleaseHold};
 use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::remediation::{EditRemediation, MoveRemediation, NewRemediation, OnFailure, StoredRemediation};
@@ -46,11 +46,11 @@ use stanch_store::setting::Setting;
 use stanch_store::suppression::LiftSuppression;
 use stanch_store::{CommitError, Transition, Write};
 
-use crate::api::Problem;
 use crate::api::types::{
-    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeFeed, LabelAsset, LeftOut, LinkAsset,
-    Remediation, Scan, SetHold, Undo,
+    Accepted, Because, CreateRemediation, CreatedRemediation, Feed, Hold, JudgeEdge, JudgeFeed, LabelAsset, LeftOut,
+    LinkAsset, Remediation, Scan, SeenEdge, SetHold, Undo,
 };
+use crate::api::{EdgeFilter, Problem};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::bus::{Live, Stage};
@@ -762,6 +762,33 @@ pub(crate) async fn link(app: &App, who: &str, id: &str, wanted: &LinkAsset) -> 
     app.bus.nudge(Stage::Assess);
     app.bus.nudge(Stage::Decide);
     Ok(())
+}
+
+/// Says whether an asset depends on another that it was seen to call.
+pub(crate) async fn judge_edge(app: &App, who: &str, wanted: &JudgeEdge) -> Result<SeenEdge, Problem> {
+    let missing = || Problem::not_found("call that was seen", &format!("{} to {}", wanted.from, wanted.to));
+    let find = async || -> Result<SeenEdge, Problem> {
+        let from: AssetId = wanted.from.parse().map_err(|_| missing())?;
+        let all = EdgeFilter { limit: Some(view::EDGES), ..EdgeFilter::default() };
+        let seen = view::seen_edges(app, Some(&from), &all).await?.into_iter();
+        let mut mine = seen.filter(|one| one.from == wanted.from && one.to == wanted.to && one.port == wanted.port);
+        mine.next().ok_or_else(missing)
+    };
+    let found = find().await?;
+    if wanted.depends {
+        let wish = LinkAsset { to: found.to, kind: EdgeKind::DependsOn.name().to_owned(), remove: false };
+        link(app, who, &found.from, &wish).await?;
+        return find().await;
+    }
+    let (from, to): (AssetId, AssetId) =
+        (found.from.parse().map_err(|_| missing())?, found.to.parse().map_err(|_| missing())?);
+    let entry = NewEntry::new(app.now(), who, "edge_dismissed")
+        .about(&from)
+        .about(&to)
+        .with(json!({ "port": found.port, "program": found.program }));
+    let write = Write::DismissEdge(DismissEdge { from, to, port: found.port });
+    app.store.commit(Transition::new(entry).write(write)).await?;
+    find().await
 }
 
 /// What somebody typed, short enough to say it back.

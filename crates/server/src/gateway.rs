@@ -16,6 +16,7 @@ use stanch_model::ability::Abilities;
 use stanch_model::asset::Asset;
 use stanch_model::id::{AssetId, ExecutorId, OrderId};
 use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt, Verb};
+use stanch_model::own::Restored;
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_model::trust::Demand;
 use stanch_store::asset::{SeenAsset, SeenBy};
@@ -38,6 +39,8 @@ const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
 
 /// How often a poll begins anew because another server was faster to say something of its executor.
 const MEETINGS: usize = 4;
+/// So many packages of Stanch's own there are.
+const MOST_RESTORED: usize = 2;
 
 /// The most bytes of a version.
 const LONGEST_VERSION: usize = 40;
@@ -63,6 +66,9 @@ pub(crate) struct Caller {
     pub(crate) version: Option<String>,
     /// Why it is sent nothing.
     pub(crate) frozen: Option<String>,
+    /// What it said of versions that did not prove themselves there; each is in the record once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    restored: Vec<Restored>,
     /// It is frozen because a person has put it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     put_out: bool,
@@ -261,6 +267,7 @@ impl Gateway {
     /// When the executor is not known, frozen or not itself, or the store fails: then nothing is handed out.
     pub async fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
         self.meet_anew(&hello).await?;
+        self.note_restored(&hello).await?;
         self.believed(&hello)?;
         self.hold(&hello).await?;
         let park = tokio::time::sleep(self.app.config.intervals.park);
@@ -283,6 +290,33 @@ impl Gateway {
                 () = &mut closing => return Err(GatewayError::Stopping),
             }
         }
+    }
+
+    /// Notes versions of Stanch's own packages that did not prove themselves on a host: the host has brought the ones before
+    /// back by itself, and the rollout sees it in the host's facts.
+    async fn note_restored(&self, hello: &Hello) -> Result<(), GatewayError> {
+        let sound = hello.restored.iter().filter(|restored| restored.is_sound()).take(MOST_RESTORED);
+        let said: Vec<Restored> = sound.cloned().collect();
+        let known = match self.app.callers.lock().await.get(&hello.executor) {
+            Some(caller) if !said.is_empty() => caller.restored.clone(),
+            _ => return Ok(()),
+        };
+        let now = self.app.now();
+        for restored in said.iter().filter(|restored| !known.contains(restored)) {
+            let entry = NewEntry::new(now, hello.executor.to_string(), "package_restored")
+                .about(&hello.executor)
+                .about(&hello.asset.id)
+                .with(serde_json::json!(restored));
+            self.app.store.commit(Transition::new(entry)).await?;
+        }
+        let mut callers = self.app.callers.lock().await;
+        let Some(caller) = callers.get(&hello.executor).cloned() else { return Ok(()) };
+        let caller = callers.put(hello.executor.clone(), Caller { restored: said, ..caller });
+        drop(callers);
+        write(&self.app, &hello.executor, &caller).await?;
+        // What it means for the rollout is told by newer facts.
+        self.app.bus.nudge(Stage::Schedule);
+        Ok(())
     }
 
     /// Whether an executor would believe what this server orders; where it would not, people see that.
@@ -714,6 +748,7 @@ impl Caller {
             journal_head: hello.journal_head,
             seen_at: now,
             frozen: None,
+            restored: Vec::new(),
             put_out: false,
             confirmed: true,
             certificates: Vec::new(),

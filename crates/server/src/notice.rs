@@ -51,6 +51,8 @@ pub(crate) enum Event {
     FeedWaits,
     /// An executor is not trusted any more.
     ExecutorFrozen,
+    /// A new version of Stanch's own did not prove itself on a host.
+    PackageRestored,
     /// A task of a case waits for a person.
     TaskAsked,
     /// A step of a case, or a person's task, takes longer than it may.
@@ -77,6 +79,7 @@ impl Event {
         Self::HoldReleased,
         Self::FeedWaits,
         Self::ExecutorFrozen,
+        Self::PackageRestored,
         Self::TaskAsked,
         Self::StepLate,
         Self::CasePartly,
@@ -97,6 +100,7 @@ impl Event {
             Self::HoldReleased => "hold_released",
             Self::FeedWaits => "feed_waits",
             Self::ExecutorFrozen => "executor_frozen",
+            Self::PackageRestored => "package_restored",
             Self::TaskAsked => "task_asked",
             Self::StepLate => "step_late",
             Self::CasePartly => "case_partly",
@@ -124,6 +128,9 @@ impl Event {
             Self::HoldReleased => "The hold was released",
             Self::FeedWaits => "A newer feed waits for a decision",
             Self::ExecutorFrozen => "An executor was frozen",
+            Self::PackageRestored => {
+                "A new version of Stanch did not prove itself, and the one before was brought back"
+            }
             Self::TaskAsked => "A task waits for a person",
             Self::StepLate => "A step takes longer than it may",
             Self::CasePartly => "A case ended, and not everything is done",
@@ -141,6 +148,7 @@ pub(crate) fn tells(event: &str, payload: &Value) -> Option<Event> {
         "hold_released" => return Some(Event::HoldReleased),
         "feed_waits" => return Some(Event::FeedWaits),
         "executor_frozen" => return Some(Event::ExecutorFrozen),
+        "package_restored" => return Some(Event::PackageRestored),
         "case_task_asked" => return Some(Event::TaskAsked),
         "case_step_late" => return Some(Event::StepLate),
         "case_partly" => return Some(Event::CasePartly),

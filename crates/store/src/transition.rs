@@ -17,7 +17,7 @@ use crate::case::PutCase;
 use crate::change::PutChange;
 use crate::connection::{Connection, DropConnection};
 use crate::detection::Detection;
-use crate::edge::SetEdge;
+use crate::edge::{DismissEdge, SeeTalks, SetEdge};
 use crate::enrolment::{DropEnrolment, NewEnrolment, UseEnrolment};
 use crate::entry::PutCheckpoint;
 use crate::error::CommitError;
@@ -91,6 +91,10 @@ pub enum Write {
     PutChange(PutChange),
     /// One asset hangs on another, or does not any more.
     SetEdge(SetEdge),
+    /// A host says with whom it talks.
+    SeeTalks(SeeTalks),
+    /// That one asset calls another does not matter.
+    DismissEdge(DismissEdge),
     /// An order lies ready for its executor.
     NewOrder(NewOrder),
     /// An order was signed and handed out.

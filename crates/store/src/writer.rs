@@ -404,6 +404,8 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::PutCase(put) => case::put(conn, put).await,
         Write::PutChange(put) => change::put(conn, put).await,
         Write::SetEdge(set) => edge::set(conn, set).await,
+        Write::SeeTalks(seen) => edge::see(conn, seen).await,
+        Write::DismissEdge(one) => edge::dismiss(conn, one).await,
         Write::PutOutcome(one) => outcome::put(conn, one).await,
         Write::NewOrder(new) => order::new(conn, new).await,
         Write::DeliverOrder(delivery) => order::deliver(conn, delivery).await,

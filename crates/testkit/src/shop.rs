@@ -236,6 +236,7 @@ pub fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, Actio
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     })

@@ -29,8 +29,12 @@ pub(crate) fn fleet(results: &mut Results) -> Result<()> {
 /// The agent's package in a root under systemd; see `crates/testkit/src/bin/prove_package.rs`.
 pub(crate) fn package(results: &mut Results) -> Result<()> {
     let out = workspace().join("target/prove/dist");
-    crate::dist::run(Some(out.clone()), true)?;
-    results.relay(kit("prove_package")?.arg(out))
+    std::fs::create_dir_all(&out)?;
+    let key = out.join("release.key");
+    let pair = minisign::KeyPair::generate_unencrypted_keypair()?;
+    std::fs::write(&key, pair.sk.to_box(None)?.into_string())?;
+    crate::dist::run(Some(out.clone()), true, Some(&crate::dist::Release::read(&key, &[])?))?;
+    results.relay(kit("prove_package")?.arg(out).arg(key))
 }
 
 /// A server that is killed again and again; see `crates/testkit/src/bin/prove_kills.rs`.

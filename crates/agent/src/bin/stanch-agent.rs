@@ -12,8 +12,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
+use stanch_agent::actions::Host;
 use stanch_agent::executor::{HostExecutor, keep_serving};
 use stanch_agent::fleet::{self, FOLDER, HttpsLink, Identity};
+use stanch_agent::own::restore::{Places, Proving};
 use stanch_model::enrol::EnrolmentToken;
 use stanch_runner::Shutdown;
 
@@ -60,6 +62,9 @@ enum Command {
     Run,
     /// Say who this host is to its server
     Status,
+    /// Bring the version before of Stanch's own packages back, if the new one did not prove itself; run by a timer
+    #[command(hide = true)]
+    Restore,
 }
 
 fn main() -> ExitCode {
@@ -99,6 +104,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Enrol { server, token_file, proxy } => enrol(&arguments.folder, server, token_file.as_deref(), proxy),
         Command::Run => serve(&arguments.folder),
         Command::Status => status(&arguments.folder),
+        Command::Restore => {
+            Places::default().look(&Host::default())?;
+            Ok(())
+        }
     }
 }
 
@@ -135,6 +144,7 @@ fn serve(folder: &Path) -> anyhow::Result<()> {
     let link = HttpsLink::new(&identity)?;
     let fresh = seed()?;
     let root = identity.root;
+    let proving = Proving::new(&link, root, Places::default(), &Host::default());
     let open = || HostExecutor::open(folder, root, fresh);
     let executor = open()?;
     let id = executor.id().clone();
@@ -169,7 +179,7 @@ fn serve(folder: &Path) -> anyhow::Result<()> {
                 }
             }
         });
-        keep_serving(executor, &open, &link, &shutdown);
+        keep_serving(executor, &open, &proving, &shutdown);
         shutdown.ask();
     });
     Ok(())

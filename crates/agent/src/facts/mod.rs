@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::facts::{HostFacts, Known, ListeningSocket, OsRelease, Package, ServiceRef, StaleProcess};
+use stanch_model::facts::{HostFacts, Known, ListeningSocket, OsRelease, Package, ServiceRef, StaleProcess, Talks};
 
 use crate::actions::Host;
 use apt::config::Config;
@@ -185,9 +185,17 @@ fn facts(
         // Whoever runs programs here adds what they say.
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: options.proc.as_deref().map(|proc| posture::read(&Host::default(), root, proc)),
         gaps,
     })
+}
+
+/// Whom this machine calls, and under which addresses others see it; nothing where the kernel does not tell.
+pub(crate) fn talks(sockets: &Known<Vec<ListeningSocket>>) -> Option<Talks> {
+    let proc = Path::new("/proc");
+    let tcp = sockets.known()?.iter().filter(|socket| socket.protocol.starts_with("tcp"));
+    sockets::talks(proc, &tcp.map(|socket| socket.port).collect(), &processes::running(proc).ok()?).ok()
 }
 
 /// Processes of this machine that map code which is gone: that part of [`host`] alone, which needs no index.
@@ -300,6 +308,7 @@ pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> Host
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     }

@@ -63,6 +63,31 @@ pub(crate) fn connections(protocol: &'static str, counts: &mut BTreeMap<u16, u32
     })
 }
 
+/// The established connections of `tcp` or `tcp6`: the socket here, and the address and port at the other end.
+///
+/// # Errors
+/// As [`listening`].
+pub(crate) fn established(protocol: &'static str) -> io::Result<Vec<(Socket, IpAddr, u16)>> {
+    let mut found = Vec::new();
+    each(protocol, ESTABLISHED, |body| {
+        let far_port = body.get(6..8)?.first_chunk().copied().map(u16::from_be_bytes)?;
+        let connection = (socket(protocol, body)?, address(protocol, body.get(24..40)?)?, far_port);
+        if found.len() < MAX_SOCKETS {
+            found.push(connection);
+        }
+        Some(())
+    })?;
+    Ok(found)
+}
+
+fn address(protocol: &str, bytes: &[u8]) -> Option<IpAddr> {
+    Some(if protocol == "tcp6" {
+        IpAddr::from(Ipv6Addr::from(*bytes.first_chunk::<16>()?))
+    } else {
+        IpAddr::from(Ipv4Addr::from(*bytes.first_chunk::<4>()?))
+    })
+}
+
 /// Asks for the sockets in these states, and hands each to `one`, which answers `None` when it is damaged.
 fn each(protocol: &'static str, states: u32, mut one: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
     if !is_ready() {
@@ -129,12 +154,7 @@ fn answers(datagram: &[u8], one: &mut impl FnMut(&[u8]) -> Option<()>) -> io::Re
 /// `struct inet_diag_msg`: family, state, two timers, then the ports and addresses in network order; the inode is last.
 fn socket(protocol: &'static str, body: &[u8]) -> Option<Socket> {
     let port = body.get(4..6)?.first_chunk().copied().map(u16::from_be_bytes)?;
-    let address = body.get(8..24)?;
-    let address = if protocol == "tcp6" {
-        IpAddr::from(Ipv6Addr::from(*address.first_chunk::<16>()?))
-    } else {
-        IpAddr::from(Ipv4Addr::from(*address.first_chunk::<4>()?))
-    };
+    let address = address(protocol, body.get(8..24)?)?;
     let inode = body.get(68..72)?.first_chunk().copied().map(u32::from_ne_bytes)?;
     Some(Socket::new(protocol, address, port, u64::from(inode)))
 }

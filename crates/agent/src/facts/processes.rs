@@ -197,6 +197,17 @@ pub(crate) fn exe(proc: &Path, pid: &str) -> Option<String> {
     Some(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
 }
 
+/// What runs, by number: the list alone, without what it maps.
+///
+/// # Errors
+/// When the list cannot be read.
+pub(crate) fn running(proc: &Path) -> io::Result<BTreeMap<u32, Process>> {
+    let pids =
+        std::fs::read_dir(proc)?.take(MAX_PROCESSES).filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let one = |pid: u32| Some((pid, stat(pid, &std::fs::read(proc.join(pid.to_string()).join("stat")).ok()?)?.0));
+    Ok(pids.filter_map(one).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

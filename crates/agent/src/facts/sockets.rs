@@ -1,9 +1,11 @@
 //! Sockets that wait for others: what of this host can be reached at all, and which package answers there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+
+use stanch_model::facts::{Call, MOST_ADDRESSES, MOST_TALKS, Talks};
 
 use super::netlink;
 use super::processes::{Process, exe};
@@ -87,6 +89,74 @@ pub(crate) fn connections(ports: impl IntoIterator<Item = u16>) -> io::Result<BT
         count(&text, &mut counts);
     }
     Ok(counts)
+}
+
+/// Whom this host calls, each once with the program that does, and under which addresses others see this host. A connection
+/// that came in is told by the other side, so that only the port is left on which somebody listens.
+///
+/// # Errors
+/// When no table of the kernel can be read.
+pub(crate) fn talks(proc: &Path, listening: &BTreeSet<u16>, processes: &BTreeMap<u32, Process>) -> io::Result<Talks> {
+    let mut connections = Vec::new();
+    for protocol in ["tcp", "tcp6"] {
+        match netlink::established(protocol) {
+            Ok(found) => connections.extend(found),
+            // A kernel without IPv6 has no table of it.
+            Err(_) => match rows(&proc.join("net").join(protocol)) {
+                Ok(text) => connections.extend(joined(protocol, &text)),
+                Err(error) if protocol == "tcp" => return Err(error),
+                Err(_) => {}
+            },
+        }
+    }
+    connections.truncate(MAX_SOCKETS);
+    let (mut sockets, far): (Vec<Socket>, Vec<(IpAddr, u16)>) =
+        connections.into_iter().map(|(socket, address, port)| (socket, (address, port))).unzip();
+    let mut talks = Talks::default();
+    for socket in &sockets {
+        talks.addresses.extend(Some(socket.address.to_canonical()).filter(|address| is_shared(*address)));
+    }
+    for socket in sockets.iter_mut().filter(|socket| listening.contains(&socket.port)) {
+        // Whoever holds it is not asked for.
+        socket.inode = 0;
+    }
+    name_programs(proc, processes, &mut sockets);
+    for (socket, (address, port)) in sockets.iter().zip(far).filter(|(socket, _)| !listening.contains(&socket.port)) {
+        let address = address.to_canonical();
+        if is_shared(address) && !talks.addresses.contains(&address) && talks.calls.len() < MOST_TALKS {
+            let program = socket.exe.as_deref().and_then(|exe| exe.rsplit('/').next()).map(str::to_owned);
+            talks.calls.insert(Call { address, port, program });
+        }
+    }
+    while talks.addresses.len() > MOST_ADDRESSES {
+        talks.addresses.pop_last();
+    }
+    Ok(talks)
+}
+
+/// Whether another machine can mean the same by an address.
+fn is_shared(address: IpAddr) -> bool {
+    let local = match address {
+        IpAddr::V4(four) => four.is_link_local(),
+        IpAddr::V6(six) => six.is_unicast_link_local(),
+    };
+    !local && !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
+}
+
+/// The established connections of one table, with their other ends.
+fn joined(protocol: &'static str, text: &str) -> Vec<(Socket, IpAddr, u16)> {
+    let connection = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (near, near_port) = fields.nth(1)?.split_once(':')?;
+        let (far, far_port) = fields.next()?.split_once(':')?;
+        if fields.next()? != ESTABLISHED {
+            return None;
+        }
+        let inode = fields.nth(5)?.parse().ok()?;
+        let port = |text: &str| u16::from_str_radix(text, 16).ok();
+        Some((Socket::new(protocol, address(near)?, port(near_port)?, inode), address(far)?, port(far_port)?))
+    };
+    text.lines().skip(1).filter_map(connection).take(MAX_SOCKETS).collect()
 }
 
 fn count(table: &str, counts: &mut BTreeMap<u16, u32>) {
@@ -201,6 +271,17 @@ mod tests {
         let mut counts = BTreeMap::from([(8080, 0), (22, 0)]);
         count(TCP, &mut counts);
         assert_eq!(counts, BTreeMap::from([(8080, 1), (22, 0)]));
+    }
+
+    #[test]
+    fn of_a_connection_the_port_that_listens_is_left() {
+        let found = joined("tcp", TCP);
+        let [(near, far, port)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((near.port, *far, *port), (8080, IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000));
+        for (address, shared) in [("127.0.0.1", false), ("169.254.1.1", false), ("fe80::1", false), ("10.0.0.7", true)]
+        {
+            assert_eq!(is_shared(address.parse().unwrap()), shared, "{address}");
+        }
     }
 
     #[test]

@@ -82,6 +82,16 @@ pub(crate) enum Assets {
         #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
         labels: Vec<(String, String)>,
     },
+    /// List which asset was seen to call which, from live connections; say which of them are dependencies
+    Edges {
+        /// Only those of which nobody has said anything yet
+        #[arg(long)]
+        proposed: bool,
+    },
+    /// Say that an asset depends on another that it was seen to call
+    Confirm(Call),
+    /// Say that a call does not matter: nobody is asked again
+    Dismiss(Call),
     /// Say how an asset hangs on another: playbooks act on what is linked, urgency counts what depends on it
     Link {
         /// Its id or name
@@ -95,6 +105,17 @@ pub(crate) enum Assets {
         #[arg(long)]
         remove: bool,
     },
+}
+
+/// A call that was seen.
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// The id or name of what calls
+    pub(crate) from: String,
+    /// The id or name of what is called
+    pub(crate) to: String,
+    /// The port there
+    pub(crate) port: u16,
 }
 
 /// A label as it is typed.

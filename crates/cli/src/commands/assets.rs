@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use stanch_server::api::types::{Asset, Facts, ImportAssets, ImportedAssets, LabelAsset, LinkAsset};
+use stanch_server::api::types::{
+    Asset, Facts, ImportAssets, ImportedAssets, JudgeEdge, LabelAsset, LinkAsset, SeenEdge,
+};
 
 use super::findings::query;
 use super::fix::confirm;
-use crate::args::{Assets, Which, Written};
+use crate::args::{Assets, Call, Which, Written};
 use crate::client::Api;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone, many, plain};
@@ -31,6 +33,12 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Ex
             let (id, to) = (find(api, &asset).await?.id, find(api, &other).await?.id);
             vec![api.post(&format!("/assets/{id}/links"), &LinkAsset { to, kind, remove }).await?]
         }
+        Assets::Edges { proposed } => {
+            let asked = if proposed { "?limit=1000&proposed=true" } else { "?limit=1000" };
+            return calls(output, &api.get::<Vec<SeenEdge>>(&format!("/edges{asked}")).await?);
+        }
+        Assets::Confirm(call) => return judge(api, output, &call, true).await,
+        Assets::Dismiss(call) => return judge(api, output, &call, false).await,
         Assets::Import { file, format, dry_run, yes } => {
             return import(api, output, &file, format, (dry_run, yes)).await;
         }
@@ -119,6 +127,35 @@ async fn find(api: &Api, typed: &str) -> Result<Asset, Failure> {
         (Some(_), Some(_)) => Err(Failure::new(format!("more than one asset is called {}", plain(typed)))
             .hint("name it by its id: stanch assets list --json")),
     }
+}
+
+async fn judge(api: &Api, output: &Output, call: &Call, depends: bool) -> Result<Exit, Failure> {
+    let (from, to) = (find(api, &call.from).await?.id, find(api, &call.to).await?.id);
+    calls(output, &[api.post("/edges", &JudgeEdge { from, to, port: call.port, depends }).await?])
+}
+
+fn calls(output: &Output, all: &[SeenEdge]) -> Result<Exit, Failure> {
+    if output.json {
+        for one in all {
+            output.object(one)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let mut table = output.table(&["FROM", "TO", "PORT", "PROGRAM", "FIRST SEEN", "LAST SEEN", "STATE"]);
+    let at = |at: jiff::Timestamp| at.strftime("%Y-%m-%d %H:%M").to_string();
+    for one in all {
+        table.add_row([
+            plain(&one.from_name),
+            plain(&one.to_name),
+            one.port.to_string(),
+            one.program.as_deref().map_or_else(|| "-".to_owned(), plain),
+            at(one.first_seen_at),
+            at(one.last_seen_at),
+            one.state.clone(),
+        ]);
+    }
+    output.line(&table.to_string())?;
+    Ok(Exit::Done)
 }
 
 async fn show(api: &Api, output: &Output, asset: &Asset) -> Result<Exit, Failure> {

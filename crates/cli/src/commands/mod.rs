@@ -14,6 +14,7 @@ pub(crate) mod explain;
 pub(crate) mod feeds;
 pub(crate) mod findings;
 pub(crate) mod fix;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod notify;

@@ -30,6 +30,7 @@ fn every_command_has_a_line_of_help() {
         "token",
         "notify",
         "sign-in",
+        "health",
     ] {
         assert!(run.out.contains(&format!("\n  {command} ")), "{command}");
         assert_eq!(home.run(&[command, "--help"]).code, 0, "{command}");

@@ -5,6 +5,7 @@
 mod backup;
 mod by_hash;
 mod components;
+mod deploy;
 /// The executor of the server's own tests.
 #[allow(dead_code, reason = "the server's tests need more of it")]
 #[path = "../../../server/tests/it/double.rs"]

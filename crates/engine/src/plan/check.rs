@@ -1,6 +1,6 @@
 //! What is wrong with a plan, or worth a word, whoever made it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::SignedDuration;
@@ -9,6 +9,8 @@ use stanch_model::canonical::CanonicalError;
 use stanch_model::id::AssetId;
 use stanch_model::plan::{Plan, PlannedStep, Reversibility};
 use stanch_model::terms::{RingSize, Terms};
+
+use super::renews;
 
 /// Something the checker saw in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,11 @@ pub enum Note {
     EmptyWave {
         /// Its number, from 1.
         wave: u32,
+    },
+    /// An asset gets a new version of Stanch's own packages together with others, or before them.
+    NotLast {
+        /// The asset.
+        asset: AssetId,
     },
     /// A wave names an asset that has no leaf.
     NoLeafFor {
@@ -108,6 +115,9 @@ impl fmt::Display for Note {
             Self::NoSteps { asset } => write!(f, "{asset} has no step"),
             Self::Waves { asset, count } => write!(f, "{asset} stands in {count} waves instead of one"),
             Self::EmptyWave { wave } => write!(f, "wave {wave} is empty"),
+            Self::NotLast { asset } => {
+                write!(f, "{asset} gets a new version of Stanch itself, and neither alone nor after all others")
+            }
             Self::NoLeafFor { asset } => write!(f, "a wave names {asset}, which has no leaf"),
             Self::Order => f.write_str("its leaves are not in order"),
             Self::ZeroLimit { limit } => write!(f, "the limit `{limit}` is zero"),
@@ -144,6 +154,13 @@ pub fn check(plan: &Plan) -> Vec<Note> {
         for asset in &wave.assets {
             *standing.entry(asset).or_default() += 1;
         }
+    }
+    let renewed: BTreeSet<&AssetId> =
+        plan.leaves.iter().filter(|leaf| leaf.steps.iter().any(renews)).map(|leaf| &leaf.asset).collect();
+    let first = plan.waves.iter().position(|wave| wave.assets.iter().any(|asset| renewed.contains(asset)));
+    // Stanch's own hosts come behind them; they stand alone too.
+    for wave in plan.waves.iter().skip(first.unwrap_or(plan.waves.len())).filter(|wave| wave.assets.len() > 1) {
+        notes.extend(wave.assets.first().map(|asset| Note::NotLast { asset: asset.clone() }));
     }
     for leaf in &plan.leaves {
         let count = standing.remove(&leaf.asset).unwrap_or(0);

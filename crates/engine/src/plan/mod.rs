@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use stanch_model::asset::Tier;
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::PlanRefusal;
+use stanch_model::own::is_own;
 use stanch_model::plan::{Leaf, Plan, PlannedStep, RuleRef};
 use stanch_model::terms::Terms;
 
 use self::waves::Place;
 use crate::blocked::{Blocked, LeftOut};
 use crate::defect::{Defect, planted};
+use crate::propose::PACKAGE_UPGRADE;
 
 mod again;
 mod check;
@@ -126,12 +128,19 @@ pub fn assemble(input: PlanInput) -> Result<(Plan, PlanReport), PlanError> {
     let mut leaves = Vec::new();
     let mut order: Vec<Place> = Vec::new();
     let mut seen = BTreeSet::new();
-    for target in targets {
+    for mut target in targets {
+        // What changes Stanch itself comes after everything else on the same host.
+        target.steps.sort_by_key(renews);
         if !seen.insert(target.asset.clone()) {
             return Err(PlanError::Twice { asset: target.asset });
         }
-        let place =
-            Place { own: target.own, tier: target.tier, ring: target.ring.clone(), asset: target.asset.clone() };
+        let place = Place {
+            own: target.own,
+            renews: target.steps.iter().any(renews),
+            tier: target.tier,
+            ring: target.ring.clone(),
+            asset: target.asset.clone(),
+        };
         if let Some(leaf) = leaf(target, &mut report)? {
             leaves.push(leaf);
             order.push(place);
@@ -150,6 +159,12 @@ pub fn assemble(input: PlanInput) -> Result<(Plan, PlanReport), PlanError> {
         return Err(PlanError::Unsound { notes: report.notes });
     }
     Ok((plan, report))
+}
+
+/// Whether a step changes one of Stanch's own packages.
+fn renews(step: &PlannedStep) -> bool {
+    let package = |subject: &str| is_own(subject.split(':').next().unwrap_or_default());
+    step.action == PACKAGE_UPGRADE && step.changes.iter().any(|change| package(&change.subject))
 }
 
 fn leaf(target: Target, report: &mut PlanReport) -> Result<Option<Leaf>, PlanError> {

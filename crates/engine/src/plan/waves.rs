@@ -14,6 +14,8 @@ use crate::defect::{Defect, planted};
 pub(super) struct Place {
     /// Runs Stanch's own server or store.
     pub(super) own: bool,
+    /// Gets a new version of one of Stanch's own packages.
+    pub(super) renews: bool,
     /// Its tier; unknown counts as the most critical.
     pub(super) tier: Option<Tier>,
     /// Its label `ring`.
@@ -22,15 +24,20 @@ pub(super) struct Place {
     pub(super) asset: AssetId,
 }
 
-/// Rings over the targets: the least critical first, Stanch's own last and one by one.
+/// Rings over the targets: the least critical first; then one by one those that get a new version of Stanch's own
+/// packages, and last of all those that Stanch itself runs on.
 ///
 /// A target whose label `ring` is named by a ring stands in that one; rings by count and percent draw from the others,
 /// and percents count all targets from the start. What no ring takes comes last, in a ring of its own.
 pub(super) fn waves(order: Vec<Place>, rings: &[RingTerm]) -> Vec<Wave> {
-    let (mut own, mut others): (Vec<Place>, Vec<Place>) =
+    let (mut own, others): (Vec<Place>, Vec<Place>) =
         order.into_iter().partition(|place| place.own && !planted(Defect::OwnFirst));
+    let (mut renewed, mut others): (Vec<Place>, Vec<Place>) =
+        others.into_iter().partition(|place| place.renews && !planted(Defect::OwnFirst));
     let tier = |place: &Place| place.tier.unwrap_or(Tier::MOST_CRITICAL);
-    own.sort_by(|a, b| tier(b).cmp(&tier(a)).then_with(|| a.asset.cmp(&b.asset)));
+    for alone in [&mut own, &mut renewed] {
+        alone.sort_by(|a, b| tier(b).cmp(&tier(a)).then_with(|| a.asset.cmp(&b.asset)));
+    }
     others.sort_by(|a, b| tier(b).cmp(&tier(a)).then_with(|| a.asset.cmp(&b.asset)));
     let total = others.len();
     let named: BTreeSet<&str> = rings
@@ -66,7 +73,9 @@ pub(super) fn waves(order: Vec<Place>, rings: &[RingTerm]) -> Vec<Wave> {
     if !rest.is_empty() {
         waves.push(Wave { assets: rest, bake_seconds: last_bake });
     }
-    waves.extend(own.into_iter().map(|place| Wave { assets: vec![place.asset], bake_seconds: last_bake }));
+    waves.extend(
+        renewed.into_iter().chain(own).map(|place| Wave { assets: vec![place.asset], bake_seconds: last_bake }),
+    );
     for wave in &mut waves {
         wave.assets.sort();
     }

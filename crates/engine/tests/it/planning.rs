@@ -124,6 +124,65 @@ fn rings_grow_and_our_own_machines_come_last_and_alone() {
     assert!(plan.waves[3..].iter().all(|wave| own.contains(&wave.assets[0])));
 }
 
+/// A target whose agent gets a new version.
+fn renewed(machine: usize) -> Target {
+    let mut renewed = target(machine, 2);
+    let mut agent = step(Reversibility::Restorable, "installs the earlier version");
+    agent.changes[0].subject = "stanch-agent:amd64".to_owned();
+    renewed.steps.insert(0, agent);
+    renewed
+}
+
+#[test]
+fn new_versions_of_stanch_come_last_one_by_one_and_its_own_hosts_behind_them() {
+    let mut targets: Vec<Target> = (0..6).map(|n| target(n, 1)).collect();
+    targets[0].own = true;
+    targets.extend([renewed(7), renewed(8)]);
+    let (server, agents) = (targets[0].asset.clone(), [targets[6].asset.clone(), targets[7].asset.clone()]);
+    let (plan, _) = assemble(input(targets)).unwrap();
+    let sizes: Vec<usize> = plan.waves.iter().map(|wave| wave.assets.len()).collect();
+    assert_eq!(sizes, [5, 1, 1, 1]);
+    assert!(plan.waves[1..3].iter().all(|wave| agents.contains(&wave.assets[0])));
+    assert_eq!(plan.waves[3].assets, [server]);
+    let leaf = plan.leaves.iter().find(|leaf| leaf.asset == agents[0]).unwrap();
+    assert_eq!(leaf.steps[1].changes[0].subject, "stanch-agent:amd64", "after everything else on its host");
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_rings_nothing_comes_after_a_new_version_of_stanch_but_such_and_its_own_hosts(
+        kinds in prop::collection::vec(0..3_u8, 1..20),
+        rings in prop::collection::vec((1..=100_u8, 0..4_u32), 0..4),
+    ) {
+        let mut targets = Vec::new();
+        for (machine, kind) in kinds.iter().enumerate() {
+            let mut target = if *kind == 1 { renewed(machine) } else { target(machine, 1) };
+            target.own = *kind == 2;
+            targets.push(target);
+        }
+        let kind_of = |asset: &stanch_model::id::AssetId| {
+            kinds[targets.iter().position(|target| target.asset == *asset).unwrap()]
+        };
+        let mut input = input(targets.clone());
+        input.terms.rings = rings.iter().map(|(share, min)| percent(*share, *min, 0)).collect();
+        let (plan, _) = assemble(input).unwrap();
+        let order: Vec<u8> = plan.waves.iter().flat_map(|wave| wave.assets.iter().map(kind_of)).collect();
+        prop_assert!(order.is_sorted(), "{order:?}");
+        for wave in &plan.waves {
+            prop_assert!(wave.assets.len() == 1 || wave.assets.iter().all(|asset| kind_of(asset) == 0));
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_renews_stanch_beside_others_is_unsound_whoever_made_it() {
+    let (mut plan, _) = assemble(input(vec![target(1, 1), renewed(2)])).unwrap();
+    let last = plan.waves.pop().unwrap();
+    plan.waves[0].assets.extend(last.assets);
+    plan.waves[0].assets.sort();
+    assert!(check(&plan).iter().any(|note| matches!(note, Note::NotLast { .. }) && note.is_error()));
+}
+
 #[test]
 fn the_checker_finds_what_is_wrong_with_a_plan() {
     let (good, _) = assemble(input(vec![target(1, 1), target(2, 1)])).unwrap();

@@ -56,6 +56,7 @@ pub(crate) fn bookworm(packages: Vec<Package>) -> HostFacts {
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     }

@@ -293,6 +293,18 @@ fn beside_another_asset_less_is_allowed_and_never_more() {
 }
 
 #[test]
+fn a_new_version_of_stanch_is_never_brought_unasked_whatever_a_policy_says() {
+    let bundle = bundle(&rule("item.fixable", "auto"));
+    let mut known = facts();
+    known.set("item.own", Value::Bool(false)).unwrap();
+    assert_eq!(decide(&bundle, &known).mode, Mode::Auto);
+    known.set("item.own", Value::Bool(true)).unwrap();
+    let decision = decide(&bundle, &known);
+    assert_eq!(decision.mode, Mode::Approve);
+    assert!(decision.fired.iter().any(|word| word.rule == "built-in/own-packages"), "{:?}", decision.fired);
+}
+
+#[test]
 fn what_may_be_relied_on_is_never_set_unasked_whatever_a_policy_says() {
     let bundle = bundle(&rule("item.fixable", "auto"));
     let mut known = facts();

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::types::{Asset, Facts, ImportAssets, ImportedAssets, LabelAsset, LinkAsset};
+use super::types::{Asset, Facts, ImportAssets, ImportedAssets, JudgeEdge, LabelAsset, LinkAsset, SeenEdge};
 use super::{Body, Filter, Problem, Segment};
 use crate::app::App;
 use crate::auth::Visitor;
@@ -52,6 +52,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(facts))
         .routes(routes!(label))
         .routes(routes!(link))
+        .routes(routes!(seen_edges))
+        .routes(routes!(judge_edge))
         .merge(OpenApiRouter::new().routes(routes!(import)).layer(DefaultBodyLimit::max(LARGEST_IMPORT)))
 }
 
@@ -106,6 +108,38 @@ async fn link(
 ) -> Result<Json<Asset>, Problem> {
     ask::link(&app, &visitor.name, &id, &wanted).await?;
     view::asset(&app, &id).await.map(Json)
+}
+
+/// Which calls between assets.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EdgeFilter {
+    /// Only those of which nobody has said anything yet.
+    pub(crate) proposed: Option<bool>,
+    /// How many, at most 1000; 200 when left away.
+    pub(crate) limit: Option<u32>,
+}
+
+/// Which asset was seen to call which, the newest first. A person says whether the one depends on the other.
+#[utoipa::path(get, path = "/edges", tag = "assets", operation_id = "seen_edges", params(EdgeFilter),
+    responses((status = 200, body = Vec<SeenEdge>)))]
+async fn seen_edges(
+    State(app): State<App>,
+    Filter(filter): Filter<EdgeFilter>,
+) -> Result<Json<Vec<SeenEdge>>, Problem> {
+    view::seen_edges(&app, None, &filter).await.map(Json)
+}
+
+/// Say whether an asset depends on another that it was seen to call. What is dismissed stays so.
+#[utoipa::path(post, path = "/edges", tag = "assets", operation_id = "judge_edge", request_body = JudgeEdge,
+    responses((status = 200, body = SeenEdge), (status = 404, body = Problem)))]
+async fn judge_edge(
+    State(app): State<App>,
+    visitor: Visitor,
+    Body(wanted): Body<JudgeEdge>,
+) -> Result<Json<SeenEdge>, Problem> {
+    ask::judge_edge(&app, &visitor.name, &wanted).await.map(Json)
 }
 
 /// Take over from a file whose assets are and how they hang together. All of it or nothing; `dry_run` only tells.

@@ -16,6 +16,7 @@ use stanch_model::order::{Answer, Receipt};
 use stanch_model::posture::{self, Reading};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::detection::Detection as Said;
+use stanch_store::edge::SeeTalks;
 use stanch_store::facts::NewFacts;
 use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
 use stanch_store::item::{NewItem, SyncItems};
@@ -133,13 +134,20 @@ async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Resu
     // What people said of the asset is the server's, never the host's.
     let said = app.store.asset(&facts.asset.id).await?.map_or_else(|| own.clone(), |stored| stored.asset);
     let asset = Asset { name: facts.asset.name.clone(), ..said };
-    let facts = HostFacts { asset: asset.clone(), ..facts.clone() };
+    let mut facts = HostFacts { asset: asset.clone(), ..facts.clone() };
+    // Only who of the fleet calls whom is kept, and never who else talks with whom.
+    let talks = facts.talks.take();
     let entry = NewEntry::new(now, executor, "facts_taken")
         .about(&asset.id)
         .with(serde_json::json!({ "collected_at": facts.collected_at, "packages": facts.packages.len() }));
-    Ok(Transition::new(entry)
+    let id = asset.id.clone();
+    let kept = Transition::new(entry)
         .write(Write::SeeAsset(SeenAsset { asset, by: SeenBy::Itself, at: now }))
-        .write(Write::PutFacts(NewFacts { facts, at: now })))
+        .write(Write::PutFacts(NewFacts { facts, at: now }));
+    Ok(match talks {
+        Some(talks) => kept.write(Write::SeeTalks(SeeTalks { asset: id, talks, at: now })),
+        None => kept,
+    })
 }
 
 /// Runs the detectors on an asset when its facts or the feeds are others than last time.

@@ -10,6 +10,7 @@ use stanch_ledger::NewEntry;
 use stanch_model::canonical::{CanonicalError, Digest, digest};
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId, RemediationId};
+use stanch_model::own::is_own;
 use stanch_model::plan::Limits;
 use stanch_model::remediation::RemediationState as S;
 use stanch_store::item::ItemFilter as Rows;
@@ -46,7 +47,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     withdraw(app).await?;
     let now = app.now();
     let gather = SignedDuration::try_from(app.config.intervals.gather).unwrap_or(SignedDuration::ZERO);
-    let mut groups: BTreeMap<Digest, Vec<Wanted>> = BTreeMap::new();
+    let mut groups: BTreeMap<(bool, Digest), Vec<Wanted>> = BTreeMap::new();
     let mut pages = Pages::of(Rows { open: Some(true), wanted: true, ..Rows::default() });
     loop {
         let rows = pages.next(app).await?;
@@ -70,7 +71,9 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
             if barred.is_some() {
                 continue;
             }
-            groups.entry(key(decision)?).or_default().push(Wanted {
+            // What changes Stanch itself never holds up what it is with: it goes one host after the other.
+            let own = is_own(row.item.subject.name());
+            groups.entry((own, key(decision)?)).or_default().push(Wanted {
                 name: row.item.subject.name().to_owned(),
                 item: row.item.id,
                 asset: row.item.asset,
@@ -79,7 +82,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
             });
         }
     }
-    for (key, members) in groups {
+    for ((_, key), members) in groups {
         let first = members.iter().map(|one| one.decision.at).min().unwrap_or(now);
         if now.duration_since(first) < gather {
             continue;

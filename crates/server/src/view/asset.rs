@@ -13,9 +13,10 @@ use stanch_store::fleet::{Blind, FleetFilter, ListedAsset, Presence};
 
 use super::{PAGE, coverage, name, remediation, span};
 use crate::api::types::{
-    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, MissedWindow, UnknownFact,
+    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, MissedWindow, SeenEdge,
+    UnknownFact,
 };
-use crate::api::{AssetFilter, Problem};
+use crate::api::{AssetFilter, EdgeFilter, Problem};
 use crate::app::App;
 use crate::auth::Sight;
 use crate::gateway::Caller;
@@ -287,6 +288,39 @@ async fn links(app: &App, assets: &BTreeSet<AssetId>) -> Result<HashMap<AssetId,
         }
     }
     Ok(links)
+}
+
+/// So many calls are listed at most.
+pub(crate) const EDGES: u32 = 1_000;
+
+/// Which asset was seen to call which: from or to this one, or all.
+pub(crate) async fn seen_edges(
+    app: &App,
+    asset: Option<&AssetId>,
+    filter: &EdgeFilter,
+) -> Result<Vec<SeenEdge>, Problem> {
+    let seen = app.store.seen_edges(asset, filter.proposed.is_some_and(|only| only), limit(filter.limit)).await?;
+    let ends: BTreeSet<AssetId> = seen.iter().flat_map(|edge| [edge.from.clone(), edge.to.clone()]).collect();
+    let names = named(app, &ends).await?;
+    let name = |id: &AssetId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
+    Ok(seen
+        .into_iter()
+        .map(|edge| SeenEdge {
+            from_name: name(&edge.from),
+            to_name: name(&edge.to),
+            from: edge.from.to_string(),
+            to: edge.to.to_string(),
+            port: edge.port,
+            program: edge.program,
+            first_seen_at: edge.first_seen_at,
+            last_seen_at: edge.last_seen_at,
+            state: edge.state.name().to_owned(),
+        })
+        .collect())
+}
+
+fn limit(asked: Option<u32>) -> u32 {
+    asked.unwrap_or(PAGE).clamp(1, EDGES)
 }
 
 /// A summary of the newest facts of one asset.

@@ -9,8 +9,8 @@ use axum::routing::{get, post};
 
 use super::act::{Done, Fields, field, to};
 use super::{Page, PageError, Shell, page, show};
-use crate::api::types::{Asset, Because, Event, Facts, ItemList, LabelAsset, LinkAsset};
-use crate::api::{AssetFilter, ItemFilter, Problem};
+use crate::api::types::{Asset, Because, Event, Facts, ItemList, JudgeEdge, LabelAsset, LinkAsset, SeenEdge};
+use crate::api::{AssetFilter, EdgeFilter, ItemFilter, Problem};
 use crate::app::App;
 use crate::auth::Visitor;
 use crate::{ask, view};
@@ -27,6 +27,8 @@ struct HostPage {
     blind: Vec<String>,
     facts: Option<Facts>,
     items: ItemList,
+    /// Calls of which nobody has said anything yet.
+    calls: Vec<SeenEdge>,
     history: Vec<Event>,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/hosts/{id}", get(show_page))
         .route("/assets/{id}/labels", post(label))
         .route("/assets/{id}/links", post(link))
+        .route("/assets/{id}/edges", post(judge))
         .route("/executors/{id}/confirm", post(confirm))
         .route("/executors/{id}/trust", post(trust))
         .route("/executors/{id}/revoke", post(revoke))
@@ -54,6 +57,10 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
         Some(_) => Some(view::facts(&app, &id).await?),
         None => None,
     };
+    let calls = match host.id.parse() {
+        Ok(id) => view::seen_edges(&app, Some(&id), &EdgeFilter { proposed: Some(true), limit: Some(ITEMS) }).await?,
+        Err(_) => Vec::new(),
+    };
     let open = ItemFilter { asset: Some(host.id.clone()), limit: Some(ITEMS), ..ItemFilter::default() };
     page(&HostPage {
         shell: Shell::new(&app, &visitor, "Hosts", host.name.clone())
@@ -62,6 +69,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
         blind: host.blind.iter().filter_map(|name| view::blind_words(&app, name)).collect(),
         items: view::items(&app, &visitor.sight, &open).await?,
         history: view::asset_history(&app, &id).await?,
+        calls,
         facts,
         host,
     })
@@ -102,6 +110,18 @@ async fn link(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, 
     let wanted =
         LinkAsset { to: other.id.clone(), kind: field(&form, "kind"), remove: field(&form, "remove") == "true" };
     ask::link(&app, &visitor.name, &id, &wanted).await?;
+    to(&format!("/hosts/{}", show::segment(&id)))
+}
+
+async fn judge(State(app): State<App>, visitor: Visitor, Path(id): Path<String>, Form(form): Fields) -> Done {
+    let port = field(&form, "port").parse();
+    let wanted = JudgeEdge {
+        from: field(&form, "from"),
+        to: field(&form, "to"),
+        port: port.map_err(|_| PageError::from(Problem::bad_request("`port` is a number")))?,
+        depends: field(&form, "depends") == "true",
+    };
+    ask::judge_edge(&app, &visitor.name, &wanted).await?;
     to(&format!("/hosts/{}", show::segment(&id)))
 }
 

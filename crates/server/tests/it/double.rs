@@ -10,7 +10,7 @@ use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
 use stanch_model::facts::{
     Candidate, Health, HostFacts, InUse, KernelFacts, Known, ListeningSocket, Origin, OsRelease, Package, PortInUse,
-    Posture,
+    Posture, Talks,
 };
 use stanch_model::id::{ExecutorId, ItemId, OrderId, TaskId};
 use stanch_model::item::{Subject, item_id};
@@ -68,6 +68,8 @@ pub(crate) struct Host {
     pub(crate) refuses: Option<String>,
     /// Ports on which packages listen, with their connections; `None` when its executor does not tell.
     pub(crate) listens: Option<BTreeMap<u16, (&'static str, u32)>>,
+    /// With whom it talks.
+    pub(crate) talks: Option<Talks>,
     /// Whom its own rules ask to sign for plans.
     pub(crate) demands: Option<Demand>,
     /// The newest issuer that it has seen.
@@ -120,6 +122,7 @@ impl Host {
             installed_at: None,
             refuses: None,
             listens: None,
+            talks: None,
             demands: None,
             issuer: 0,
             granted: None,
@@ -226,6 +229,7 @@ impl Host {
                 sessions: Known::Known(2),
                 connections: Known::Known(listens.iter().map(in_use).collect()),
             }),
+            talks: self.talks.clone(),
             posture: self.posture.clone(),
             gaps: Vec::new(),
         }
@@ -546,6 +550,7 @@ impl Double {
                 demands: Some(demands),
             }),
             version: Some("9.9.9".to_owned()),
+            restored: Vec::new(),
         }
     }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use stanch_model::facts::{Call, Talks};
+use stanch_store::Store;
 
 use crate::double::Host;
 use crate::world::World;
@@ -261,6 +263,67 @@ async fn whoever_owns_some_hosts_sees_those_alone_also_in_a_problem() {
         let (status, _) = wim.form(&form, &format!("csrf={}", wim.csrf)).await;
         assert_eq!(status, 404, "{form}");
     }
+}
+
+/// A host that has this address and calls these ports of others.
+fn talking(name: &str, address: &str, calls: &[(&str, u16)]) -> Host {
+    let mut talking = host(name);
+    let call = |(address, port): &(&str, u16)| Call {
+        address: address.parse().unwrap(),
+        port: *port,
+        program: Some("app".to_owned()),
+    };
+    talking.talks =
+        Some(Talks { addresses: [address.parse().unwrap()].into(), calls: calls.iter().map(call).collect() });
+    talking
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_between_hosts_are_proposed_and_of_all_others_nothing_is_kept() {
+    let mut world = World::new(talking("db", "10.0.0.2", &[])).await;
+    named(&world, "db").await;
+    let call = [("10.0.0.2", 5432), ("10.0.0.2", 6379), ("192.0.2.7", 443), ("10.0.0.9", 22)];
+    world.join(2, talking("web", "10.0.0.1", &call)).await;
+    // Two that claim one address tell nothing of who is called.
+    world.join(3, talking("one", "10.0.0.9", &[])).await;
+    world.join(4, talking("other", "10.0.0.9", &[])).await;
+    for name in ["web", "one", "other"] {
+        named(&world, name).await;
+    }
+    let seen = world
+        .until("the calls", async || {
+            world.client.post("/api/v1/scan", json!({})).await;
+            let seen = world.client.get("/api/v1/edges?proposed=true").await;
+            (seen.as_array().unwrap().len() == 2).then_some(seen)
+        })
+        .await;
+    assert!(!seen.to_string().contains("192.0.2.7") && !seen.to_string().contains("10.0."), "{seen}");
+    let web = named(&world, "web").await;
+    let id = web["id"].as_str().unwrap();
+
+    let judged = |port: u16, depends: bool| {
+        let one = seen.as_array().unwrap().iter().find(|one| one["port"] == port).unwrap();
+        json!({ "from": one["from"], "to": one["to"], "port": port, "depends": depends })
+    };
+    let dismissed = world.client.post("/api/v1/edges", judged(6379, false)).await;
+    assert_eq!(dismissed["state"], "dismissed");
+    let page = world.client.page(&format!("/hosts/{id}")).await;
+    assert!(page.contains("web calls db at port 5432") && !page.contains("6379"), "{page}");
+    world.client.post("/api/v1/scan", json!({})).await;
+    let left = world.client.get("/api/v1/edges?proposed=true").await;
+    assert_eq!(left.as_array().unwrap().len(), 1, "what was dismissed is not asked again: {left}");
+
+    let linked = world.client.post("/api/v1/edges", judged(5432, true)).await;
+    assert_eq!(linked["state"], "linked");
+    let web = world.client.get(&format!("/api/v1/assets/{id}")).await;
+    assert_eq!(web["links"], json!([{ "from": "web", "kind": "depends_on", "to": "db" }]));
+    assert_eq!(world.client.get("/api/v1/edges?proposed=true").await, json!([]));
+
+    let asset = id.parse().unwrap();
+    world.stop().await;
+    let store = Store::open(&world.folder.path().join("stanch.db")).await.unwrap();
+    let facts = store.facts(&asset).await.unwrap().unwrap();
+    assert_eq!(facts.facts.talks, None, "no peer outside of the fleet is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

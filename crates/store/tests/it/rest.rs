@@ -49,6 +49,7 @@ fn facts(name: &str, seconds: i64) -> HostFacts {
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     }

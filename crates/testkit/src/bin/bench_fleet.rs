@@ -192,6 +192,7 @@ async fn enrol_all(door: &str, token: &EnrolmentToken, agents: usize) -> Result<
                 abilities: None,
                 issuer: 0,
                 version: None,
+                restored: Vec::new(),
             };
             let own = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
             let request = rcgen::CertificateParams::default().serialize_request(&own)?.pem()?;

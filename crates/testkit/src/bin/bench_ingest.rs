@@ -167,6 +167,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
         abilities: None,
         issuer: 0,
         version: None,
+        restored: Vec::new(),
     };
     gateway.register(&hello).await?;
     loop {
@@ -250,6 +251,7 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
         updaters: Vec::new(),
         health: Vec::new(),
         in_use: None,
+        talks: None,
         posture: None,
         gaps: Vec::new(),
     })

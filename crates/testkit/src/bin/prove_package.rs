@@ -1,10 +1,12 @@
 //! The agent's package in a real root under a real systemd: installed by apt, enrolled, at work inside its unit, upgraded
-//! by its own hand, removed and purged.
+//! by its own hand, brought back when a new version does not prove itself, removed and purged.
 //!
-//! `prove_package FOLDER` takes the packages from where `cargo xtask dist` put them.
+//! `prove_package FOLDER KEY` takes the packages from where `cargo xtask dist` put them, and the release key that signed
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use stanch_testkit::claims::Claims;
 use stanch_testkit::lan::Lan;
 use stanch_testkit::site::Site;
 use stanch_testkit::visitor::part;
-use stanch_testkit::{Archive, Base, Package, Suite, World, wait_until};
+use stanch_testkit::{Archive, Base, Package, ReleaseKey, Suite, World, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 const UNIT: &str = "stanch-agent.service";
@@ -28,7 +30,8 @@ fn main() -> Result<()> {
     Lan::apart()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut claims = Claims::new();
-    life(&runtime, &folder, &mut claims)?;
+    let key = std::env::args().nth(2).context("where is the release key?")?;
+    life(&runtime, &folder, &ReleaseKey::read(Path::new(&key))?, &mut claims)?;
     claims.end()
 }
 
@@ -40,9 +43,9 @@ fn found(folder: &Path, start: &str) -> Result<PathBuf> {
         .with_context(|| format!("no {start}*.deb in {}: cargo xtask dist makes them", folder.display()))
 }
 
-/// The same package as a later version.
-fn later(deb: &Path, folder: &Path) -> Result<PathBuf> {
-    let tree = folder.join("tree");
+/// The same package as a later version, its agent another one if a script takes its place.
+fn later(deb: &Path, folder: &Path, ending: &str, instead: Option<&str>) -> Result<PathBuf> {
+    let tree = folder.join(ending);
     let run = |command: &mut Command| -> Result<()> {
         let output = command.output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -53,11 +56,18 @@ fn later(deb: &Path, folder: &Path) -> Result<PathBuf> {
     let text = std::fs::read_to_string(&control)?;
     let text: Vec<String> = text
         .lines()
-        .map(|line| line.strip_prefix("Version: ").map_or(line.to_owned(), |old| format!("Version: {old}+later")))
+        .map(|line| line.strip_prefix("Version: ").map_or(line.to_owned(), |old| format!("Version: {old}+{ending}")))
         .collect();
     std::fs::write(&control, text.join("\n") + "\n")?;
-    let made = folder.join("later.deb");
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&made))?;
+    if let Some(script) = instead {
+        let (agent, real) = (tree.join("usr/bin/stanch-agent"), tree.join("usr/lib/stanch-agent/real"));
+        std::fs::create_dir_all(tree.join("usr/lib/stanch-agent"))?;
+        std::fs::rename(&agent, real)?;
+        std::fs::write(&agent, script)?;
+        std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755))?;
+    }
+    let made = folder.join(format!("stanch-agent_{ending}.deb"));
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Znone", "--build"]).arg(&tree).arg(&made))?;
     Ok(made)
 }
 
@@ -77,7 +87,7 @@ fn standing(world: &World, base: &Base) -> Result<BTreeSet<String>> {
     Ok(changes.into_iter().filter(ours).map(|(path, _)| path).collect())
 }
 
-fn life(runtime: &tokio::runtime::Runtime, folder: &Path, claims: &mut Claims) -> Result<()> {
+fn life(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, claims: &mut Claims) -> Result<()> {
     let agent = found(folder, "stanch-agent_")?;
     let made = tempfile::tempdir()?;
     let archive = Archive::new()?;
@@ -131,17 +141,64 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, claims: &mut Claims) -
 
     // Its own package, by its own hand.
     let pid = main_pid(&world)?;
-    archive.publish_deb(&Suite::security(), &later(&agent, made.path())?)?;
+    world.write("/etc/stanch/executor.toml", "prove_within_seconds = 60\n")?;
+    let good = later(&agent, made.path(), "a", None)?;
+    key.sign(&good)?;
+    archive.publish_deb(&Suite::security(), &good)?;
     let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
     let version = world.must(["dpkg-query", "--show", "--showformat=${Version}", "stanch-agent"])?;
     let restarted = wait_until("the new one is at work", PATIENCE, || Ok(![0, pid].contains(&main_pid(&world)?)));
-    let done = state == "closed" && version.ends_with("+later") && restarted.is_ok();
+    let done = state == "closed" && version.ends_with("+a") && restarted.is_ok();
     claims.claim(
         "it upgrades its own package, and the run goes on to its proof",
         done,
         json!({ "seconds": seconds, "version": version }),
         || format!("{state}, {version}: {}", journal(&world)),
     );
+    let settled = wait_until("it has proven itself", PATIENCE, || Ok(!watched(&world)));
+    let kept = installed(&world)?;
+    claims.claim("its new version proves itself and stays", settled.is_ok() && kept.ends_with("+a"), json!({}), || {
+        format!("{kept}: {}", journal(&world))
+    });
+
+    // Whatever server and archive say: nobody released it.
+    archive.publish_deb(&Suite::security(), &later(&agent, made.path(), "b", None)?)?;
+    let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
+    let kept = installed(&world)?;
+    let refused = state != "closed" && kept.ends_with("+a");
+    claims.claim(
+        "a version that the release key did not sign is not installed",
+        refused,
+        json!({ "state": state, "seconds": seconds }),
+        || format!("{state}, {kept}: {}", journal(&world)),
+    );
+
+    for (ending, what, script) in [
+        ("c", "exits at once", "#!/bin/sh\nexit 1\n"),
+        (
+            "d",
+            "runs and cannot connect",
+            "#!/bin/sh\nexport HTTPS_PROXY=http://127.0.0.1:9\nexec /usr/lib/stanch-agent/real \"$@\"\n",
+        ),
+    ] {
+        let bad = later(&agent, made.path(), ending, Some(script))?;
+        key.sign(&bad)?;
+        archive.publish_deb(&Suite::security(), &bad)?;
+        let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
+        let back = wait_until("the one before is back", PATIENCE, || {
+            Ok(installed(&world)?.ends_with("+a") && !watched(&world) && told(&site, ending)?)
+        });
+        let kept = installed(&world)?;
+        claims.claim(
+            &format!(
+                "a version that {what} is taken back by the timer, the record has it, and the run does not end well"
+            ),
+            back.is_ok() && state != "closed",
+            json!({ "state": state, "seconds": seconds }),
+            || format!("{state}, {kept}: {}\n{}", journal(&world), timer(&world)),
+        );
+    }
+
     let shown = world.must(["systemctl", "show", "--property=MemoryPeak,CPUUsageNSec", UNIT])?;
     let cost: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once('=')).collect();
 
@@ -164,6 +221,27 @@ fn journal(world: &World) -> String {
     world.run(["journalctl", "-u", UNIT, "--no-pager", "-n", "60"]).map(|output| output.all()).unwrap_or_default()
 }
 
+fn timer(world: &World) -> String {
+    let unit = "stanch-agent-restore.service";
+    world.run(["journalctl", "-u", unit, "--no-pager", "-n", "60"]).map(|output| output.all()).unwrap_or_default()
+}
+
+fn installed(world: &World) -> Result<String> {
+    world.must(["dpkg-query", "--show", "--showformat=${Version}", "stanch-agent"])
+}
+
+/// Whether a new version has still to prove itself.
+fn watched(world: &World) -> bool {
+    world.exists("/var/lib/stanch-agent/restore/stanch-agent/watch.json")
+}
+
+/// Whether the record has it that this version was taken back.
+fn told(site: &Site, ending: &str) -> Result<bool> {
+    let all = site.visitor.get("/api/v1/ledger?limit=500")?;
+    let text = all.to_string();
+    Ok(text.contains("package_restored") && text.contains(&format!("+{ending}")))
+}
+
 fn main_pid(world: &World) -> Result<u32> {
     Ok(world.must(["systemctl", "show", "--value", "--property=MainPID", UNIT])?.trim().parse()?)
 }
@@ -182,6 +260,11 @@ fn site(runtime: &tokio::runtime::Runtime) -> Result<Site> {
     })
 }
 
+/// Whether it goes on by itself no more.
+fn ended(remediation: &Value) -> bool {
+    *part(remediation, "over") == json!(true) || *part(remediation, "state") == "needs_operator"
+}
+
 /// Has the one item of this name found, planned, approved and carried out. Answers how it ended, and in how many seconds.
 fn fixed(site: &Site, world: &World, name: &str) -> Result<(String, u64)> {
     world.must(["apt-get", "update"])?;
@@ -195,20 +278,24 @@ fn fixed(site: &Site, world: &World, name: &str) -> Result<(String, u64)> {
         Ok(!item.is_null())
     })?;
     let made = site.visitor.post("/api/v1/remediations", json!({ "items": [part(&item, "id")] }))?;
-    let id = part(part(&made, "remediation"), "id").as_str().context("a remediation")?.to_owned();
+    let id = part(part(&made, "remediation"), "id").as_str().with_context(|| made.to_string())?.to_owned();
     let path = format!("/api/v1/remediations/{id}");
     let mut one = Value::Null;
     wait_until("a plan, or why there is none", PATIENCE, || {
         one = part(&site.visitor.get(&path)?, "remediation").clone();
-        Ok(*part(&one, "state") == "awaiting_approval" || *part(&one, "over") == json!(true))
+        Ok(*part(&one, "state") == "awaiting_approval" || ended(&one))
     })?;
     if *part(&one, "state") == "awaiting_approval" {
         site.visitor.post(&format!("{path}/approve"), json!({ "plan_hash": part(&one, "plan") }))?;
         wait_until("its end", PATIENCE, || {
             one = part(&site.visitor.get(&path)?, "remediation").clone();
-            Ok(*part(&one, "over") == json!(true))
+            Ok(ended(&one))
         })
         .with_context(|| format!("the last was {one}"))?;
+    }
+    if *part(&one, "state") == "needs_operator" {
+        // A person has looked: the next version may be tried.
+        site.visitor.post(&format!("{path}/dismiss"), json!({ "reason": "a newer version follows" }))?;
     }
     Ok((part(&one, "state").as_str().unwrap_or_default().to_owned(), began.elapsed().as_secs()))
 }

@@ -51,6 +51,7 @@ impl PackageUpgrade {
         if run.reached().is_empty() && self.settled(&params)? {
             return self.answer(&params, None);
         }
+        self.permit_own(&params)?;
         self.wait_for_others(params.lock_timeout_seconds, run)?;
         if !reached(run.reached(), point::CHECKED) {
             let now = projection::read(self.host(), &params.keys())?;
@@ -230,7 +231,8 @@ impl PackageUpgrade {
             }
             Ok(simulation) => {
                 let captured = reached(run.reached(), point::CAPTURED);
-                let planned: &[Planned] = if captured { &params.packages } else { &[] };
+                // apt looks at no release key.
+                let planned: &[Planned] = if captured && params.own().is_none() { &params.packages } else { &[] };
                 let strange = strangers(&simulation, planned, &self.rules.current()?);
                 if !strange.is_empty() {
                     return Err(ActionError::failed(format!(
@@ -272,6 +274,7 @@ impl PackageUpgrade {
                 moved: Vec::new(),
             });
         }
+        self.released(params, &vault, &debs)?;
         let conffiles = capture::conffiles(&database, &keys, &vault)?;
         let leftovers = capture::leftovers(conffiles.iter().map(|kept| &kept.path));
         let captured = Captured { before: projection::of(&database, &keys)?, debs, conffiles, leftovers };
@@ -293,6 +296,7 @@ impl PackageUpgrade {
             return Err(ActionError::failed(format!("cannot download {} as planned", lost.join(", ")))
                 .with_hint("check the network and the archives with `apt-get update`, then plan again"));
         }
+        self.released(params, &vault, &debs)?;
         for deb in &debs {
             let name = capture::file_name(&deb.package, &deb.version);
             let target = self.cache.join(&name);
@@ -357,8 +361,14 @@ impl PackageUpgrade {
         }
         if !self.settled(params)? {
             let names: Vec<String> = params.packages.iter().map(|planned| planned.exact(&database.native)).collect();
-            let install = apt::change(Leave::Upgrade, params.lock_timeout_seconds, "install", &names, log(run)?);
-            let output = self.change("apt-get install", &install, run)?;
+            let output = match params.own() {
+                Some(own) => self.install_own(own, params, run)?,
+                None => {
+                    let install =
+                        apt::change(Leave::Upgrade, params.lock_timeout_seconds, "install", &names, log(run)?);
+                    self.change("apt-get install", &install, run)?
+                }
+            };
             let left = projection::read(self.host(), &params.keys())?;
             if !output.ok() || !self.settled(params)? {
                 let done = versions_changed(params, &params.before, &left).len();
@@ -444,6 +454,11 @@ fn lay(from: &Path, target: &Path) -> io::Result<()> {
     fs::copy(from, &part)?;
     fs::set_permissions(&part, Permissions::from_mode(0o644))?;
     fs::rename(&part, target)
+}
+
+/// Whether a package manager is at work.
+pub(crate) fn is_busy() -> bool {
+    LOCKS.iter().any(|lock| taken(Path::new(lock)))
 }
 
 fn taken(lock: &Path) -> bool {

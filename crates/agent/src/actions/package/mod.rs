@@ -6,6 +6,7 @@ mod apt;
 mod capture;
 mod dpkg;
 mod formats;
+mod own;
 mod params;
 mod plan;
 mod projection;
@@ -29,9 +30,13 @@ use stanch_model::plan::PlannedStep;
 
 use super::command::Programs;
 use super::read_params;
+use crate::own::release;
+use crate::own::restore::Places;
 use crate::rules::Rules;
 
+pub(crate) use apply::is_busy;
 pub(crate) use params::Params;
+pub(crate) use projection::digest_of;
 
 /// The action's name.
 pub const NAME: &str = DECLARED.name;
@@ -96,6 +101,10 @@ pub struct PackageUpgrade {
     cache: PathBuf,
     /// Where dpkg lists the files of packages.
     info: PathBuf,
+    /// Where installed packages keep the keys of their releases.
+    share: PathBuf,
+    /// Where the way back of Stanch's own packages is laid.
+    places: Places,
 }
 
 impl PackageUpgrade {
@@ -115,7 +124,15 @@ impl PackageUpgrade {
             place: Place::Host,
             rehearses: true,
         };
-        Self { definition, host, rules, cache: "/var/cache/apt/archives".into(), info: "/var/lib/dpkg/info".into() }
+        Self {
+            definition,
+            host,
+            rules,
+            cache: "/var/cache/apt/archives".into(),
+            info: "/var/lib/dpkg/info".into(),
+            share: release::SHARE.into(),
+            places: Places::default(),
+        }
     }
 
     fn host(&self) -> &dyn Programs {
@@ -126,6 +143,11 @@ impl PackageUpgrade {
 impl Action for PackageUpgrade {
     fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    fn rehearses(&self, step: &PlannedStep) -> bool {
+        // The way back of Stanch's own packages needs a running system.
+        read_params::<Params>(&step.params).is_ok_and(|params| params.own().is_none())
     }
 
     fn observe(&self, _target: &Asset, params: &Value) -> Result<Observation, ActionError> {

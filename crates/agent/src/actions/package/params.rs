@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use stanch_model::canonical::Digest;
 use stanch_model::id::ItemId;
+use stanch_model::own::is_own;
 use stanch_model::version::DebVersion;
 
 use super::Key;
@@ -149,6 +150,11 @@ pub(crate) struct Params {
 impl Params {
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.packages.iter().map(Planned::key).collect()
+    }
+
+    /// The package of Stanch's own that it would change.
+    pub(crate) fn own(&self) -> Option<&Planned> {
+        self.packages.iter().find(|planned| is_own(&planned.name))
     }
 }
 

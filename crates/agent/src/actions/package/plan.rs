@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stanch_action::{ActionError, PlanAnswer};
 use stanch_model::id::ItemId;
 use stanch_model::order::{PlanRefusal, StepRequest};
+use stanch_model::own::{AGENT, SERVER, is_own};
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 use stanch_model::version::DebVersion;
 
@@ -17,9 +18,6 @@ use super::params::{Conffiles, Params, Planned, To, Want};
 use super::simulation::Simulation;
 use super::{Key, NAME, PackageUpgrade, capture, failed, formats, projection, units};
 use crate::actions::{now, read_request};
-
-/// The package this program comes in.
-const OWN_SOURCE: &str = "stanch";
 
 /// Rounds after which apt's answer has to stand still.
 const MOST_ROUNDS: usize = 5;
@@ -40,17 +38,17 @@ struct Agreed {
 }
 
 #[derive(Debug)]
-struct Objection {
+pub(super) struct Objection {
     reason: String,
     hint: Option<String>,
 }
 
 impl Objection {
-    fn new(reason: impl Into<String>) -> Self {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), hint: None }
     }
 
-    fn with_hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }
@@ -80,11 +78,28 @@ impl PackageUpgrade {
             }
         }
         let database = dpkg::read(self.host()).map_err(|e| failed(e, "cannot read what is installed"))?;
-        let roots = self.roots(&wanted, &database, &mut answer)?;
-        let (roots, agreed) = self.agree(roots, &database, &mut answer)?;
-        let Some(agreed) = agreed else { return Ok(answer) };
-        self.steps(&roots, agreed, &database, &mut answer)?;
+        // Stanch's own packages come after all others, each alone, the server's last.
+        let own = [AGENT, SERVER].map(|name| wanted.remove_entry(name).into_iter().collect());
+        for wanted in std::iter::once(wanted).chain(own) {
+            self.transaction(&wanted, &database, &mut answer)?;
+        }
         Ok(answer)
+    }
+
+    /// What of the wanted can be done together.
+    fn transaction(
+        &self,
+        wanted: &BTreeMap<String, (BTreeSet<ItemId>, Option<DebVersion>)>,
+        database: &Database,
+        answer: &mut PlanAnswer,
+    ) -> Result<(), ActionError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let roots = self.roots(wanted, database, answer)?;
+        let (roots, agreed) = self.agree(roots, database, answer)?;
+        let Some(agreed) = agreed else { return Ok(()) };
+        self.steps(&roots, agreed, database, answer)
     }
 
     /// What of the wanted can move at all.
@@ -104,12 +119,6 @@ impl PackageUpgrade {
             .map_err(|e| failed(e, "cannot ask apt which versions there are"))?;
         let mut roots = Vec::new();
         for (source, (items, fixed)) in wanted {
-            if source == OWN_SOURCE && wanted.len() > 1 {
-                let own = Objection::new("Stanch's own package is never upgraded together with others")
-                    .with_hint("ask for it alone, after the others");
-                refuse(answer, items, source, own);
-                continue;
-            }
             match self.root(source, fixed.as_ref(), database, &policies) {
                 Ok(packages) if packages.is_empty() => answer.compliant.extend(items.iter().cloned()),
                 Ok(packages) => roots.push(Root { source: source.clone(), items: items.clone(), packages }),
@@ -270,16 +279,21 @@ impl PackageUpgrade {
                     .with_hint("upgrade or remove what stands in the way by hand"),
             ));
         }
-        let own = roots.iter().any(|root| root.source == OWN_SOURCE);
+        let own = roots.iter().find(|root| is_own(&root.source));
         let rules = self.rules.current()?;
         for (key, install) in &simulation.installs {
             let installed = database.packages.get(key);
             let source = installed.map_or(key.name.as_str(), |installed| installed.source.as_str());
-            if source == OWN_SOURCE && !own {
+            if own.is_none() && (is_own(source) || is_own(&key.name)) {
                 return Ok(Some(
                     Objection::new("it would upgrade Stanch itself along with others")
                         .with_hint("upgrade Stanch alone first"),
                 ));
+            }
+            if own.is_some_and(|own| key.name != own.source) {
+                return Ok(Some(Objection::new(format!("it would change {key} along with Stanch itself")).with_hint(
+                    "Stanch's own packages go alone: upgrade what they need first, or install it by hand",
+                )));
             }
             if rules.denies_package(&key.name) || rules.denies_package(source) {
                 return Ok(Some(
@@ -357,6 +371,13 @@ impl PackageUpgrade {
         answer: &mut PlanAnswer,
     ) -> Result<(), ActionError> {
         let whole = self.step(roots, agreed, database)?;
+        if let [own] = roots
+            && is_own(&own.source)
+            && let Some(objection) = self.objects_own(&whole.step)?
+        {
+            refuse(answer, &own.items, &own.source, objection);
+            return Ok(());
+        }
         let lost: BTreeSet<ItemId> = whole.lost_items;
         if whole.step.reversibility == Reversibility::OneWay && roots.len() > 1 {
             let (stuck, free): (Vec<Root>, Vec<Root>) =

@@ -28,6 +28,45 @@ pub struct AssetExecutor {
     pub frozen: Option<String>,
 }
 
+/// That one asset was seen to call another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SeenEdge {
+    /// The id of what calls.
+    pub from: String,
+    /// What people call it.
+    pub from_name: String,
+    /// The id of what is called.
+    pub to: String,
+    /// What people call it.
+    pub to_name: String,
+    /// The port there.
+    pub port: u16,
+    /// The program that calls, as its host says.
+    pub program: Option<String>,
+    /// When it was seen first.
+    #[schema(value_type = String, format = DateTime)]
+    pub first_seen_at: Timestamp,
+    /// When it was seen last.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_seen_at: Timestamp,
+    /// `proposed`, `linked` or `dismissed`.
+    pub state: String,
+}
+
+/// What a person says of a call that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeEdge {
+    /// The id of what calls.
+    pub from: String,
+    /// The id of what is called.
+    pub to: String,
+    /// The port there.
+    pub port: u16,
+    /// True: the one depends on the other. False: it does not matter, and nobody is asked again.
+    pub depends: bool,
+}
+
 /// Hosts of which something is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlindHosts {
