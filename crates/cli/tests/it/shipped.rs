@@ -99,6 +99,9 @@ impl Server {
                 first_seen: Some(now),
                 stale: Some(false),
                 place: Place { own: Some(false), confirmed: Some(true), asks_signatures: Some(false) },
+                offered_at: None,
+                block: None,
+                updaters: None,
                 groups: None,
             };
             (action.is_some(), bundle.decide(&item.id, &Facts::gather(&known, now), now))

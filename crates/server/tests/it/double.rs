@@ -377,12 +377,11 @@ impl Host {
         }
         for request in requests.iter().filter(|request| request.action == "package.upgrade") {
             let mut changes = Vec::new();
-            let (mut versions, mut packages) = (BTreeMap::new(), Vec::new());
+            let mut versions = BTreeMap::new();
             for source in request.want["sources"].as_array().unwrap() {
                 let name = source.as_str().unwrap();
                 let (now, then) = (&self.installed[name], &self.offered[name]);
                 versions.insert(name, then);
-                packages.push(json!({ "name": name, "arch": "amd64", "source": name, "from": now, "to": then }));
                 changes.push(Change {
                     subject: format!("{name}:amd64"),
                     before: Some(now.clone()),
@@ -392,7 +391,7 @@ impl Host {
             }
             steps.push(PlannedStep {
                 action: "package.upgrade".to_owned(),
-                params: json!({ "versions": versions, "packages": packages }),
+                params: json!({ "versions": versions }),
                 before: Digest::of_bytes(format!("{:?}", self.installed).as_bytes()),
                 changes,
                 reversibility: Reversibility::Restorable,
