@@ -73,7 +73,8 @@ fn says(asset: &AssetId, address: &str, calls: &[(&str, u16)]) -> Write {
 
 #[tokio::test]
 async fn only_calls_between_known_assets_are_kept_and_what_was_dismissed_stays_so() {
-    let store = world().await.store;
+    let world = world().await;
+    let store = &world.store;
     let (web, db) = (asset(1), asset(2));
     let calls = [("10.0.0.2", 5432), ("192.0.2.7", 443), ("10.0.0.1", 80)];
     for write in [says(&db, "10.0.0.2", &[]), says(&web, "10.0.0.1", &calls)] {
@@ -94,7 +95,8 @@ async fn only_calls_between_known_assets_are_kept_and_what_was_dismissed_stays_s
 
 #[tokio::test]
 async fn a_host_that_calls_everything_fills_no_store() {
-    let store = world().await.store;
+    let world = world().await;
+    let store = &world.store;
     let (web, db) = (asset(1), asset(2));
     store.put(says(&db, "10.0.0.2", &[])).await.unwrap();
     let calls: Vec<(&str, u16)> = (1..=200).map(|port| ("10.0.0.2", port)).collect();
