@@ -68,7 +68,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::ApprovalNeeded,
         Self::ConfirmationDue,
         Self::ConfirmationReminder,
