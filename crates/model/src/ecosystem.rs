@@ -43,6 +43,24 @@ pub fn normal_name<'a>(ecosystem: &str, name: &'a str) -> Cow<'a, str> {
     Cow::Owned(plain)
 }
 
+/// A manager of a whole system whose packages are written as package URLs. Those of dpkg go by their bare names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// rpm.
+    Rpm,
+    /// apk of Alpine.
+    Apk,
+}
+
+/// The manager whose package this package URL is; `None` for all others.
+pub fn system_of_purl(purl: &str) -> Option<System> {
+    match purl.strip_prefix("pkg:")?.split_once('/')?.0 {
+        "rpm" => Some(System::Rpm),
+        "apk" => Some(System::Apk),
+        _ => None,
+    }
+}
+
 /// The OSV ecosystem of a package URL, by its type.
 pub fn of_purl(purl: &str) -> Option<&'static str> {
     let (kind, _) = purl.strip_prefix("pkg:")?.trim_start_matches('/').split_once('/')?;
