@@ -17,6 +17,8 @@ fn component(ecosystem: &str, kind: &str, name: &str, version: &str) -> Componen
         name: name.to_owned(),
         version: version.to_owned(),
         purl: format!("pkg:{kind}/{}@{version}", name.replace(':', "/").replace("/@", "/%40")),
+        source: None,
+        keeper: None,
     }
 }
 

@@ -53,7 +53,7 @@ impl Order {
             Some("PyPI") => Self::Python,
             Some("npm" | "crates.io" | "Go") => Self::Semantic,
             Some("Maven") => Self::Maven,
-            Some("AlmaLinux" | "Red Hat" | "Rocky Linux") => Self::Rpm,
+            Some("AlmaLinux" | "Rocky Linux") => Self::Rpm,
             Some("Alpine") => Self::Apk,
             _ => Self::Unknown,
         }
