@@ -1,7 +1,7 @@
 //! Which versions of feeds are taken. Their orders are those of [`stanch_model::version`].
 
-pub use stanch_model::version::{Order, Version};
 use stanch_model::version::{DebVersion, PlainVersion};
+pub use stanch_model::version::{Order, Version};
 
 use crate::error::Problem;
 

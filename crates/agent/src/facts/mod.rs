@@ -8,12 +8,14 @@ pub(crate) mod deb822;
 pub mod dpkg;
 #[doc(hidden)]
 pub mod fuzzing;
+mod interpreted;
 mod kernel;
 mod netlink;
 pub mod os;
 mod owners;
 pub(crate) mod posture;
 pub(crate) mod processes;
+pub(crate) mod python;
 mod root;
 pub(crate) mod services;
 mod sockets;
@@ -163,7 +165,9 @@ fn facts(
     let config = Config::read(root);
     let indexes = apt::read(root, &config, &mut packages, &mut cache);
     gaps.extend(indexes.gaps);
-    let running = running(root, options.proc.as_deref().zip(seen()), &mut cache);
+    let python = python::find(root);
+    gaps.extend(python.gaps.iter().cloned());
+    let running = running(root, options.proc.as_deref().zip(seen()), &python, &mut cache);
     gaps.extend(running.gaps);
     let updaters = updaters::read(root, &config, &packages);
     cache.close();
@@ -174,7 +178,7 @@ fn facts(
         os,
         architecture,
         packages,
-        components: Vec::new(),
+        components: python.components(),
         broken: status.broken,
         candidates: indexes.candidates,
         indexes_at: indexes.fetched_at,
@@ -195,7 +199,7 @@ pub(crate) fn stale() -> Known<Vec<StaleProcess>> {
     match Root::open(Path::new("/")) {
         Ok(root) => {
             let proc = Path::new("/proc");
-            running(&root, Some((proc, seen(proc))), &mut Cache::open(None, &[])).stale
+            running(&root, Some((proc, seen(proc))), &python::find(&root), &mut Cache::open(None, &[])).stale
         }
         Err(error) => Known::Unknown(format!("the root folder cannot be opened: {error}")),
     }
@@ -220,7 +224,7 @@ struct Running {
     gaps: Vec<String>,
 }
 
-fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cache) -> Running {
+fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, python: &python::Found, cache: &mut Cache) -> Running {
     let nothing =
         |why: String| Running { stale: Known::Unknown(why.clone()), sockets: Known::Unknown(why), gaps: Vec::new() };
     let Some((proc, seen)) = seen else { return nothing(ANOTHER_ROOT.to_owned()) };
@@ -231,7 +235,10 @@ fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cac
     let programs = found.as_deref().unwrap_or_default().iter().filter_map(|socket| socket.exe.as_deref());
     let owners = Owners::find(root, processes.paths().chain(programs), cache);
     let services = Services::read(root, proc, &processes.all);
-    let stale = processes.stale(proc, &owners, &services);
+    let mut stale = processes.stale(proc, &owners, &services);
+    if let Known::Known(stale) = &mut stale {
+        stale.extend(interpreted::stale(root, proc, &processes, &services, python));
+    }
     let sockets = match found {
         Ok(found) => found,
         Err(error) => {

@@ -51,7 +51,8 @@ impl FromStr for ApkVersion {
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
         let refuse = |why| NotAVersion::new("a version of Alpine", text, why);
         bounded(text).map_err(refuse)?;
-        let parts = parts(text).ok_or_else(|| refuse("it is not NUMBER{.NUMBER}[LETTER]{_SUFFIX[NUMBER]}[-rNUMBER]"))?;
+        let parts =
+            parts(text).ok_or_else(|| refuse("it is not NUMBER{.NUMBER}[LETTER]{_SUFFIX[NUMBER]}[-rNUMBER]"))?;
         Ok(Self { text: text.to_owned(), parts })
     }
 }

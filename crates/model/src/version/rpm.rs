@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn what_rpm_would_not_call_a_version_is_refused() {
-        for text in ["", "-", "1-", "-1", "x:1", "1:2:3", "1-2-3", "1.0-1 ", "1.0/2", "1.0;x", "%{x}", "...", "\u{e9}1"] {
+        for text in ["", "-", "1-", "-1", "x:1", "1:2:3", "1-2-3", "1.0-1 ", "1.0/2", "1.0;x", "%{x}", "...", "\u{e9}1"]
+        {
             assert!(text.parse::<RpmVersion>().is_err(), "{text:?}");
         }
     }
