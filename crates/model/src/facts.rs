@@ -42,7 +42,7 @@ pub struct HostFacts {
     pub boot_id: Known<String>,
     /// The release.
     pub os: OsRelease,
-    /// dpkg's name of the machine's main architecture, such as `amd64`.
+    /// The system's name of the machine's main architecture: `amd64` of dpkg, `x86_64` of rpm and apk.
     pub architecture: String,
     /// Installed packages, in the order of their names.
     pub packages: Vec<Package>,
@@ -250,8 +250,6 @@ pub enum Keeper {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Manager {
-    /// dnf, which changes packages of rpm.
-    Dnf,
     /// pip, inside a virtual environment.
     Pip,
 }

@@ -20,9 +20,9 @@ pub(crate) fn stale(
     proc: &Path,
     processes: &Processes,
     services: &Services<'_>,
-    found: &python::Found,
+    environments: &[python::Environment],
 ) -> Vec<StaleProcess> {
-    let Some(booted) = booted(proc).filter(|_| !found.environments.is_empty()) else { return Vec::new() };
+    let Some(booted) = booted(proc).filter(|_| !environments.is_empty()) else { return Vec::new() };
     let mut stale = Vec::new();
     for process in processes.all.values() {
         let pid = process.pid.to_string();
@@ -30,7 +30,7 @@ pub(crate) fn stale(
         let inside = |environment: &&python::Environment| {
             program.strip_prefix(&environment.path).is_some_and(|rest| rest.starts_with("/bin/"))
         };
-        let Some(environment) = found.environments.iter().find(inside) else { continue };
+        let Some(environment) = environments.iter().find(inside) else { continue };
         if container::of_process(proc, &pid).is_some() {
             continue;
         }

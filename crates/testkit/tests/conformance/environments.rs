@@ -63,7 +63,8 @@ def hook(event, args):
 sys.addaudithook(hook)
 "#;
 
-const DAEMON: &str = "import leaf, time\nopen('/run/leafd.version', 'w').write(leaf.v)\nwhile True:\n    time.sleep(60)\n";
+const DAEMON: &str =
+    "import leaf, time\nopen('/run/leafd.version', 'w').write(leaf.v)\nwhile True:\n    time.sleep(60)\n";
 
 const SCRIPT: &str = r#"#!/bin/sh
 ### BEGIN INIT INFO
@@ -110,10 +111,16 @@ fn prepared(owner: &str) -> Result<Frozen> {
         world.must(whom.iter().chain(words)).map(drop)
     };
     as_owner(&["python3", "-m", "venv", venv])?;
-    as_owner(&["sh", "-c", "printf '[global]\\nno-index = true\\nfind-links = /srv/wheels\\n' > /opt/site/venv/pip.conf"])?;
+    as_owner(&[
+        "sh",
+        "-c",
+        "printf '[global]\\nno-index = true\\nfind-links = /srv/wheels\\n' > /opt/site/venv/pip.conf",
+    ])?;
     as_owner(&["/opt/site/venv/bin/pip", "install", "--quiet", "leaf==1.0", "app==1"])?;
     if owner == "root" {
-        world.write("/opt/site/venv/lib/python3.11/site-packages/sitecustomize.py", TRAPS)?;
+        // The distribution has a `sitecustomize` of its own, which would come first.
+        world.write("/opt/site/venv/lib/python3.11/site-packages/traps.py", TRAPS)?;
+        world.write("/opt/site/venv/lib/python3.11/site-packages/traps.pth", "import traps\n")?;
     }
     world.write("/opt/site/leafd.py", DAEMON)?;
     world.write("/etc/init.d/leafd", SCRIPT)?;

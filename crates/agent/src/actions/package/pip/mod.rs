@@ -26,7 +26,7 @@ use super::failed;
 use crate::actions::command::{Invocation, Output, Programs};
 use crate::actions::service::{self, running};
 use crate::actions::{check, health, log};
-use crate::facts::{Root, python};
+use crate::facts::{Root, environments, python};
 use crate::rules::Rules;
 
 pub(crate) use params::{Params, params_schema};
@@ -58,7 +58,8 @@ impl Place {
     /// # Errors
     /// In words, when it is none, or when somebody besides root and its owner could put another in its place.
     pub(crate) fn open(path: &str) -> Result<Self, String> {
-        let within = python::FOLDERS.iter().any(|folder| path.strip_prefix(folder).is_some_and(|r| r.starts_with('/')));
+        let within =
+            environments::FOLDERS.iter().any(|folder| path.strip_prefix(folder).is_some_and(|r| r.starts_with('/')));
         let plain = !path.chars().any(char::is_control)
             && Path::new(path).components().all(|part| !matches!(part, std::path::Component::ParentDir));
         if !within || !plain {

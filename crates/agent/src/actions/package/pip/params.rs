@@ -51,10 +51,9 @@ fn some_version<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D:
 }
 
 fn pip<'de, D: Deserializer<'de>>(from: D) -> Result<Manager, D::Error> {
-    match Manager::deserialize(from)? {
-        Manager::Pip => Ok(Manager::Pip),
-        other => Err(D::Error::custom(format!("{other:?} is another manager"))),
-    }
+    // There is no other yet; one that comes has parameters of its own.
+    let Manager::Pip = Manager::deserialize(from)?;
+    Ok(Manager::Pip)
 }
 
 /// The parameters of a step.
