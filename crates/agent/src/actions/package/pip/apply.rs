@@ -289,6 +289,8 @@ fn take(from: &Path, to: &Path) -> Result<(), ActionError> {
             return Err(std::io::Error::other("it is no file"));
         }
         let mut kept = File::create(to)?;
+        // Whoever reads it as the owner of the environment is handed it open; the vault itself is closed to them.
+        kept.set_permissions(Permissions::from_mode(0o644))?;
         std::io::copy(&mut file, &mut kept)?;
         kept.sync_all()
     };
