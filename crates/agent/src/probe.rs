@@ -53,6 +53,8 @@ impl Probe {
             Ability::Apt => self.program("apt-get").and_then(|()| self.program("dpkg")),
             Ability::Dnf => self.program("dnf").and_then(|()| self.program("rpm")),
             Ability::Apk => self.program("apk"),
+            // pip itself is looked for in each environment; these do its work as the environment's owner.
+            Ability::Pip => ["setpriv", "flock", "tar", "xargs"].iter().try_for_each(|program| self.program(program)),
             Ability::Systemd => self.file("run/systemd/system", "systemd does not run here"),
             Ability::SysvInit => {
                 if self.lacks(Ability::Systemd).is_ok() {
@@ -118,7 +120,7 @@ impl Probe {
 pub(crate) fn lacks(action: &str, abilities: &Abilities) -> Option<String> {
     let why = |ability: Ability| abilities.lacks(ability).map(str::to_owned);
     match action {
-        "package.upgrade" => why(Ability::Apt),
+        "package.upgrade" => why(Ability::Apt).filter(|_| !abilities.has(Ability::Pip)),
         "host.reboot" => why(Ability::Boot),
         _ => None,
     }
@@ -159,6 +161,16 @@ mod tests {
         assert_eq!(has, ["apt", "systemd", "nftables", "cgroup_v2", "fanotify", "ptrace", "overlay", "boot"]);
         assert_eq!(abilities.lacks(Ability::Dnf), Some("no dnf is installed"));
         assert_eq!(abilities.lacks(Ability::SysvInit), Some("systemd runs here"));
+        assert_eq!(lacks("package.upgrade", &abilities), None);
+        assert_eq!(abilities.lacks(Ability::Pip), Some("no setpriv is installed"));
+    }
+
+    #[test]
+    fn a_host_without_apt_still_upgrades_in_environments_of_python() {
+        let tools = [("usr/bin/setpriv", ""), ("usr/bin/flock", ""), ("usr/bin/tar", ""), ("usr/bin/xargs", "")];
+        let (_folder, probe) = host(&tools);
+        let abilities = probe.abilities(None);
+        assert!(abilities.has(Ability::Pip) && !abilities.has(Ability::Apt));
         assert_eq!(lacks("package.upgrade", &abilities), None);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One item is what one act closes. Everything a newer version of a source package settles is one item, whichever
 //! check reported it, so an advisory and a security upload of the same source stand together. All versions of one
-//! component that an inventory lists are one item too.
+//! component that an inventory lists are one item too, and so is one component in one environment of a host.
 
 use std::collections::BTreeMap;
 
@@ -72,8 +72,8 @@ pub fn subject(finding: &Finding) -> Subject {
             Subject::Reboot { flavour: flavour(finding) }
         }
         _ => match ecosystem::without_version(&finding.binary) {
-            Some(purl) => Subject::Component { purl: purl.to_owned() },
-            None => Subject::SourcePackage { source: named(&finding.package, &finding.binary) },
+            Some(purl) if ecosystem::system_of_purl(&purl).is_none() => Subject::Component { purl: purl.into_owned() },
+            _ => Subject::SourcePackage { source: named(&finding.package, &finding.binary) },
         },
     }
 }

@@ -1,18 +1,20 @@
 //! The catalogue: which action would close an item, or why none would and what a person can do instead.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stanch_action::catalogue;
 use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::ecosystem;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::order::StepRequest;
 use stanch_model::posture;
 use stanch_model::script::Script;
-use stanch_model::version::DebVersion;
+use stanch_model::version::Order;
 
 use crate::blocked::Blocked;
 
@@ -34,7 +36,7 @@ pub const CONFIG_SET: &str = catalogue::CONFIG_SET.name;
 pub enum Ask {
     /// Upgrade the installed packages of a source to a fixed version.
     Upgrade {
-        /// The source package.
+        /// The source package; of what is in an environment its package URL without a version.
         source: String,
         /// The version of the source package that closes something; less is refused.
         fixed: Option<String>,
@@ -106,7 +108,9 @@ impl Proposal {
 
 /// What the catalogue offers for an item.
 pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal {
-    if let Subject::Component { purl } = &item.subject {
+    if let Subject::Component { purl } = &item.subject
+        && (asset.kind != AssetKind::Host || ecosystem::environment(purl).is_none())
+    {
         return Proposal::Nothing { why: Blocked::Component { purl: purl.clone() } };
     }
     if asset.kind != AssetKind::Host {
@@ -134,6 +138,10 @@ pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal
         Subject::SourcePackage { source } if fixable > 0 => (
             vec![Ask::Upgrade { source: source.clone(), fixed: least_fixed(members) }, restart_affected],
             format!("upgrade {source} and restart what still runs the old files ({})", count(fixable)),
+        ),
+        Subject::Component { purl } if fixable > 0 => (
+            vec![Ask::Upgrade { source: purl.clone(), fixed: most_fixed(members) }, restart_affected],
+            format!("upgrade {} and restart what still runs the old files ({})", item.subject.name(), count(fixable)),
         ),
         Subject::SourcePackage { source } if running > 0 => {
             (vec![restart_affected], format!("{source} is fixed on disk: restart what still runs the old files"))
@@ -172,11 +180,31 @@ fn count(findings: usize) -> String {
 /// The lowest version that closes a member. Not the highest: one id whose fix no archive offers must not keep the
 /// others open; what is left is told after the act. A fix whose data are in doubt promises nothing.
 fn least_fixed(members: &[&Finding]) -> Option<String> {
-    let versions = members
+    fixes(members).min_by(by_order(members)).map(str::to_owned)
+}
+
+/// The highest of them. What is not a distribution's goes no further than it is asked to, so that less would leave the
+/// others open.
+fn most_fixed(members: &[&Finding]) -> Option<String> {
+    fixes(members).max_by(by_order(members)).map(str::to_owned)
+}
+
+fn fixes<'a>(members: &'a [&Finding]) -> impl Iterator<Item = &'a str> {
+    let order = order(members);
+    members
         .iter()
         .filter(|f| f.detector == Detector::Advisory && f.verdict == Verdict::AffectedFixable && f.doubt.is_none())
-        .filter_map(|finding| finding.fixed_version.as_deref()?.parse::<DebVersion>().ok());
-    versions.min().map(String::from)
+        .filter_map(|finding| finding.fixed_version.as_deref())
+        .filter(move |fixed| order.read(fixed).is_ok())
+}
+
+fn order(members: &[&Finding]) -> Order {
+    Order::of_binary(members.first().map_or("", |finding| &finding.binary))
+}
+
+fn by_order(members: &[&Finding]) -> impl Fn(&&str, &&str) -> Ordering {
+    let order = order(members);
+    move |a, b| order.compare(a, b).unwrap_or(Ordering::Equal)
 }
 
 /// One reason for all members: a hold first, because a person can lift it at once.

@@ -199,6 +199,12 @@ impl<'a> View<'a> {
             installed.entry(&package.name).or_default().insert(package.version.as_str());
             sources.insert(&package.name, &package.source);
         }
+        for component in &input.facts.components {
+            installed.entry(&component.purl).or_default().insert(component.version.as_str());
+            if let Some(source) = &component.source {
+                sources.insert(&component.name, source);
+            }
+        }
         let mut running: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for process in input.facts.stale.known().into_iter().flatten() {
             if process.container.is_some() {

@@ -193,6 +193,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 pub fn ecosystem_of_folder(folder: &str) -> String {
     match folder.split_once('-') {
         Some((name @ ("Debian" | "Ubuntu"), release)) => format!("{name}:{}", release.replace('-', ":")),
+        Some((name @ ("AlmaLinux" | "Rocky Linux" | "Alpine"), release)) => format!("{name}:{release}"),
         _ if folder == "crates" => "crates.io".to_owned(),
         _ => folder.to_owned(),
     }

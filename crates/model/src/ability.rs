@@ -18,6 +18,8 @@ pub enum Ability {
     Dnf,
     /// Packages of Alpine.
     Apk,
+    /// Packages of Python's environments, changed by their own pip with their owners' power.
+    Pip,
     /// Services of systemd.
     Systemd,
     /// Services of System V scripts.
@@ -38,10 +40,11 @@ pub enum Ability {
 
 impl Ability {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Apt,
         Self::Dnf,
         Self::Apk,
+        Self::Pip,
         Self::Systemd,
         Self::SysvInit,
         Self::Nftables,
@@ -58,6 +61,7 @@ impl Ability {
             Self::Apt => "apt",
             Self::Dnf => "dnf",
             Self::Apk => "apk",
+            Self::Pip => "pip",
             Self::Systemd => "systemd",
             Self::SysvInit => "sysv_init",
             Self::Nftables => "nftables",

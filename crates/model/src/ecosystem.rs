@@ -43,22 +43,100 @@ pub fn normal_name<'a>(ecosystem: &str, name: &'a str) -> Cow<'a, str> {
     Cow::Owned(plain)
 }
 
+/// A manager of a whole system whose packages are written as package URLs. Those of dpkg go by their bare names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// rpm.
+    Rpm,
+    /// apk of Alpine.
+    Apk,
+}
+
+/// The manager whose package this package URL is; `None` for all others.
+pub fn system_of_purl(purl: &str) -> Option<System> {
+    match purl.strip_prefix("pkg:")?.split_once('/')?.0 {
+        "rpm" => Some(System::Rpm),
+        "apk" => Some(System::Apk),
+        _ => None,
+    }
+}
+
 /// The OSV ecosystem of a package URL, by its type.
 pub fn of_purl(purl: &str) -> Option<&'static str> {
     let (kind, _) = purl.strip_prefix("pkg:")?.trim_start_matches('/').split_once('/')?;
     ECOSYSTEMS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(kind)).map(|(_, ecosystem, _)| *ecosystem)
 }
 
-/// A package URL without version, qualifiers and subpath: what all versions of one component share. `None` for a text
-/// that is no package URL.
-pub fn without_version(purl: &str) -> Option<&str> {
+/// The qualifier of a package URL that tells in which environment of a host the package is.
+const ENVIRONMENT: &str = "environment=";
+
+/// The package URL of something installed in an environment of a host, such as `pkg:pypi/jinja2@3.1.2?environment=/opt/x`:
+/// the same version in two environments is two things to change.
+pub fn installed(kind: &str, name: &str, version: &str, environment: &str) -> String {
+    let (name, version, environment) = (encoded(name), encoded(version), encoded(environment));
+    format!("pkg:{kind}/{name}@{version}?{ENVIRONMENT}{environment}")
+}
+
+/// The environment that a package URL names.
+pub fn environment(purl: &str) -> Option<String> {
+    decoded(environment_of(purl)?)
+}
+
+/// The name in a package URL of one word, such as `jinja2`.
+pub fn name_in(purl: &str) -> Option<String> {
+    let bare = purl.strip_prefix("pkg:")?.split(['?', '#']).next()?;
+    let (_, rest) = bare.split_once('/')?;
+    let name = rest.rsplit_once('@').filter(|(_, version)| !version.contains('/')).map_or(rest, |(name, _)| name);
+    decoded(name)
+}
+
+fn environment_of(purl: &str) -> Option<&str> {
+    let (_, qualifiers) = purl.split('#').next()?.split_once('?')?;
+    qualifiers.split('&').find_map(|qualifier| qualifier.strip_prefix(ENVIRONMENT))
+}
+
+fn encoded(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            plain.push(char::from(byte));
+        } else {
+            plain.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    plain
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'%' {
+            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = after.get(2..)?;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// What all versions of one component in one place share: its package URL without version, subpath and qualifiers, but
+/// for the environment it is installed in. `None` for a text that is no package URL.
+pub fn without_version(purl: &str) -> Option<Cow<'_, str>> {
     purl.strip_prefix("pkg:")?;
     let bare = purl.split(['?', '#']).next()?;
-    match bare.rsplit_once('@') {
+    let package = match bare.rsplit_once('@') {
         // In `pkg:npm/@scope/name` the sign begins a scope.
-        Some((package, version)) if !version.contains('/') => Some(package),
-        _ => Some(bare),
-    }
+        Some((package, version)) if !version.contains('/') => package,
+        _ => bare,
+    };
+    Some(match environment_of(purl) {
+        Some(environment) => Cow::Owned(format!("{package}?{ENVIRONMENT}{environment}")),
+        None => Cow::Borrowed(package),
+    })
 }
 
 #[cfg(test)]
@@ -89,9 +167,22 @@ mod tests {
             ("pkg:npm/@babel/core", "pkg:npm/@babel/core"),
             ("pkg:maven/a.b/c@1.0?type=jar#x@y", "pkg:maven/a.b/c"),
         ] {
-            assert_eq!(without_version(purl), Some(package), "{purl}");
+            assert_eq!(without_version(purl).as_deref(), Some(package), "{purl}");
         }
         assert_eq!(without_version("openssl"), None);
+    }
+
+    #[test]
+    fn what_is_installed_keeps_its_environment_and_any_path_is_read_back() {
+        let purl = installed("pypi", "jinja2", "1!3.1+x", "/opt/my app?&#@%20\u{e9}");
+        assert_eq!(environment(&purl).as_deref(), Some("/opt/my app?&#@%20\u{e9}"));
+        assert_eq!(name_in(&purl).as_deref(), Some("jinja2"));
+        let shared = without_version(&purl).unwrap();
+        assert_eq!(environment(&shared), environment(&purl));
+        assert_eq!(name_in(&shared).as_deref(), Some("jinja2"));
+        assert!(!shared.contains("3.1"), "{shared}");
+        assert_eq!(environment("pkg:pypi/x@1"), None);
+        assert_eq!(environment("pkg:pypi/x@1?environment=%zz"), None);
     }
 
     #[test]

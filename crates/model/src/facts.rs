@@ -42,11 +42,11 @@ pub struct HostFacts {
     pub boot_id: Known<String>,
     /// The release.
     pub os: OsRelease,
-    /// dpkg's name of the machine's main architecture, such as `amd64`.
+    /// The system's name of the machine's main architecture: `amd64` of dpkg, `x86_64` of rpm and apk.
     pub architecture: String,
     /// Installed packages, in the order of their names.
     pub packages: Vec<Package>,
-    /// Libraries and programs that no distribution packaged, in order. Only inventories that others made list them.
+    /// Packages whose versions are not dpkg's, in order: of rpm and apk, and of the ecosystems beside the distributions.
     #[serde(default)]
     pub components: Vec<Component>,
     /// What dpkg left half done: names of packages that are unpacked, half-configured, half-installed or waiting for
@@ -180,6 +180,13 @@ impl OsRelease {
         match self.id.as_str() {
             "debian" => Some(format!("Debian:{}", version.split('.').next().unwrap_or(version))),
             "ubuntu" => Some(format!("Ubuntu:{version}")),
+            // Their minor releases follow one another within one ecosystem.
+            "rocky" => Some(format!("Rocky Linux:{}", version.split('.').next().unwrap_or(version))),
+            "almalinux" => Some(format!("AlmaLinux:{}", version.split('.').next().unwrap_or(version))),
+            "alpine" => {
+                let mut parts = version.split('.');
+                Some(format!("Alpine:v{}.{}", parts.next()?, parts.next()?))
+            }
             _ => None,
         }
     }
@@ -213,17 +220,42 @@ pub struct Package {
     pub installed_at: Option<Timestamp>,
 }
 
-/// A library or program that no distribution packaged, as an inventory lists it.
+/// A package that is not dpkg's: of another distribution, or a library or program that none packaged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Component {
-    /// The OSV ecosystem: `PyPI`, `npm`, `crates.io`, `Maven`.
+    /// The OSV ecosystem: `PyPI`, `npm`, `crates.io`, `Maven`, `Rocky Linux:9`.
     pub ecosystem: String,
     /// The name as that ecosystem's advisories write it: `log4j:log4j`, `@scope/name`.
     pub name: String,
     /// The version, unparsed: its order is the ecosystem's.
     pub version: String,
-    /// Its package URL with the version, otherwise as the inventory gave it.
+    /// Its package URL with the version, otherwise as the inventory gave it. Of what was found on a host it names the
+    /// environment too ([`crate::ecosystem::installed`]).
     pub purl: String,
+    /// The source package it was built from, where its distribution has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Who can change it where it was found. Absent in inventories that others made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<Keeper>,
+}
+
+/// Who can change a package where it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keeper {
+    /// A package manager, which Stanch asks.
+    Manager(Manager),
+    /// Nobody whom Stanch could ask; the text tells a person why.
+    Nobody(String),
+}
+
+/// A package manager besides apt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manager {
+    /// pip, inside a virtual environment.
+    Pip,
 }
 
 /// One archive as apt names it (fields of its Release file).

@@ -33,6 +33,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
     ("sha256sum", "coreutils"),
     ("cc", "gcc libc6-dev"),
+    ("rpmbuild", "rpm"),
+    ("createrepo_c", "createrepo-c"),
 ];
 
 /// Installs with apt-get what the worlds need and this machine lacks. Cheap when nothing is missing; safe to call from
@@ -108,6 +110,16 @@ impl Base {
     /// What a tool that comes in over SSH needs on a host.
     pub fn managed() -> Result<Self> {
         Self::made("managed", &["openssh-server", "python3", "python3-apt"])
+    }
+
+    /// One with Python, its environments and pip.
+    pub fn python() -> Result<Self> {
+        Self::made("python", &["python3", "python3-venv", "python3-pip"])
+    }
+
+    /// One with rpm and dnf, from which the worlds of rpm are made.
+    pub fn rpm() -> Result<Self> {
+        Self::made("rpm", &["rpm", "dnf"])
     }
 
     /// A server with the services people run. Takes minutes to make: for long proofs only.

@@ -54,6 +54,10 @@ pub struct Invocation {
     pub log: Option<PathBuf>,
     /// What it reads from standard input; nothing if none.
     pub feed: Option<Vec<u8>>,
+    /// A file that it reads from standard input instead.
+    pub from: Option<PathBuf>,
+    /// A file that its standard output goes to, made anew, instead of being kept in memory.
+    pub into: Option<PathBuf>,
     /// It may write so many bytes. It is ended with all it started when they or its time are over, and what it leaves
     /// behind in its session ends when it does.
     pub most_output: Option<u64>,
@@ -63,7 +67,17 @@ impl Invocation {
     /// A program that only reads.
     pub fn reading<S: AsRef<OsStr>>(program: &'static str, args: impl IntoIterator<Item = S>) -> Self {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        Self { program, args, folder: None, patience: READING, log: None, feed: None, most_output: None }
+        Self {
+            program,
+            args,
+            folder: None,
+            patience: READING,
+            log: None,
+            feed: None,
+            from: None,
+            into: None,
+            most_output: None,
+        }
     }
 
     /// A program that changes the host and writes to this file.
@@ -87,6 +101,18 @@ impl Invocation {
     #[must_use]
     pub fn fed(self, feed: Vec<u8>) -> Self {
         Self { feed: Some(feed), ..self }
+    }
+
+    /// The same, reading this file.
+    #[must_use]
+    pub fn reading_from(self, file: PathBuf) -> Self {
+        Self { from: Some(file), ..self }
+    }
+
+    /// The same, writing to this file.
+    #[must_use]
+    pub fn writing_to(self, file: PathBuf) -> Self {
+        Self { into: Some(file), ..self }
     }
 
     /// The same within bounds.
@@ -256,6 +282,12 @@ impl Programs for Host {
         command.stdout(out.try_clone().map_err(keep)?).stderr(err.try_clone().map_err(keep)?);
         if let Some(feed) = &invocation.feed {
             command.stdin(holding(feed).map_err(keep)?);
+        } else if let Some(file) = &invocation.from {
+            command.stdin(File::open(file).map_err(keep)?);
+        }
+        if let Some(file) = &invocation.into {
+            let made = File::options().create(true).truncate(true).write(true).mode(0o600).open(file);
+            command.stdout(made.map_err(keep)?);
         }
         let mut child = command.spawn().map_err(|source| CommandError::Start { command: shown.clone(), source })?;
         let seconds = invocation.patience.as_secs();

@@ -1,4 +1,4 @@
-//! Reads the facts of a Debian or Ubuntu host. Nothing here judges: what is installed, what runs and what could be had
+//! Reads the facts of a host: of Debian and Ubuntu all there is, of systems of rpm and of Alpine the packages. Nothing here judges: what is installed, what runs and what could be had
 //! is written down as it is, and what could not be read is said to be unknown, with the reason.
 
 mod apt;
@@ -6,17 +6,22 @@ mod cache;
 mod container;
 pub(crate) mod deb822;
 pub mod dpkg;
+pub(crate) mod environments;
 #[doc(hidden)]
 pub mod fuzzing;
+mod interpreted;
 mod kernel;
+mod listed;
 mod netlink;
 pub mod os;
 mod owners;
 pub(crate) mod posture;
 pub(crate) mod processes;
+pub(crate) mod python;
 mod root;
 pub(crate) mod services;
 mod sockets;
+mod systems;
 mod updaters;
 
 use std::io;
@@ -93,6 +98,13 @@ pub enum FactsError {
         /// The root folder.
         path: PathBuf,
     },
+    /// The packages of a system without dpkg cannot be read.
+    #[error("cannot read the packages of rpm or apk")]
+    Other {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A list of packages cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -119,8 +131,9 @@ impl FactsError {
         match self {
             Self::Root { .. } => "name a folder that holds the root of a Debian or Ubuntu system",
             Self::NoDpkg { .. } => {
-                "Stanch reads Debian and Ubuntu: a root has var/lib/dpkg/status, an image without dpkg has var/lib/dpkg/status.d"
+                "a root of Debian or Ubuntu has var/lib/dpkg/status, an image without dpkg var/lib/dpkg/status.d, one of Alpine lib/apk/db/installed; rpm is asked on its own machine alone"
             }
+            Self::Other { .. } => "`rpm --query --all`, or lib/apk/db/installed, must be readable by this user",
             Self::Read { .. } => "the file must be readable by this user",
             Self::Status { source, .. } => source.remedy(),
         }
@@ -150,10 +163,22 @@ fn facts(
     collected_at: Timestamp,
     seen: impl FnOnce() -> Option<io::Result<Seen>>,
 ) -> Result<HostFacts, FactsError> {
-    let status = installed(root)?;
     let os = release(root);
+    let (status, other) = match installed(root) {
+        Ok(status) => (status, None),
+        Err(none @ FactsError::NoDpkg { .. }) => match systems::read(&Host::default(), root, &os) {
+            Ok(Some(system)) => (dpkg::Status::default(), Some(system)),
+            Ok(None) => return Err(none),
+            Err(source) => return Err(FactsError::Other { source }),
+        },
+        Err(error) => return Err(error),
+    };
     let mut gaps = gaps(&status);
-    let architecture = architecture(root, &status.packages);
+    gaps.extend(other.as_ref().and_then(systems::System::gap));
+    let architecture = match &other {
+        Some(system) => system.architecture.clone(),
+        None => architecture(root, &status.packages),
+    };
     let asset = identity(root, options.proc.is_some());
     let boot_id = boot_id(options.proc.as_deref());
     let kernel = kernel::read(options.proc.as_deref(), root, &status.packages);
@@ -163,7 +188,9 @@ fn facts(
     let config = Config::read(root);
     let indexes = apt::read(root, &config, &mut packages, &mut cache);
     gaps.extend(indexes.gaps);
-    let running = running(root, options.proc.as_deref().zip(seen()), &mut cache);
+    let environments = environments::find(root, true);
+    gaps.extend(environments.gaps.iter().cloned());
+    let running = running(root, options.proc.as_deref().zip(seen()), &environments.python, &mut cache);
     gaps.extend(running.gaps);
     let updaters = updaters::read(root, &config, &packages);
     cache.close();
@@ -174,7 +201,12 @@ fn facts(
         os,
         architecture,
         packages,
-        components: Vec::new(),
+        components: other
+            .map(|system| system.packages)
+            .into_iter()
+            .flatten()
+            .chain(environments.components())
+            .collect(),
         broken: status.broken,
         candidates: indexes.candidates,
         indexes_at: indexes.fetched_at,
@@ -203,7 +235,13 @@ pub(crate) fn stale() -> Known<Vec<StaleProcess>> {
     match Root::open(Path::new("/")) {
         Ok(root) => {
             let proc = Path::new("/proc");
-            running(&root, Some((proc, seen(proc))), &mut Cache::open(None, &[])).stale
+            running(
+                &root,
+                Some((proc, seen(proc))),
+                &environments::find(&root, false).python,
+                &mut Cache::open(None, &[]),
+            )
+            .stale
         }
         Err(error) => Known::Unknown(format!("the root folder cannot be opened: {error}")),
     }
@@ -228,7 +266,12 @@ struct Running {
     gaps: Vec<String>,
 }
 
-fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cache) -> Running {
+fn running(
+    root: &Root,
+    seen: Option<(&Path, io::Result<Seen>)>,
+    python: &[python::Environment],
+    cache: &mut Cache,
+) -> Running {
     let nothing =
         |why: String| Running { stale: Known::Unknown(why.clone()), sockets: Known::Unknown(why), gaps: Vec::new() };
     let Some((proc, seen)) = seen else { return nothing(ANOTHER_ROOT.to_owned()) };
@@ -239,7 +282,10 @@ fn running(root: &Root, seen: Option<(&Path, io::Result<Seen>)>, cache: &mut Cac
     let programs = found.as_deref().unwrap_or_default().iter().filter_map(|socket| socket.exe.as_deref());
     let owners = Owners::find(root, processes.paths().chain(programs), cache);
     let services = Services::read(root, proc, &processes.all);
-    let stale = processes.stale(proc, &owners, &services);
+    let mut stale = processes.stale(proc, &owners, &services);
+    if let Known::Known(stale) = &mut stale {
+        stale.extend(interpreted::stale(root, proc, &processes, &services, python));
+    }
     let sockets = match found {
         Ok(found) => found,
         Err(error) => {

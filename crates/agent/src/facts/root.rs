@@ -103,6 +103,12 @@ impl Root {
         })
     }
 
+    /// When something was put there or last renamed, in seconds since 1970: what an archive says of its age does not count.
+    pub(crate) fn put(&self, path: &str) -> io::Result<u64> {
+        let stat = rustix::fs::fstat(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW)?)?;
+        Ok(u64::try_from(stat.st_ctime).unwrap_or(0))
+    }
+
     /// Mode and owners of a file or folder; a link at its end is not followed, and is none.
     pub(crate) fn mode(&self, path: &str) -> io::Result<FileMode> {
         let stat = rustix::fs::fstat(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW)?)?;
@@ -154,6 +160,32 @@ impl Root {
             {
                 names.push(name.to_owned());
             }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The names in a folder, sorted, and whether each is a folder; a link is none, at the end of the path either. Names that
+    /// are not UTF-8 are left out.
+    pub(crate) fn entries(&self, path: &str) -> io::Result<Vec<(String, bool)>> {
+        let fd = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&fd)? {
+            if names.len() >= MAX_ENTRIES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds more than 200,000 entries"));
+            }
+            let entry = entry?;
+            let Ok(name) = std::str::from_utf8(entry.file_name().to_bytes()) else { continue };
+            if name == "." || name == ".." {
+                continue;
+            }
+            // Some file systems do not tell the type along with the name.
+            let kind = match entry.file_type() {
+                FileType::Unknown => rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            names.push((name.to_owned(), kind == FileType::Directory));
         }
         names.sort_unstable();
         Ok(names)

@@ -58,7 +58,14 @@ fn component(purl: &PackageUrl<'_>, ecosystem: &str, name: String, text: &str, e
         Some(_) => text.to_owned(),
         None => purl.clone().with_version(version).ok()?.to_string(),
     };
-    Some(Meaning::Component(Component { ecosystem: ecosystem.to_owned(), name, version: version.to_owned(), purl }))
+    Some(Meaning::Component(Component {
+        ecosystem: ecosystem.to_owned(),
+        name,
+        version: version.to_owned(),
+        purl,
+        source: None,
+        keeper: None,
+    }))
 }
 
 fn kind(purl: &PackageUrl<'_>, namespace: &str) -> String {

@@ -84,6 +84,38 @@ fn a_library_whose_file_changed_its_name_still_counts() {
 }
 
 #[test]
+fn a_process_of_an_environment_that_is_older_than_a_package_there_still_runs_the_old_one() {
+    let tree = world();
+    tree.write("run/systemd/system/x", "");
+    tree.write("opt/app/pyvenv.cfg", "");
+    tree.write(
+        "opt/app/lib/python3.11/site-packages/jinja2-3.1.3.dist-info/METADATA",
+        "Name: jinja2\nVersion: 3.1.3\n",
+    );
+    let now = jiff::Timestamp::now().as_second();
+    // Processes start 10 ticks after boot for each of their number; this boot was an hour ago.
+    tree.write("proc/stat", format!("cpu 1 2\nbtime {}\n", now - 3600));
+    let python = |pid: u32, started: i64, name: &str| {
+        process(&tree, pid, 1, "/usr/bin/python3.11", &format!("0::/system.slice/{name}.service\n"), &[]);
+        tree.write(&format!("proc/{pid}/cmdline"), format!("/opt/app/bin/python\0/opt/app/bin/{name}\0"));
+        let stat = fs::read_to_string(tree.at(&format!("proc/{pid}/stat"))).unwrap();
+        tree.write(
+            &format!("proc/{pid}/stat"),
+            stat.replace(&format!(" {} 0 0\n", pid * 10), &format!(" {started} 0 0\n")),
+        );
+    };
+    python(60, 1000, "old");
+    python(61, 100 * 7200, "new");
+    process(&tree, 62, 1, "/usr/bin/python3.11", "0::/system.slice/other.service\n", &[]);
+    tree.write("proc/62/cmdline", "/opt/application/bin/python\0");
+    let seen = stale(&tree);
+    let [one] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((one.pid, one.exe.as_str()), (60, "/opt/app/bin/python"));
+    assert_eq!(one.service, Some(ServiceRef::Systemd("old.service".to_owned())));
+    assert_eq!(one.files[0].package.as_deref(), Some("pkg:pypi/jinja2?environment=/opt/app"));
+}
+
+#[test]
 fn a_containers_process_is_not_blamed_on_the_host() {
     let tree = world();
     tree.write("run/systemd/system/x", "");

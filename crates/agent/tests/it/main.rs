@@ -13,5 +13,6 @@ mod facts;
 mod facts_apt;
 mod facts_host;
 mod facts_processes;
+mod facts_systems;
 mod fleet;
 mod sbom;

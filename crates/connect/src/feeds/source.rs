@@ -45,7 +45,10 @@ pub fn osv_source(ecosystem: &str) -> Source {
     Source {
         name: format!("osv/{}", ecosystem.replace(':', "-")),
         file: format!("osv/{folder}/all.zip"),
-        from: Location::Url(format!("https://osv-vulnerabilities.storage.googleapis.com/{ecosystem}/all.zip")),
+        from: Location::Url(format!(
+            "https://osv-vulnerabilities.storage.googleapis.com/{}/all.zip",
+            ecosystem.replace(' ', "%20")
+        )),
         checksum: None,
         every: SignedDuration::from_hours(4),
         max_bytes: 1024 * MIB,
@@ -112,5 +115,8 @@ mod tests {
     fn an_ecosystem_is_found_where_feed_folders_keep_it() {
         assert_eq!(osv_source("Debian:12").file, "osv/Debian-12/all.zip");
         assert_eq!(osv_source("crates.io").file, "osv/crates/all.zip");
+        let rocky = osv_source("Rocky Linux:9");
+        assert_eq!(rocky.file, "osv/Rocky Linux-9/all.zip");
+        assert!(matches!(&rocky.from, Location::Url(url) if !url.contains(' ')), "{rocky:?}");
     }
 }

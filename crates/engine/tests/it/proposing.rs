@@ -91,6 +91,30 @@ fn all_items_of_a_host_become_one_order_in_the_order_of_the_acts() {
     assert_eq!(requests(&[]), [], "nothing chosen is nothing asked");
 }
 
+/// What is in an environment goes no further than it is asked to, so it is asked for the highest of its fixes.
+#[test]
+fn what_is_in_an_environment_of_a_host_is_asked_for_by_its_package_url_and_highest_fix() {
+    let asset = host();
+    let at = |environment: &str, id: &str, fixed: &str| Finding {
+        fixed_version: Some(fixed.to_owned()),
+        ..advisory(&asset, id, "jinja2", &format!("pkg:pypi/jinja2@3.1.2?environment={environment}"))
+    };
+    let findings = [
+        at("/opt/x", "PYSEC-1", "3.1.9"),
+        at("/opt/x", "PYSEC-2", "3.1.10"),
+        at("/opt/y", "PYSEC-1", "3.1.9"),
+        advisory(&asset, "CVE-2026-2", "bind9", "bind9"),
+    ];
+    let candidates: Vec<_> =
+        proposals(&asset, &findings).into_iter().filter_map(|proposal| proposal.candidate().cloned()).collect();
+    let request = requests(&candidates).remove(0);
+    let (x, y) = ("pkg:pypi/jinja2?environment=/opt/x", "pkg:pypi/jinja2?environment=/opt/y");
+    assert_eq!(request.want["sources"], serde_json::json!(["bind9", x, y]));
+    assert_eq!(request.want["fixed"][x], "3.1.10", "as PyPI orders them");
+    assert_eq!(request.want["fixed"][y], "3.1.9");
+    assert_eq!(request.items.len(), 3);
+}
+
 /// One id whose fix no archive offers yet must not keep the others open, and data in doubt promise nothing.
 #[test]
 fn an_upgrade_has_to_reach_the_lowest_version_that_surely_closes_something() {

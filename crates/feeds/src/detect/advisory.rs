@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use stanch_model::facts::{Component, HostFacts, KernelFacts, Package};
+use stanch_model::facts::{Component, HostFacts, Keeper, KernelFacts, Package};
 use stanch_model::finding::{Detector, Finding, Since, Verdict};
 use stanch_model::version::DebVersion;
 
@@ -83,7 +83,8 @@ fn sources(package: &Package) -> Vec<(&str, &DebVersion)> {
 #[derive(Clone, Copy)]
 enum Judged<'a> {
     Package(&'a Package, (&'a str, &'a DebVersion)),
-    Component(&'a Component),
+    /// With the name that its advisories use: its own or its source's.
+    Component(&'a Component, &'a str),
 }
 
 impl<'a> Judged<'a> {
@@ -91,15 +92,14 @@ impl<'a> Judged<'a> {
     fn binary(self) -> &'a str {
         match self {
             Self::Package(package, _) => &package.name,
-            Self::Component(component) => &component.purl,
+            Self::Component(component, _) => &component.purl,
         }
     }
 
     /// The name that advisories use.
     fn name(self) -> &'a str {
         match self {
-            Self::Package(_, (name, _)) => name,
-            Self::Component(component) => &component.name,
+            Self::Package(_, (name, _)) | Self::Component(_, name) => name,
         }
     }
 
@@ -107,7 +107,15 @@ impl<'a> Judged<'a> {
     fn version(self) -> &'a str {
         match self {
             Self::Package(_, (_, version)) => version.as_str(),
-            Self::Component(component) => &component.version,
+            Self::Component(component, _) => &component.version,
+        }
+    }
+
+    /// What an act on it would be about.
+    fn subject(self) -> &'a str {
+        match self {
+            Self::Component(Component { source: Some(source), .. }, _) => source,
+            _ => self.name(),
         }
     }
 }
@@ -186,9 +194,14 @@ impl<'a> Check<'a> {
                 continue;
             };
             for component in components {
-                detection.coverage.with_data += u32::from(index.knows(&component.name));
-                for one in index.matching(&component.name, &component.version) {
-                    self.judge(Judged::Component(component), &one, index, meta);
+                // Distributions of rpm name binary packages in some advisories and their sources in others.
+                let source = component.source.as_deref().filter(|source| *source != component.name);
+                let names = || std::iter::once(component.name.as_str()).chain(source);
+                detection.coverage.with_data += u32::from(names().any(|name| index.knows(name)));
+                for name in names() {
+                    for one in index.matching(name, &component.version) {
+                        self.judge(Judged::Component(component, name), &one, index, meta);
+                    }
                 }
             }
         }
@@ -222,12 +235,12 @@ impl<'a> Check<'a> {
         let (verdict, reason) = self.verdict(judged, found, index);
         let mut result = finding(self.facts, Detector::Advisory, found.id, judged.binary(), verdict);
         result.aliases = found.aliases.iter().map(|alias| (*alias).to_owned()).collect();
-        judged.name().clone_into(&mut result.package);
+        judged.subject().clone_into(&mut result.package);
         (result.version, result.source_version) = match judged {
             Judged::Package(package, (_, source_version)) => {
                 (package.version.to_string(), Some(source_version.to_string()))
             }
-            Judged::Component(component) => (component.version.clone(), None),
+            Judged::Component(component, _) => (component.version.clone(), None),
         };
         result.fixed_version = match found.holds {
             Holds::Until(fixed) => Some(fixed.to_owned()),
@@ -247,7 +260,7 @@ impl<'a> Check<'a> {
         let ids: Vec<&str> = std::iter::once(found.id).chain(found.aliases.iter().copied()).collect();
         let said = vex::last_word(self.statements.iter().copied(), &ids, |statement| match judged {
             Judged::Package(package, _) => statement.concerns(&self.facts.os, package, (name, version), self.now),
-            Judged::Component(component) => statement.concerns_component(component, self.now),
+            Judged::Component(component, _) => statement.concerns_component(component, self.now),
         });
         if let Some(said) = said
             && matches!(said.status, Status::NotAffected | Status::Fixed)
@@ -267,7 +280,10 @@ impl<'a> Check<'a> {
         let older = format!("{name} {version} is older than {fixed}, the first version without it");
         match judged {
             Judged::Package(package, _) => self.of_package(package, (name, version), found.id, fixed, older),
-            Judged::Component(_) => (Verdict::AffectedFixable, older),
+            Judged::Component(Component { keeper: Some(Keeper::Nobody(why)), .. }, _) => {
+                (Verdict::AffectedUnfixed, format!("{older}; {why}"))
+            }
+            Judged::Component(..) => (Verdict::AffectedFixable, older),
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::codec::Writer;
 use crate::error::Problem;
-use crate::order::{Order, Version};
+use crate::order::{self, Order, Version};
 
 /// A turn in a range of versions.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +127,7 @@ impl Builder {
                 sorted.push((None, *event));
                 continue;
             }
-            self.order.check(event.version())?;
+            order::check(self.order, event.version())?;
             match self.order.read(event.version()) {
                 Ok(version) => sorted.push((Some(version), *event)),
                 // Nothing can be said of a range with a turn at no known place: this span compares with nothing.
@@ -172,7 +172,7 @@ impl Builder {
         let spans: Vec<(Option<Option<Version>>, u32, Option<Version>)> =
             entry.spans.iter().map(|(from, end, to)| (from.map(read), *end, read(*to))).collect();
         for version in versions {
-            Order::bounded(version)?;
+            order::bounded(version)?;
             let held = self.order.read(version).is_ok_and(|version| {
                 spans.iter().any(|(from, end, to)| {
                     let from = from.as_ref().map(|from| version.partial_cmp(from.as_ref()?));

@@ -5,7 +5,8 @@ use stanch_feeds::archive::Limits;
 use stanch_feeds::index::{Holds, Unclear};
 use stanch_feeds::order::Order;
 use stanch_feeds::{Detection, HostVerdict, Knowledge, detect, osv, vex};
-use stanch_model::facts::{Component, HostFacts};
+use stanch_model::ecosystem;
+use stanch_model::facts::{Component, HostFacts, Keeper, Manager};
 use stanch_model::finding::{Finding, Verdict};
 
 use crate::archive::of;
@@ -17,6 +18,8 @@ fn component(ecosystem: &str, kind: &str, name: &str, version: &str) -> Componen
         name: name.to_owned(),
         version: version.to_owned(),
         purl: format!("pkg:{kind}/{}@{version}", name.replace(':', "/").replace("/@", "/%40")),
+        source: None,
+        keeper: None,
     }
 }
 
@@ -150,6 +153,50 @@ fn knowledge(ecosystem: &str, records: &[String]) -> Knowledge {
 
 fn one(knowledge: &Knowledge, ecosystem: &str, version: &str) -> Option<Finding> {
     judged(vec![component(ecosystem, "x", "a", version)], knowledge).findings.pop()
+}
+
+#[test]
+fn what_nobody_can_change_where_it_is_has_no_fix_there_and_says_who_owns_it() {
+    let feed = knowledge("PyPI", &[record("PyPI", "A-1", &ranges(r#"[{"introduced":"0"},{"fixed":"2.0"}]"#))]);
+    let at = |environment: &str, keeper| Component {
+        purl: ecosystem::installed("pypi", "a", "1.0", environment),
+        keeper: Some(keeper),
+        ..component("PyPI", "pypi", "a", "1.0")
+    };
+    let why = "its environment has no pip";
+    let both = vec![at("/opt/x", Keeper::Manager(Manager::Pip)), at("/opt/y", Keeper::Nobody(why.to_owned()))];
+    let found = judged(both, &feed).findings;
+    let [one, other] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((one.verdict, other.verdict), (Verdict::AffectedFixable, Verdict::AffectedUnfixed));
+    assert!(other.reason.contains("2.0") && other.reason.ends_with(why), "{}", other.reason);
+    assert_ne!(one.fingerprint, other.fingerprint, "the same version in two environments is two problems");
+}
+
+#[test]
+fn packages_of_rpm_and_alpine_are_judged_by_their_own_or_their_sources_name_in_their_own_order() {
+    let open = ranges(r#"[{"introduced":"0"},{"fixed":"1:3.0.7-28.el9"}]"#);
+    let rocky = knowledge("Rocky Linux:9", &[record("Rocky Linux:9", "RLSA-1", &open)]);
+    let rpm = |name: &str, source: &str, version: &str| Component {
+        name: name.to_owned(),
+        source: Some(source.to_owned()),
+        purl: format!("pkg:rpm/rocky/{name}@{version}"),
+        keeper: Some(Keeper::Nobody("dnf does".to_owned())),
+        ..component("Rocky Linux:9", "rpm", name, version)
+    };
+    let found = |name, source, version| {
+        let findings = judged(vec![rpm(name, source, version)], &rocky).findings;
+        findings.into_iter().map(|finding| (finding.package, finding.fixed_version.unwrap())).collect::<Vec<_>>()
+    };
+    let expected = [("a".to_owned(), "1:3.0.7-28.el9".to_owned())];
+    assert_eq!(found("a-libs", "a", "1:3.0.7-27.el9"), expected, "by its source");
+    assert_eq!(found("a", "a", "1:3.0.7-28~rc1.el9"), expected, "once, though both names are the same");
+    assert_eq!(found("a", "b", "1:3.0.7-9.el9"), [("b".to_owned(), "1:3.0.7-28.el9".to_owned())], "by its own name");
+    assert_eq!(found("a-libs", "a", "1:3.0.7-28.el9"), []);
+    assert_eq!(found("a-libs", "a", "2:1-1"), []);
+    let open = ranges(r#"[{"introduced":"0"},{"fixed":"3.1.4-r10"}]"#);
+    let alpine = knowledge("Alpine:v3.19", &[record("Alpine:v3.19", "CVE-1", &open)]);
+    let of = |version| judged(vec![component("Alpine:v3.19", "apk", "a", version)], &alpine).findings.len();
+    assert_eq!((of("3.1.4-r9"), of("3.1.4_rc1-r11"), of("3.1.4-r10")), (1, 1, 0));
 }
 
 #[test]

@@ -4,16 +4,22 @@
 //! Versions come from feeds and inventories that others made. A text is at most 256 bytes long, numbers in it may have
 //! any number of digits within that, and what a world's rules do not take is refused, never guessed.
 
+mod alpine;
 mod debian;
 mod maven;
+mod order;
 mod plain;
 mod python;
+mod rpm;
 mod semantic;
 
+pub use alpine::ApkVersion;
 pub use debian::DebVersion;
 pub use maven::MavenVersion;
+pub use order::{Order, Version};
 pub use plain::PlainVersion;
 pub use python::PythonVersion;
+pub use rpm::RpmVersion;
 pub use semantic::SemanticVersion;
 
 /// A text that is no version in its world.

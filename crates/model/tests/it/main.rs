@@ -7,3 +7,4 @@ mod clocks;
 mod orders;
 mod posture;
 mod recurrences;
+mod rpm;

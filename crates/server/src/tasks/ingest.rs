@@ -1,5 +1,6 @@
 //! Facts to findings: keeps what executors read, runs the detectors on it and says what is open.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -310,9 +311,9 @@ pub(super) async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, Pas
 /// and withdrawn when only the data did.
 fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<FindingId, ClosedAs> {
     let seen: std::collections::BTreeSet<&FindingId> = after.iter().map(|finding| &finding.fingerprint).collect();
-    let mut installed: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut installed: HashMap<Cow<'_, str>, Vec<&str>> = HashMap::new();
     for package in &facts.packages {
-        installed.entry(&package.name).or_default().push(package.version.as_str());
+        installed.entry(Cow::Borrowed(&package.name)).or_default().push(package.version.as_str());
     }
     for component in &facts.components {
         installed.entry(unversioned(&component.purl)).or_default().push(&component.version);
@@ -329,7 +330,7 @@ fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<F
             return (finding.fingerprint.clone(), how);
         }
         let on_disk = matches!(finding.detector, Detector::Advisory | Detector::SecurityOrigin);
-        let how = match installed.get(unversioned(&finding.binary)) {
+        let how = match installed.get(&unversioned(&finding.binary)) {
             _ if !on_disk => ClosedAs::Fixed,
             None => ClosedAs::Gone,
             Some(versions) if versions.contains(&finding.version.as_str()) => ClosedAs::Withdrawn,
@@ -341,8 +342,8 @@ fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<F
 }
 
 /// What the versions of a binary package or component share.
-fn unversioned(binary: &str) -> &str {
-    ecosystem::without_version(binary).unwrap_or(binary)
+fn unversioned(binary: &str) -> Cow<'_, str> {
+    ecosystem::without_version(binary).unwrap_or(Cow::Borrowed(binary))
 }
 
 fn counted(findings: &[Finding]) -> BTreeMap<&'static str, u64> {

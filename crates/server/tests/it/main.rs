@@ -24,8 +24,6 @@ mod policies;
 #[allow(dead_code, unreachable_pub, reason = "it is for others too")]
 mod postgres;
 mod posture;
-#[path = "../../../testkit/src/postgres.rs"]
-mod postgres;
 mod provider;
 mod recover;
 mod rehearsals;

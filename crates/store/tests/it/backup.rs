@@ -52,6 +52,7 @@ async fn see(store: &Store, asset: &AssetId, id: &str, seconds: i64) {
         feeds: Vec::new(),
         unread: Vec::new(),
         system: None,
+        updaters: None,
     };
     store.put(Write::PutDetection(asset.clone(), said)).await.unwrap();
 }

@@ -3,6 +3,7 @@
 //! Every world prints its rows as JSON lines, which `cargo xtask prove conformance` collects. The gate tries a sample
 //! of the points; with `STANCH_ALL_POINTS=1` it is all of them.
 
+mod environments;
 mod packages;
 mod reboot;
 mod scripts;

@@ -187,7 +187,7 @@ fn take(
 }
 
 /// An empty folder that apt's own user may write to.
-fn staging() -> Result<PathBuf, ActionError> {
+pub(crate) fn staging() -> Result<PathBuf, ActionError> {
     let folder = Path::new(STAGING);
     let cannot = |e| ActionError::caused("cannot make a folder for downloads", e);
     make_folder(folder, 0o755)?;

@@ -1,5 +1,5 @@
 //! `package.upgrade`: bring source packages of this host to the version its archives offer, all in one transaction, and
-//! take them back one by one or together.
+//! take them back one by one or together. What is in an environment of Python is pip's, in a step of its own ([`pip`]).
 
 mod apply;
 mod apt;
@@ -8,6 +8,7 @@ mod dpkg;
 mod formats;
 mod own;
 mod params;
+mod pip;
 mod plan;
 mod projection;
 mod simulation;
@@ -138,6 +139,11 @@ impl PackageUpgrade {
     fn host(&self) -> &dyn Programs {
         self.host.as_ref()
     }
+
+    /// The packages of Python's environments.
+    fn pip(&self) -> pip::Pip<'_> {
+        pip::Pip { host: self.host(), rules: &self.rules }
+    }
 }
 
 impl Action for PackageUpgrade {
@@ -151,8 +157,16 @@ impl Action for PackageUpgrade {
     }
 
     fn observe(&self, _target: &Asset, params: &Value) -> Result<Observation, ActionError> {
+        if pip::is_for(params) {
+            return self.pip().observed(&read_params(params)?);
+        }
         let params: Params = read_params(params)?;
         projection::read(self.host(), &params.keys())?.observation()
+    }
+
+    fn rehearses(&self, step: &PlannedStep) -> bool {
+        // Environments lie where a copy of the system does not reach.
+        !pip::is_for(&step.params)
     }
 
     fn plan(&self, _target: &Asset, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError> {
@@ -160,10 +174,16 @@ impl Action for PackageUpgrade {
     }
 
     fn apply(&self, _target: &Asset, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
+        if pip::is_for(&step.params) {
+            return self.pip().applied(step, run);
+        }
         self.applied(step, run)
     }
 
     fn verify(&self, _target: &Asset, step: &PlannedStep) -> Result<Verification, ActionError> {
+        if pip::is_for(&step.params) {
+            return self.pip().verified(&read_params(&step.params)?);
+        }
         self.verified(&read_params(&step.params)?)
     }
 
@@ -174,6 +194,9 @@ impl Action for PackageUpgrade {
         items: &[ItemId],
         run: &mut dyn Run,
     ) -> Result<Applied, ActionError> {
+        if pip::is_for(&step.params) {
+            return self.pip().undone(&read_params(&step.params)?, items, run);
+        }
         self.undone(&read_params(&step.params)?, items, run)
     }
 }

@@ -58,17 +58,18 @@ pub(crate) enum To {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Want {
-    /// Source packages. With as many items as sources they belong together in order; else every item is for all.
+    /// Source packages, and package URLs of what is in an environment. With as many items as sources they belong together
+    /// in order; else every item is for all.
     pub(crate) sources: Vec<String>,
     /// How far.
     pub(crate) to: To,
     /// For a source package the version of it that closes the item.
     #[serde(default)]
-    pub(crate) fixed: std::collections::BTreeMap<String, DebVersion>,
+    pub(crate) fixed: std::collections::BTreeMap<String, String>,
 }
 
 pub(crate) fn request_schema() -> Value {
-    let source = json!({"type": "string", "pattern": NAME});
+    let source = json!({"type": "string", "anyOf": [{"pattern": NAME}, {"pattern": "^pkg:"}]});
     json!({
         "type": "object",
         "required": ["sources", "to"],
@@ -79,7 +80,7 @@ pub(crate) fn request_schema() -> Value {
             "fixed": {
                 "type": "object",
                 "propertyNames": source,
-                "additionalProperties": {"type": "string", "pattern": VERSION},
+                "additionalProperties": {"type": "string", "pattern": "^[A-Za-z0-9.+~^_!:-]+$"},
             },
         },
     })
@@ -175,7 +176,7 @@ pub(crate) fn params_schema() -> Value {
             "sha256": {"type": ["string", "null"]},
         },
     });
-    json!({
+    let of_apt = json!({
         "type": "object",
         "required": ["packages", "conffiles", "lock_timeout_seconds", "before"],
         "additionalProperties": false,
@@ -185,7 +186,8 @@ pub(crate) fn params_schema() -> Value {
             "lock_timeout_seconds": {"type": "integer", "minimum": 1, "maximum": 86400},
             "before": {"type": "object"},
         },
-    })
+    });
+    json!({ "anyOf": [of_apt, super::pip::params_schema()] })
 }
 
 #[cfg(test)]

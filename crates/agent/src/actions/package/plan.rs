@@ -16,7 +16,7 @@ use super::apt::{self, Leave, Policy};
 use super::dpkg::{self, Database};
 use super::params::{Conffiles, Params, Planned, To, Want};
 use super::simulation::Simulation;
-use super::{Key, NAME, PackageUpgrade, capture, failed, formats, projection, units};
+use super::{Key, NAME, PackageUpgrade, capture, failed, formats, pip, projection, units};
 use crate::actions::{now, read_request};
 
 /// Rounds after which apt's answer has to stand still.
@@ -59,23 +59,37 @@ impl PackageUpgrade {
         rules.permit(NAME, now(), true)?;
         let mut answer = PlanAnswer::default();
         let mut wanted: BTreeMap<String, (BTreeSet<ItemId>, Option<DebVersion>)> = BTreeMap::new();
+        let mut components: BTreeMap<String, pip::Wanted> = BTreeMap::new();
         for request in requests {
             let want: Want = read_request(request)?;
             let paired = want.sources.len() == request.items.len();
             for (number, source) in want.sources.iter().enumerate() {
-                let entry = wanted.entry(source.clone()).or_default();
-                if paired {
-                    entry.0.extend(request.items.get(number).cloned());
+                let items = if paired {
+                    request.items.get(number).into_iter().cloned().collect()
                 } else {
-                    entry.0.extend(request.items.iter().cloned());
+                    request.items.clone()
+                };
+                let fixed = want.fixed.get(source).filter(|_| want.to == To::Fixed);
+                if source.starts_with("pkg:") {
+                    components.entry(source.clone()).or_default().add(items, fixed)?;
+                    continue;
                 }
-                if want.to == To::Fixed
-                    && let Some(fixed) = want.fixed.get(source)
-                    && entry.1.as_ref().is_none_or(|known| known < fixed)
+                let fixed = fixed.map(|fixed| fixed.parse::<DebVersion>()).transpose();
+                let fixed = fixed.map_err(|error| ActionError::BadParameters { message: error.to_string() })?;
+                let entry = wanted.entry(source.clone()).or_default();
+                entry.0.extend(items);
+                if let Some(fixed) = fixed
+                    && entry.1.as_ref().is_none_or(|known| *known < fixed)
                 {
-                    entry.1 = Some(fixed.clone());
+                    entry.1 = Some(fixed);
                 }
             }
+        }
+        if !components.is_empty() {
+            self.pip().planned(&components, &mut answer)?;
+        }
+        if wanted.is_empty() {
+            return Ok(answer);
         }
         let database = dpkg::read(self.host()).map_err(|e| failed(e, "cannot read what is installed"))?;
         // Stanch's own packages come after all others, each alone, the server's last.

@@ -21,10 +21,11 @@ use super::params::{Params, Planned};
 use super::projection::{self, FileState, PackageState, Projection, state_of};
 use super::simulation::Simulation;
 use super::{Key, PackageUpgrade, failed, point};
-use crate::actions::command::Invocation;
+use crate::actions::command::{Invocation, Programs};
 use crate::actions::service::restart::{self, Outcome};
 use crate::actions::service::running;
 use crate::actions::{log, reach};
+use crate::rules::Rules;
 
 /// What this undo is about, decided once.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -109,7 +110,8 @@ impl PackageUpgrade {
         }
         let applied = self.proven(params, &scope, &captured, &kept)?;
         if !reached(run.reached(), point::RESTARTED) {
-            self.restart(&scope, run)?;
+            let names: BTreeSet<String> = scope.all().map(|planned| planned.name.clone()).collect();
+            restart(self.host(), &self.rules.current()?, &names, run)?;
             reach(run, point::RESTARTED, json!({}))?;
         }
         Ok(applied)
@@ -398,31 +400,6 @@ impl PackageUpgrade {
         Ok(())
     }
 
-    /// What still runs the version that was taken back is started anew: a bad version must not live on in memory.
-    fn restart(&self, scope: &Scope, run: &mut dyn Run) -> Result<(), ActionError> {
-        let names: BTreeSet<String> = scope.all().map(|planned| planned.name.clone()).collect();
-        let stale = running::stale(Some(&names))?;
-        let rules = self.rules.current()?;
-        let mut down = Vec::new();
-        for entry in restart::sort(self.host(), &rules, &stale, &running::own_services()?)? {
-            if let Some(why) = &entry.left {
-                run.progress(&format!("{} still runs what was taken back and is left to a person: {why}", entry.name));
-                continue;
-            }
-            run.progress(&format!("restarting {}", entry.name));
-            let (outcome, output) = restart::restart(self.host(), &entry, log(run)?)?;
-            run.evidence(&format!("restart of {}", entry.name), &output);
-            if let Outcome::Failed(why) = outcome {
-                down.push(why);
-            }
-        }
-        if down.is_empty() {
-            return Ok(());
-        }
-        Err(ActionError::failed(format!("the packages are back, but {}", down.join("; ")))
-            .with_hint("`journalctl -u` or its own log says why it does not start"))
-    }
-
     /// The projection of before, or a failure that says where it differs.
     fn proven(
         &self,
@@ -455,6 +432,34 @@ impl PackageUpgrade {
         }
         Ok(Applied { changed: scope.before != now, changes, after: after.observation()? })
     }
+}
+
+/// What still runs the version that was taken back is started anew: a bad version must not live on in memory.
+pub(super) fn restart(
+    host: &dyn Programs,
+    rules: &Rules,
+    names: &BTreeSet<String>,
+    run: &mut dyn Run,
+) -> Result<(), ActionError> {
+    let stale = running::stale(Some(names))?;
+    let mut down = Vec::new();
+    for entry in restart::sort(host, rules, &stale, &running::own_services()?)? {
+        if let Some(why) = &entry.left {
+            run.progress(&format!("{} still runs what was taken back and is left to a person: {why}", entry.name));
+            continue;
+        }
+        run.progress(&format!("restarting {}", entry.name));
+        let (outcome, output) = restart::restart(host, &entry, log(run)?)?;
+        run.evidence(&format!("restart of {}", entry.name), &output);
+        if let Outcome::Failed(why) = outcome {
+            down.push(why);
+        }
+    }
+    if down.is_empty() {
+        return Ok(());
+    }
+    Err(ActionError::failed(format!("the packages are back, but {}", down.join("; ")))
+        .with_hint("`journalctl -u` or its own log says why it does not start"))
 }
 
 fn own<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {

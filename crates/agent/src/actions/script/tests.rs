@@ -503,7 +503,7 @@ fn a_trial_says_which_promises_a_script_holds() {
     for (case, promise) in [
         (Case::new().with(Part::Remediate, "chmod 640 \"$1\"\n"), "evaluate says it is as wanted"),
         (Case::new().with(Part::Undo, "chmod 644 \"$1\"\n"), "undo brings everything back"),
-        (Case::new().with(Part::Evaluate, "date +'{\"now\": %N}'\nexit 1\n"), "evaluate changes nothing"),
+        (Case::new().with(Part::Evaluate, "date +'{\"now\": 1%N}'\nexit 1\n"), "evaluate changes nothing"),
         (Case::new().with(Part::Verify, "exit 1\n"), "verify agrees"),
     ] {
         let checks = tried(&case);
