@@ -20,6 +20,8 @@ const READERS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a batch may take, with the time it waits for those of other servers.
 pub(crate) const BATCH: Duration = Duration::from_secs(60);
+/// How long one of them may be idle before it is asked whether it is still there.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long one read may take: longer than PostgreSQL lets it, if it hears of that.
 const READ: Duration = Duration::from_secs(45);
 /// The oldest release that has all that is asked of it.
@@ -125,7 +127,17 @@ fn migrator() -> Migrator {
 pub(crate) async fn open_readers(url: &DatabaseUrl) -> Result<PgPool, OpenError> {
     let options =
         options(url).options([("default_transaction_read_only", "on"), ("plan_cache_mode", "force_custom_plan")]);
-    let pool = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE).connect_with(options).await;
+    let pool = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
+    // One that was just used is there; only of one that was long idle it is asked before.
+    let pool = pool.test_before_acquire(false).before_acquire(|conn, about| {
+        Box::pin(async move {
+            if about.idle_for > IDLE {
+                conn.ping().await?;
+            }
+            Ok(true)
+        })
+    });
+    let pool = pool.connect_with(options).await;
     pool.map_err(|source| OpenError::Open { at: StoreAt::Database(url.clone()), source })
 }
 

@@ -2,7 +2,10 @@
 //! a database that fails under them.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -235,6 +238,81 @@ async fn a_database_that_is_away_is_told_and_waited_for() {
     assert_eq!(ledger_is_whole(&store).await, 1);
 }
 
+/// What becomes of the next commit on its way to the database.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Open,
+    /// It does not get there.
+    CutBefore,
+    /// It gets there, and its answer does not get back.
+    CutAfter,
+}
+
+/// A way to the database that can be cut: a socket in the folder that leads to the one of the cluster.
+fn way(folder: &Path, cluster: &Cluster) -> Arc<Mutex<Way>> {
+    const NAME: &str = ".s.PGSQL.5432";
+    let way = Arc::new(Mutex::new(Way::Open));
+    let listener = UnixListener::bind(folder.join(NAME)).unwrap();
+    let (there, given) = (cluster.socket().join(NAME), Arc::clone(&way));
+    std::thread::spawn(move || {
+        for here in listener.incoming() {
+            let (Ok(here), Ok(there)) = (here, UnixStream::connect(&there)) else { break };
+            let cut = Arc::new(AtomicBool::new(false));
+            let back = (there.try_clone().unwrap(), here.try_clone().unwrap(), Arc::clone(&cut));
+            std::thread::spawn(move || carry(back.0, back.1, |_| back.2.load(Ordering::SeqCst)));
+            let way = Arc::clone(&way);
+            std::thread::spawn(move || {
+                carry(here, there, |bytes| {
+                    if !bytes.windows(7).any(|word| word == b"COMMIT\0") {
+                        return false;
+                    }
+                    match std::mem::replace(&mut *way.lock().unwrap(), Way::Open) {
+                        Way::Open => false,
+                        Way::CutBefore => true,
+                        Way::CutAfter => {
+                            cut.store(true, Ordering::SeqCst);
+                            false
+                        }
+                    }
+                });
+            });
+        }
+    });
+    given
+}
+
+/// Carries bytes from one to the other until something that comes by has both cut.
+fn carry(mut from: UnixStream, mut to: UnixStream, cut: impl Fn(&[u8]) -> bool) {
+    let mut bytes = [0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut bytes) {
+        if cut(&bytes[..length]) || to.write_all(&bytes[..length]).is_err() {
+            break;
+        }
+    }
+    // One of them may be gone already.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_told_to_be_unknown_and_the_server_goes_on() {
+    let cluster = Cluster::start(false).unwrap();
+    let database = cluster.database(None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let way = way(folder.path(), &cluster);
+    let name = database.split(['/', '?']).nth(3).unwrap();
+    let store = Store::connect(&postgres::url(folder.path(), name).parse().unwrap()).await.unwrap();
+    for (cut, there) in [(Way::CutBefore, false), (Way::CutAfter, true)] {
+        let id = remediation_id(&there.to_string());
+        *way.lock().unwrap() = cut;
+        let lost = store.commit(begin(&id).nudge("plan", &id)).await.unwrap_err();
+        assert!(matches!(lost, CommitError::Unknown(_)), "{lost:?}");
+        store.commit(begin(&remediation_id(&format!("after {there}")))).await.unwrap();
+        assert_eq!(store.remediation(&id).await.unwrap().is_some(), there);
+    }
+    assert_eq!(ledger_is_whole(&store).await, 3);
+    assert_eq!(store.nudges_after(0, 9).await.unwrap().len(), 1);
+}
+
 /// The child: never ends by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_child() {
@@ -311,7 +389,7 @@ async fn what_cannot_be_used_is_refused_with_a_hint() {
     assert!(matches!(newer, OpenError::Migrate { .. }), "{newer:?}");
     assert!(newer.hint().contains("newer release"));
 
-    let nobody = postgres::url(std::path::Path::new("/nowhere"), "stanch") + "&password=s3cret";
+    let nobody = postgres::url(Path::new("/nowhere"), "stanch") + "&password=s3cret";
     let nobody = Store::connect(&nobody.parse().unwrap()).await.unwrap_err();
     assert!(matches!(nobody, OpenError::Open { .. }), "{nobody:?}");
     assert!(!format!("{nobody} {nobody:?}").contains("s3cret"));
