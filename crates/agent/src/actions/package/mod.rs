@@ -152,8 +152,9 @@ impl Action for PackageUpgrade {
     }
 
     fn rehearses(&self, step: &PlannedStep) -> bool {
-        // The way back of Stanch's own packages needs a running system.
-        read_params::<Params>(&step.params).is_ok_and(|params| params.own().is_none())
+        // Environments lie where a copy of the system does not reach, and the way back of Stanch's own packages needs a
+        // running system.
+        !pip::is_for(&step.params) && read_params::<Params>(&step.params).is_ok_and(|params| params.own().is_none())
     }
 
     fn observe(&self, _target: &Asset, params: &Value) -> Result<Observation, ActionError> {
@@ -162,11 +163,6 @@ impl Action for PackageUpgrade {
         }
         let params: Params = read_params(params)?;
         projection::read(self.host(), &params.keys())?.observation()
-    }
-
-    fn rehearses(&self, step: &PlannedStep) -> bool {
-        // Environments lie where a copy of the system does not reach.
-        !pip::is_for(&step.params)
     }
 
     fn plan(&self, _target: &Asset, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError> {
