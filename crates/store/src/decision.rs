@@ -33,7 +33,7 @@ const WOULD_CHANGE: &str = "SELECT name, CAST(SUM(items) AS BIGINT) AS items FRO
      CAST(instr(json_extract(word.value, '$.rule'), '/') - 1 AS INTEGER)) ELSE '' END AS name FROM \
      (SELECT ruling, COUNT(*) AS items FROM item WHERE closed_at IS NULL AND ruling IS NOT NULL GROUP BY ruling) held \
      JOIN ruling ON ruling.id = held.ruling, json_each(ruling.said, '$.shadow.words') word \
-     WHERE json_extract(ruling.said, '$.shadow.mode') <> json_extract(ruling.said, '$.mode')) GROUP BY 1";
+     WHERE json_extract(ruling.said, '$.shadow.mode') <> json_extract(ruling.said, '$.mode')) changed GROUP BY 1";
 const PAST: &str = "SELECT at, ruling FROM decision WHERE item = $1 ORDER BY at DESC LIMIT $2";
 
 pub(crate) async fn put(conn: &mut Conn, decisions: &[Decision]) -> Result<Effect, CommitError> {

@@ -143,7 +143,7 @@ async fn a_server_that_was_cut_off_writes_nothing_more_and_ends() {
     assert!(!status.is_success(), "{text}");
     let why = tokio::time::timeout(Duration::from_secs(20), first.ended()).await.unwrap();
     assert!(why.contains("another server leads"), "{why}");
-    let people = installation.postgres.ask(&name, "SELECT count(*) FROM stanch.person").unwrap();
+    let people = installation.postgres.ask(&name, "SELECT count(*) FROM stanch.person WHERE name = 'eve'").unwrap();
     assert_eq!(people, "0");
     first.stop().await;
 }
@@ -181,12 +181,13 @@ async fn an_executor_goes_from_one_server_to_the_other_and_what_one_says_of_it_h
     let _ = serving.await;
 
     // Both know where it stands: a copy that went back in time is seen at the other server too.
-    let old = double.hello();
     let newer = double.hello();
-    drop(second.gateway().poll(newer).await.unwrap());
-    let frozen = first.gateway().poll(old).await.unwrap_err();
+    assert!(newer.position > Default::default(), "it took orders");
+    drop(second.gateway().poll(newer.clone()).await.unwrap());
+    double.host.lock().unwrap().rewind();
+    let frozen = first.gateway().poll(double.hello()).await.unwrap_err();
     assert!(frozen.to_string().contains("went back in time"), "{frozen}");
-    let again = second.gateway().poll(double.hello()).await.unwrap_err();
+    let again = second.gateway().poll(newer).await.unwrap_err();
     assert!(again.to_string().contains("is frozen"), "{again}");
     first.stop().await;
     second.stop().await;
