@@ -138,7 +138,7 @@ impl App {
         let unread = |source| StartError::Store { at: config.store.clone(), source: Box::new(source) };
         let epoch = store.epoch().await.map_err(unread)?;
         let cluster = match store.is_shared() {
-            true => Some(Cluster::new(config.entropy.as_ref()).map_err(StartError::Entropy)?),
+            true => Some(Cluster::new(&config.data_dir, config.entropy.as_ref())?),
             false => None,
         };
         let writer = cluster.as_ref().map_or("", Cluster::id);

@@ -13,8 +13,10 @@ use crate::transition::Effect;
 pub struct TakeLease {
     /// What for: `sealer`.
     pub name: String,
-    /// Who: different for every start of every server.
+    /// Who.
     pub holder: String,
+    /// It is taken with another token also from whoever held it under the same name: from this holder's life before.
+    pub anew: bool,
     /// Now.
     pub at: Timestamp,
     /// Until when.
@@ -32,7 +34,7 @@ pub struct Fence {
 
 const TAKE: &str = "INSERT INTO lease (name, holder, token, until) VALUES ($1, $2, 1, $3) \
      ON CONFLICT (name) DO UPDATE SET holder = $2, until = $3, \
-     token = lease.token + CASE WHEN lease.holder = $2 THEN 0 ELSE 1 END \
+     token = lease.token + CASE WHEN lease.holder = $2 THEN $5 ELSE 1 END \
      WHERE lease.holder = $2 OR lease.until <= $4 RETURNING token";
 const HELD: &str = "SELECT token FROM lease WHERE name = $1 AND token = $2";
 
@@ -42,6 +44,7 @@ pub(crate) async fn take(conn: &mut Conn, ask: &TakeLease) -> Result<Effect, Com
         .bind(&ask.holder)
         .bind(micros(ask.until))
         .bind(micros(ask.at))
+        .bind(i64::from(ask.anew))
         .fetch_optional(conn)
         .await
         .map_err(CommitError::database("take a lease"))?;

@@ -139,7 +139,8 @@ impl Sealer {
             return Ok(Some(token));
         }
         let until = now + LASTS;
-        let ask = TakeLease { name: LEASE.to_owned(), holder: self.holder.clone(), at: now, until };
+        let (name, holder) = (LEASE.to_owned(), self.holder.clone());
+        let ask = TakeLease { name, holder, anew: false, at: now, until };
         let committed = self.store.put(Write::TakeLease(ask)).await.map_err(SealError::Commit)?;
         let token = committed.effects.into_iter().find_map(|effect| match effect {
             Effect::Lease(token) => token,

@@ -16,7 +16,8 @@ use crate::app::App;
 use crate::error::chain;
 use crate::{gateway, tasks};
 
-/// How long a lease holds that is not renewed. Another server leads this long after the one before it was last heard of.
+/// How long a lease holds that is not renewed. Another server leads this long after the one before it was last heard of;
+/// that one itself, started again, leads at once.
 const LIFE: SignedDuration = SignedDuration::from_secs(10);
 /// Between two renewals, and between two looks at who leads.
 const RENEW: Duration = Duration::from_secs(2);
@@ -56,7 +57,8 @@ pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     if cluster.leads() {
         // The next one need not wait until the lease has run out.
         let now = app.now();
-        let ask = TakeLease { name: LEADER.to_owned(), holder: cluster.id.clone(), at: now, until: now };
+        let holder = cluster.holder.clone();
+        let ask = TakeLease { name: LEADER.to_owned(), holder, anew: false, at: now, until: now };
         drop(app.store.put(Write::TakeLease(ask)).await);
     }
 }
@@ -76,7 +78,8 @@ async fn step(
 ) -> Result<Stands, ClusterError> {
     let now = app.now();
     let until = now.saturating_add(LIFE).unwrap_or(now);
-    let ask = TakeLease { name: LEADER.to_owned(), holder: cluster.id.clone(), at: now, until };
+    let anew = app.store.fenced().is_none();
+    let ask = TakeLease { name: LEADER.to_owned(), holder: cluster.holder.clone(), anew, at: now, until };
     let token = match app.store.put(Write::TakeLease(ask)).await {
         Ok(committed) => committed.effects.iter().find_map(|effect| match effect {
             Effect::Lease(token) => *token,

@@ -13,6 +13,7 @@ mod lead;
 mod news;
 mod relay;
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -22,14 +23,16 @@ use stanch_store::{CommitError, ReadError, Write};
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
 use crate::app::App;
-use crate::clock::{NoEntropy, ten};
+use crate::clock::{Entropy, ten};
 use crate::error::StartError;
-use crate::pki::KeyError;
+use crate::pki::{KeyError, keep, kept};
 
 pub(crate) use lead::run;
 pub(crate) use news::{catch_up, run as listen, tell};
 pub(crate) use relay::{passes_on, relayed};
 
+/// Length of the name under which a folder's server holds its lease.
+const HOLDER: usize = 20;
 /// What all servers of an installation have in common.
 const INSTALLATION: &str = "installation";
 /// Who leads.
@@ -53,6 +56,9 @@ struct Leader {
 pub(crate) struct Cluster {
     /// Drawn with every start.
     id: String,
+    /// Drawn once for the data folder, which one process has at a time: a server that is started again takes its lease back
+    /// at once, with another token. Of two that have it, because a folder was copied, one still leads at a time.
+    holder: String,
     leads: watch::Sender<bool>,
     /// It is known who leads.
     known: watch::Sender<bool>,
@@ -67,9 +73,21 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(entropy: &dyn crate::clock::Entropy) -> Result<Self, NoEntropy> {
+    pub(crate) fn new(data_dir: &Path, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        let file = data_dir.join("server");
+        let kept = kept(&file).map_err(StartError::Keys)?.and_then(|text| String::from_utf8(text).ok());
+        let drawn = || ten(entropy).map(hex::encode).map_err(StartError::Entropy);
+        let holder = match kept.filter(|text| text.len() == HOLDER && text.bytes().all(|c| c.is_ascii_hexdigit())) {
+            Some(kept) => kept,
+            None => {
+                let holder = drawn()?;
+                keep(&file, holder.as_bytes()).map_err(StartError::Keys)?;
+                holder
+            }
+        };
         Ok(Self {
-            id: format!("server-{}", hex::encode(ten(entropy)?)),
+            id: format!("server-{}", drawn()?),
+            holder,
             leads: watch::channel(false).0,
             known: watch::channel(false).0,
             leader: Mutex::default(),

@@ -10,7 +10,7 @@ use crate::world::{World, at, begin, executor_id, remediation_id, world};
 
 async fn take(world: &World, holder: &str, seconds: i64) -> Option<u64> {
     let (name, holder) = ("leader".to_owned(), holder.to_owned());
-    let ask = TakeLease { name, holder, at: at(seconds), until: at(seconds + 10) };
+    let ask = TakeLease { name, holder, anew: true, at: at(seconds), until: at(seconds + 10) };
     let effects = world.store.put(Write::TakeLease(ask)).await.unwrap().effects;
     effects.into_iter().find_map(|effect| if let Effect::Lease(token) = effect { token } else { None })
 }
@@ -21,6 +21,7 @@ async fn nothing_is_written_under_a_lease_that_another_holds() {
     let token = take(&world, "one", 0).await.unwrap();
     assert_eq!(take(&world, "two", 5).await, None);
     assert_eq!(take(&world, "two", 11).await, Some(token + 1));
+    assert_eq!(take(&world, "two", 12).await, Some(token + 2), "what it was before it was started again is over");
     let lost = Fence { lease: "leader".into(), token };
     assert!(world.store.fence(lost.clone()));
     assert!(!world.store.fence(Fence { token: token + 1, ..lost.clone() }), "it can be said once");
@@ -29,7 +30,7 @@ async fn nothing_is_written_under_a_lease_that_another_holds() {
     let refused = world.store.commit(begin(&id)).await.unwrap_err();
     assert!(matches!(&refused, CommitError::Lease(name) if name == "leader"), "{refused}");
     assert!(world.store.remediation(&id).await.unwrap().is_none());
-    let renewal = TakeLease { name: "leader".into(), holder: "one".into(), at: at(12), until: at(22) };
+    let renewal = TakeLease { name: "leader".into(), holder: "one".into(), anew: false, at: at(12), until: at(22) };
     assert!(matches!(world.store.put(Write::TakeLease(renewal)).await, Err(CommitError::Lease(_))));
 }
 
