@@ -31,9 +31,8 @@ pub(crate) async fn run(
         StoreAt::Database(url) => format!("keys in {}, data in {url}", folder.display()),
     };
     if acts && matches!(store, StoreAt::Database(_)) {
-        return Err(Failure::new("a database is for servers that share it, and `up` is for one machine").hint(
-            "run `stanch server`, and let this machine's own agent in like any other: stanch-agent enrol",
-        ));
+        return Err(Failure::new("a database is for servers that share it, and `up` is for one machine")
+            .hint("run `stanch server`, and let this machine's own agent in like any other: stanch-agent enrol"));
     }
     let config = Config {
         store,

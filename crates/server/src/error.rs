@@ -103,7 +103,9 @@ impl StartError {
             }
             Self::Open(error) => Some(error.hint()),
             Self::Listen { .. } => Some("name another address with --listen"),
-            Self::OtherKeys { .. } => Some("copy the folder `keys` of another server here, over a way that nobody can read along"),
+            Self::OtherKeys { .. } => {
+                Some("copy the folder `keys` of another server here, over a way that nobody can read along")
+            }
             Self::Keys(KeyError::Exposed { .. }) => Some("others on this machine could have read the key"),
             _ => None,
         }

@@ -884,10 +884,8 @@ pub(crate) async fn remembered(store: &stanch_store::Store, writer: &str) -> Res
 
 /// An executor as it was written down, by this server or by another.
 fn read(known: StoredExecutor, own: &str) -> Result<Caller, ReadError> {
-    let damaged = |error: serde_json::Error| ReadError::Damaged {
-        noun: "executor",
-        detail: format!("{}: {error}", known.id),
-    };
+    let damaged =
+        |error: serde_json::Error| ReadError::Damaged { noun: "executor", detail: format!("{}: {error}", known.id) };
     let caller: Caller = serde_json::from_value(known.body).map_err(damaged)?;
     let rests_on = (known.writer != own).then_some(known.revision);
     Ok(Caller { revision: known.revision, rests_on, ..caller })

@@ -121,7 +121,8 @@ impl Server {
         let mut door = None;
         if let (Some(wanted), Some(authority)) = (&app.config.executors, &app.authority) {
             let listen = |source| StartError::Listen { address: wanted.listen, source };
-            let opened = crate::fleet::open(&app, authority, people(&app), wanted.listen, stopping.clone(), &mut work).await;
+            let opened =
+                crate::fleet::open(&app, authority, people(&app), wanted.listen, stopping.clone(), &mut work).await;
             let bound = opened.map_err(listen)?;
             app.set_door(bound);
             door = Some(bound);

@@ -61,8 +61,8 @@ pub mod version;
 mod writer;
 
 pub use error::{CommitError, OpenError, ReadError};
+pub use lease::Fence;
 pub use place::{DatabaseUrl, StoreAt};
 pub use seal::Sealer;
 pub use store::Store;
-pub use lease::Fence;
 pub use transition::{Committed, Effect, Nudge, Transition, Write};

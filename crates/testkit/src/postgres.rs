@@ -101,7 +101,14 @@ impl Cluster {
         let mut command = self.program("postgres")?;
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
         let listens = self.listens.map(|(address, _)| address.to_string()).unwrap_or_default();
-        command.args(["-c", &format!("listen_addresses={listens}"), "-c", "max_connections=300", "-c", "shared_buffers=32MB"]);
+        command.args([
+            "-c",
+            &format!("listen_addresses={listens}"),
+            "-c",
+            "max_connections=300",
+            "-c",
+            "shared_buffers=32MB",
+        ]);
         if !self.durable {
             command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         }

@@ -136,7 +136,8 @@ fn reached_at(app: &App) -> Option<String> {
     let first = || app.config.executors.as_ref().and_then(|door| door.names.first().cloned());
     let named = app.config.advertise.clone().or_else(first)?;
     // A port is named, or it is the door's.
-    let has_port = named.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
+    let has_port =
+        named.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok());
     Some(match named.parse::<std::net::Ipv6Addr>() {
         Ok(address) => format!("[{address}]:{}", door.port()),
         Err(_) if has_port || named.contains("]:") => named,

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use stanch_model::Digest;
 use stanch_store::setting::Setting;
 use stanch_store::{CommitError, ReadError, Write};
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
@@ -50,6 +50,20 @@ struct Leader {
     server: String,
     /// Where the others reach it, if it has a door.
     door: Option<String>,
+}
+
+/// The keys of an installation, by digests that give nothing of them away.
+#[derive(Debug, Serialize, Deserialize)]
+struct Common {
+    keys: Digest,
+    authority: Option<Digest>,
+}
+
+impl Common {
+    fn differs(&self, other: &Self) -> bool {
+        let authorities = self.authority.zip(other.authority);
+        self.keys != other.keys || authorities.is_some_and(|(one, other)| one != other)
+    }
 }
 
 /// One of several servers.
@@ -136,19 +150,19 @@ pub(crate) enum ClusterError {
 /// anybody is let in.
 pub(crate) async fn join(app: &App) -> Result<(), StartError> {
     let store = |source: Box<dyn std::error::Error + Send + Sync>| StartError::Cluster(source);
-    let authority = app.authority.as_ref().map(|authority| authority.fingerprint().to_string());
-    let own = serde_json::json!({ "keys": app.keys.fingerprint().to_string(), "authority": authority });
+    let authority = app.authority.as_ref().map(|authority| authority.fingerprint());
+    let own = Common { keys: app.keys.fingerprint(), authority };
     let known = app.store.setting(INSTALLATION).await.map_err(|error| store(Box::new(error)))?;
-    let differs = |known: &Value, what: &str| !known[what].is_null() && !own[what].is_null() && known[what] != own[what];
-    match &known {
-        Some(known) if ["keys", "authority"].iter().any(|what| differs(known, what)) => {
-            return Err(StartError::OtherKeys { folder: app.config.data_dir.join("keys") });
-        }
-        Some(known) if !known["authority"].is_null() || own["authority"].is_null() => {}
-        _ => {
-            let setting = Setting { key: INSTALLATION.to_owned(), value: own, at: app.now() };
-            app.store.put(Write::PutSetting(setting)).await.map_err(|error| store(Box::new(error)))?;
-        }
+    let known: Option<Common> =
+        known.map(serde_json::from_value).transpose().map_err(|error| store(Box::new(error)))?;
+    if known.as_ref().is_some_and(|known| known.differs(&own)) {
+        return Err(StartError::OtherKeys { folder: app.config.data_dir.join("keys") });
+    }
+    // Who has no door has no authority to compare yet.
+    if known.is_none_or(|known| known.authority.is_none() && own.authority.is_some()) {
+        let value = serde_json::to_value(&own).map_err(|error| store(Box::new(error)))?;
+        let setting = Setting { key: INSTALLATION.to_owned(), value, at: app.now() };
+        app.store.put(Write::PutSetting(setting)).await.map_err(|error| store(Box::new(error)))?;
     }
     share_issuer(app).await.map_err(|error| store(Box::new(error)))
 }

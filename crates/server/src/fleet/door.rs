@@ -194,11 +194,7 @@ pub(super) struct Shown {
 impl Connected<IncomingStream<'_, Door>> for Shown {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
         let stream_of = &stream.io().stream;
-        Self {
-            certificate: shown_by(stream_of),
-            is_server: of_server(stream_of),
-            from: *stream.remote_addr(),
-        }
+        Self { certificate: shown_by(stream_of), is_server: of_server(stream_of), from: *stream.remote_addr() }
     }
 }
 

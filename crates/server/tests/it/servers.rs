@@ -42,8 +42,7 @@ impl Installation {
         let mut config = Config::new(folder);
         config.store = StoreAt::Database(self.url.parse().unwrap());
         config.listen = Some("127.0.0.1:0".parse().unwrap());
-        config.executors =
-            Some(Door { listen: "127.0.0.1:0".parse().unwrap(), names: vec!["127.0.0.1".to_owned()] });
+        config.executors = Some(Door { listen: "127.0.0.1:0".parse().unwrap(), names: vec!["127.0.0.1".to_owned()] });
         config.bake = Duration::ZERO;
         config.intervals = Intervals {
             tick: Duration::from_millis(40),
@@ -137,9 +136,9 @@ async fn a_server_that_was_cut_off_writes_nothing_more_and_ends() {
     let name = installation.url.trim_start_matches("postgres:///").split('?').next().unwrap().to_owned();
     let client = Client::sign_in(&first).await;
     installation.postgres.ask(&name, taken).unwrap();
-    let (status, text) =
-        client.send(reqwest::Method::POST, "/api/v1/people", Some(json!({ "name": "eve", "email": "e@example.org" })))
-            .await;
+    let (status, text) = client
+        .send(reqwest::Method::POST, "/api/v1/people", Some(json!({ "name": "eve", "email": "e@example.org" })))
+        .await;
     assert!(!status.is_success(), "{text}");
     let why = tokio::time::timeout(Duration::from_secs(20), first.ended()).await.unwrap();
     assert!(why.contains("another server leads"), "{why}");

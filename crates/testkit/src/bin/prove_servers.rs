@@ -21,11 +21,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use stanch_action::Catalogue;
 use stanch_agent::fleet::{HttpsLink, Identity};
+use stanch_model::Timestamp;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::enrol::{Certified, Enrol, EnrolmentToken, executor_id};
 use stanch_model::order::{Batch, Hello, Progress, Receipt};
 use stanch_model::sign::{Signed, SigningKey};
-use stanch_model::Timestamp;
 use stanch_policy::{SIGNATURE_FILE, Source};
 use stanch_runner::{Config as RunnerConfig, Link, LinkError, NoRules, Runner, Shutdown, Tools, serve};
 use stanch_testkit::claims::Claims;
@@ -232,7 +232,8 @@ impl Estate {
         let (program, scratch) = (self.program.clone(), self.scratch.path().to_owned());
         let nats = self.nats.url();
         let server = self.servers.get_mut(number).context("no such server")?;
-        let log = std::fs::File::options().create(true).append(true).open(scratch.join(format!("{}.log", server.name)))?;
+        let log =
+            std::fs::File::options().create(true).append(true).open(scratch.join(format!("{}.log", server.name)))?;
         let child = Command::new("ip")
             .args(["netns", "exec", &server.name])
             .arg(program)
