@@ -68,6 +68,8 @@ pub(crate) async fn run(
         output.say(&output.paint(Tone::Warn, "Without root it can look but not fix, and some facts stay unknown."));
     }
     match server.sign_in_link() {
+        // Its links are known to the one that leads alone.
+        Ok(_) if !server.leads() => output.say("Another server leads; a link to sign in: stanch sign-in"),
         Ok(Some(link)) => {
             output.say("Sign in with this link; it works once (a new one: stanch sign-in):");
             output.line(&link)?;

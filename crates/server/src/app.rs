@@ -148,7 +148,8 @@ impl App {
         let policies = Policies::open(config.policies.clone(), &config.data_dir, &store).await.map_err(unread)?;
         let authority = match &config.executors {
             Some(door) => {
-                let (names, clock, entropy) = (door.names.clone(), config.clock.clone(), config.entropy.clone());
+                let (mut names, clock, entropy) = (door.names.clone(), config.clock.clone(), config.entropy.clone());
+                names.extend(config.advertise.as_deref().map(crate::cluster::host_of));
                 let authority = Authority::open(&config.data_dir, names, clock, entropy);
                 let authority = authority.map_err(|error| StartError::Authority(Box::new(error)))?;
                 authority.check().map_err(|error| StartError::Authority(Box::new(error)))?;

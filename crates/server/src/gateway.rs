@@ -38,7 +38,7 @@ const BATCH: u32 = 16;
 const REMEMBER: SignedDuration = SignedDuration::from_mins(1);
 
 /// How often a poll begins anew because another server was faster to say something of its executor.
-const MEETINGS: usize = 4;
+pub(crate) const MEETINGS: usize = 4;
 /// So many packages of Stanch's own there are.
 const MOST_RESTORED: usize = 2;
 
@@ -89,6 +89,9 @@ pub(crate) struct Caller {
     /// The revision that another server wrote, while this one has said nothing since.
     #[serde(skip)]
     rests_on: Option<u64>,
+    /// The highest revision that is known to stand in the store.
+    #[serde(skip)]
+    stored: u64,
 }
 
 /// What an executor says its version is, as far as that is one.
@@ -471,10 +474,15 @@ impl Gateway {
             None
         };
         if let Some(why) = suspicion {
+            let before = caller.clone();
             caller.frozen = Some(why.to_owned());
             let caller = callers.put(executor.clone(), caller);
             drop(callers);
-            self.tell_frozen(executor, &caller, why, now).await?;
+            if let Err(error) = self.tell_frozen(executor, &caller, why, now).await {
+                // Nobody knows of it: the next poll is to find it again.
+                self.app.callers.lock().await.put(executor.clone(), before);
+                return Err(error);
+            }
             return Err(GatewayError::Frozen { executor: executor.clone(), why: why.to_owned() });
         }
         // The newer certificate has arrived: those before it are out.
@@ -490,7 +498,8 @@ impl Gateway {
         caller.boot_id.clone_from(&hello.boot_id);
         caller.journal_head = hello.journal_head;
         caller.seen_at = now;
-        let remember = moved || caller.rests_on.is_some() || now.duration_since(caller.written_at) > REMEMBER;
+        // Another server has to see at once that one which comes to it went back in time.
+        let remember = moved || self.app.cluster.is_some() || now.duration_since(caller.written_at) > REMEMBER;
         if remember {
             caller.written_at = now;
         }
@@ -524,6 +533,7 @@ impl Gateway {
         let entry =
             NewEntry::new(now, "server", "executor_frozen").about(executor).with(serde_json::json!({ "why": why }));
         self.app.store.commit(Transition::new(entry).write(remember(&self.app, executor, caller, now)?)).await?;
+        is_written(&self.app, executor, caller).await;
         self.app.bus.tell(Live::of("executor", executor, why));
         Ok(())
     }
@@ -756,6 +766,7 @@ impl Caller {
             written_at: now,
             revision: 0,
             rests_on: None,
+            stored: 0,
         }
     }
 
@@ -821,21 +832,27 @@ impl Callers {
         self.with.get(certificate)
     }
 
-    /// Takes one as another server has it.
-    fn take(&mut self, id: ExecutorId, caller: Caller) {
+    /// Takes one as another server has it, unless that is known, or something later is. Answers whether it was news.
+    fn take(&mut self, id: ExecutorId, caller: Caller) -> bool {
         let (revision, rests_on) = (caller.revision, caller.rests_on);
+        let is_known = |known: &Caller| known.rests_on == Some(revision) || known.stored >= revision;
+        if self.all.get(&id).is_some_and(is_known) {
+            return false;
+        }
         self.put(id.clone(), caller);
         if let Some(caller) = self.all.get_mut(&id) {
-            (caller.revision, caller.rests_on) = (revision, rests_on);
+            (caller.revision, caller.rests_on, caller.stored) = (revision, rests_on, revision);
         }
+        true
     }
 
     /// What this server said of one stands in the store: what it says next rests on that.
     fn is_written(&mut self, id: &ExecutorId, revision: u64) {
-        if let Some(caller) = self.all.get_mut(id)
-            && caller.rests_on.is_some_and(|rests_on| rests_on < revision)
-        {
-            caller.rests_on = None;
+        if let Some(caller) = self.all.get_mut(id) {
+            caller.stored = caller.stored.max(revision);
+            if caller.rests_on.is_some_and(|rests_on| rests_on < revision) {
+                caller.rests_on = None;
+            }
         }
     }
 
@@ -844,6 +861,7 @@ impl Callers {
         if let Some(before) = self.all.get(&id) {
             caller.revision = caller.revision.max(before.revision).saturating_add(1);
             caller.rests_on = caller.rests_on.or(before.rests_on);
+            caller.stored = caller.stored.max(before.stored);
             if before.asset.id != caller.asset.id {
                 self.serves.remove(&before.asset.id);
             }
@@ -891,11 +909,16 @@ fn read(known: StoredExecutor, own: &str) -> Result<Caller, ReadError> {
     Ok(Caller { revision: known.revision, rests_on, ..caller })
 }
 
-/// Takes what other servers have said of all executors.
+/// Takes what other servers have said of all executors. One that does not read is left as it was.
 pub(crate) async fn know_all(app: &App) -> Result<(), ReadError> {
     for known in app.store.executors().await? {
-        if known.writer != app.writer() {
-            app.callers.lock().await.take(known.id.clone(), read(known, app.writer())?);
+        if known.writer == app.writer() {
+            continue;
+        }
+        let id = known.id.clone();
+        match read(known, app.writer()) {
+            Ok(caller) => drop(app.callers.lock().await.take(id, caller)),
+            Err(error) => tracing::warn!(error = crate::error::chain(&error), "what is known of an executor"),
         }
     }
     Ok(())
@@ -918,7 +941,10 @@ pub(crate) async fn know(app: &App, executor: &ExecutorId) -> Result<(), ReadErr
     let before = {
         let mut callers = app.callers.lock().await;
         let before = callers.get(executor).cloned();
-        callers.take(executor.clone(), caller.clone());
+        // This server may have said something later while the row was read.
+        if !callers.take(executor.clone(), caller.clone()) {
+            return Ok(());
+        }
         before
     };
     // One that it parked here sees that it was put out, or that it is answered elsewhere.
@@ -928,13 +954,13 @@ pub(crate) async fn know(app: &App, executor: &ExecutorId) -> Result<(), ReadErr
         app.want([caller.asset.id.clone()]);
         app.bus.nudge(Stage::Decide);
     }
-    if before.is_none() {
-        app.bus.nudge(Stage::Schedule);
-    }
-    if before.is_some_and(|before| before.position != caller.position) {
+    if before.as_ref().is_some_and(|before| before.position != caller.position) {
         app.bus.nudge(Stage::Rollout);
     }
-    app.bus.tell(Live::of("executor", executor, "was heard of by another server"));
+    if before.is_none() {
+        app.bus.nudge(Stage::Schedule);
+        app.bus.tell(Live::of("executor", executor, "was let in by another server"));
+    }
     Ok(())
 }
 
@@ -958,11 +984,16 @@ pub(crate) fn remember(app: &App, id: &ExecutorId, caller: &Caller, now: Timesta
     }))
 }
 
-async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
-    app.store.commit(Transition::silent(remember(app, id, caller, app.now())?)).await?;
-    if caller.rests_on.is_some() {
+/// Notes that what this server said of an executor stands in the store.
+pub(crate) async fn is_written(app: &App, id: &ExecutorId, caller: &Caller) {
+    if app.cluster.is_some() {
         app.callers.lock().await.is_written(id, caller.revision);
     }
+}
+
+async fn write(app: &App, id: &ExecutorId, caller: &Caller) -> Result<(), GatewayError> {
+    app.store.commit(Transition::silent(remember(app, id, caller, app.now())?)).await?;
+    is_written(app, id, caller).await;
     Ok(())
 }
 
@@ -989,6 +1020,17 @@ pub(crate) async fn stand(app: &App, hello: &Hello) -> Result<(), GatewayError> 
 
 /// A person says that an executor that was let in is one of ours: what policies grant for its asset counts from now on.
 pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
+    for _ in 1..MEETINGS {
+        match confirm_once(app, who, executor).await {
+            // Another server was faster to say something of it.
+            Err(GatewayError::Commit(error)) if error.is_conflict() => {}
+            ended => return ended,
+        }
+    }
+    confirm_once(app, who, executor).await
+}
+
+async fn confirm_once(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
     let _making = app.making.lock().await;
     know(app, executor).await?;
     let caller = {
@@ -999,6 +1041,7 @@ pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Resu
     let now = app.now();
     let entry = NewEntry::new(now, who, "executor_confirmed").about(executor).about(&caller.asset.id);
     app.store.commit(Transition::new(entry).write(remember(app, executor, &caller, now)?)).await?;
+    is_written(app, executor, &caller).await;
     app.want([caller.asset.id]);
     app.bus.nudge(Stage::Decide);
     app.bus.tell(Live::of("executor", executor, "was confirmed"));
@@ -1007,6 +1050,17 @@ pub(crate) async fn confirm(app: &App, who: &str, executor: &ExecutorId) -> Resu
 
 /// A person vouches for an executor that was frozen: its next call pins whatever key it presents.
 pub(crate) async fn trust(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
+    for _ in 1..MEETINGS {
+        match trust_once(app, who, executor).await {
+            // Another server was faster to say something of it.
+            Err(GatewayError::Commit(error)) if error.is_conflict() => {}
+            ended => return ended,
+        }
+    }
+    trust_once(app, who, executor).await
+}
+
+async fn trust_once(app: &App, who: &str, executor: &ExecutorId) -> Result<bool, GatewayError> {
     let _making = app.making.lock().await;
     know(app, executor).await?;
     let (before, caller) = {
@@ -1035,5 +1089,6 @@ async fn vouched(app: &App, who: &str, executor: &ExecutorId, caller: &Caller) -
     let void = open.map(|order| Write::VoidOrder(VoidOrder { id: order.id, unless_delivered: false }));
     let transition = void.fold(Transition::new(entry).write(remember(app, executor, caller, now)?), Transition::write);
     app.store.commit(transition).await?;
+    is_written(app, executor, caller).await;
     Ok(())
 }

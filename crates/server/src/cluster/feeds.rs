@@ -23,6 +23,8 @@ use crate::error::chain;
 pub(super) const PATH: &str = "/server/v1/feeds";
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long a copy of all of them may take.
+const LONGEST: Duration = Duration::from_secs(600);
 /// Largest file that is taken, in bytes.
 const LARGEST: u64 = 1 << 30;
 /// What waits while they cannot be had.
@@ -85,9 +87,18 @@ fn is_name(name: &str) -> bool {
 pub(super) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     loop {
         if app.cluster.as_ref().is_some_and(|cluster| !cluster.leads()) {
-            match copy(&app).await {
-                Ok(()) => app.goes_on(COPYING),
-                Err(why) => app.waits(COPYING, why),
+            let copied = tokio::select! {
+                copied = tokio::time::timeout(LONGEST, copy(&app)) => copied,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            match copied {
+                Ok(Ok(())) => app.goes_on(COPYING),
+                Ok(Err(why)) => {
+                    // Its certificate may have run out.
+                    app.cluster.as_ref().inspect(|cluster| cluster.relay.renew());
+                    app.waits(COPYING, why);
+                }
+                Err(_) => app.waits(COPYING, "the server that leads does not hand them over"),
             }
         }
         tokio::select! {

@@ -35,8 +35,9 @@ pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
                 cluster.known.send_replace(true);
             }
             Ok(Stands::Lost) => {
-                let why = "another server leads: this one ends, so that it begins anew as one that follows";
+                let why = "another server leads, or is to: this one ends, so that it begins anew as one that follows";
                 tracing::error!("{why}");
+                cluster.leads.send_replace(false);
                 work.shutdown().await;
                 cluster.lost.send_replace(Some(why.to_owned()));
                 return;
@@ -55,12 +56,16 @@ pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     }
     while work.join_next().await.is_some() {}
     if cluster.leads() {
-        // The next one need not wait until the lease has run out.
-        let now = app.now();
-        let holder = cluster.holder.clone();
-        let ask = TakeLease { name: LEADER.to_owned(), holder, anew: false, at: now, until: now };
-        drop(app.store.put(Write::TakeLease(ask)).await);
+        give_back(&app, cluster).await;
     }
+}
+
+/// The next one need not wait until the lease has run out.
+async fn give_back(app: &App, cluster: &Cluster) {
+    let now = app.now();
+    let holder = cluster.holder.clone();
+    let ask = TakeLease { name: LEADER.to_owned(), holder, anew: false, at: now, until: now };
+    drop(app.store.put(Write::TakeLease(ask)).await);
 }
 
 enum Stands {
@@ -90,9 +95,17 @@ async fn step(
     };
     match (token, cluster.leads()) {
         (Some(_), true) => {}
-        (None, true) => return Ok(Stands::Lost),
-        (Some(token), false) => begin(app, cluster, token, stopping, work).await?,
-        (None, false) => {
+        (Some(token), false) => {
+            if let Err(error) = begin(app, cluster, token, stopping, work).await {
+                // Whoever cannot lead does not keep others from it, and begins anew.
+                tracing::error!(error = chain(&error), "this server cannot begin to lead");
+                give_back(app, cluster).await;
+                return Ok(Stands::Lost);
+            }
+        }
+        // It led, or had begun to.
+        (None, _) if app.store.fenced().is_some() => return Ok(Stands::Lost),
+        (None, _) => {
             let leader = app.store.setting(LEADER).await?.and_then(|value| serde_json::from_value(value).ok());
             *lock(&cluster.leader) = leader;
         }

@@ -163,6 +163,12 @@ pub(crate) async fn join(app: &App) -> Result<(), StartError> {
         let value = serde_json::to_value(&own).map_err(|error| store(Box::new(error)))?;
         let setting = Setting { key: INSTALLATION.to_owned(), value, at: app.now() };
         app.store.put(Write::PutSetting(setting)).await.map_err(|error| store(Box::new(error)))?;
+        // Of two first starts at once one is the first.
+        let now = app.store.setting(INSTALLATION).await.map_err(|error| store(Box::new(error)))?;
+        let now: Option<Common> = now.and_then(|now| serde_json::from_value(now).ok());
+        if now.is_some_and(|now| now.differs(&own)) {
+            return Err(StartError::OtherKeys { folder: app.config.data_dir.join("keys") });
+        }
     }
     share_issuer(app).await.map_err(|error| store(Box::new(error)))
 }
@@ -195,6 +201,15 @@ async fn share_issuer(app: &App) -> Result<(), ClusterError> {
         app.store.put(Write::PutSetting(setting)).await?;
     }
     Ok(())
+}
+
+/// The host of `HOST` or `HOST:PORT`.
+pub(crate) fn host_of(text: &str) -> String {
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')) => host,
+        _ => text,
+    };
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 /// A poisoned lock is still a lock: what it guards is replaced whole.

@@ -61,23 +61,41 @@ pub(crate) async fn catch_up(app: &App) -> Result<(), ReadError> {
     };
     loop {
         let page = app.store.nudges_after(after, PAGE).await?;
-        let Some((last, _)) = page.last() else { break };
+        let Some((last, _)) = page.last() else {
+            let last = app.store.last_nudge().await?;
+            if last > after {
+                look_at_everything(app).await?;
+                after = last;
+            }
+            break;
+        };
         let last = *last;
         if page.first().is_some_and(|(first, _)| *first > after + 1) && read_to.is_some() {
-            // What came in between was taken away: this server was cut off for long.
-            gateway::know_all(app).await?;
-            app.bus.wake_all();
-            for stage in [Stage::Schedule, Stage::Ingest, Stage::Decide, Stage::Plan, Stage::Rollout] {
-                app.bus.nudge(stage);
-            }
+            look_at_everything(app).await?;
         }
         for (_, nudge) in &page {
-            take(app, cluster, nudge).await?;
+            match take(app, cluster, nudge).await {
+                // One row that does not read keeps nobody from hearing the rest.
+                Err(error @ ReadError::Damaged { .. }) => {
+                    tracing::warn!(error = chain(&error), subject = nudge.subject, "what another server wrote");
+                }
+                taken => taken?,
+            }
         }
         after = last;
         *read_to = Some(after);
     }
     *read_to = Some(after);
+    Ok(())
+}
+
+/// What came in between was taken away: this server was cut off for long.
+async fn look_at_everything(app: &App) -> Result<(), ReadError> {
+    gateway::know_all(app).await?;
+    app.bus.wake_all();
+    for stage in [Stage::Schedule, Stage::Ingest, Stage::Decide, Stage::Plan, Stage::Rollout] {
+        app.bus.nudge(stage);
+    }
     Ok(())
 }
 

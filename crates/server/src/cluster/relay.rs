@@ -3,13 +3,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use ::aws_lc_rs::hmac;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::uri::{Authority as Place, Scheme};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::uri::{Authority as Place, PathAndQuery, Scheme};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use subtle::ConstantTimeEq as _;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -45,7 +48,7 @@ impl Client {
     }
 
     /// Its certificate may have run out: the next one is made anew.
-    fn renew(&self) {
+    pub(super) fn renew(&self) {
         *lock(&self.0) = None;
     }
 }
@@ -79,7 +82,9 @@ pub(crate) async fn passes_on(
     let Some(cluster) = app.cluster.as_ref().filter(|cluster| !cluster.leads()) else {
         return next.run(request).await;
     };
-    if OWN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    // What servers and executors say to each other is not for people, whoever carries it.
+    if OWN.contains(&path) || path.starts_with("/server/") || path.starts_with("/executor/") {
         return next.run(request).await;
     }
     let nobody = |why: &str| {
@@ -97,7 +102,7 @@ pub(crate) async fn passes_on(
         Ok(client) => client,
         Err(why) => return nobody(&format!("this cannot be passed on to the server that leads: {why}")),
     };
-    match pass_on(&client, &door, peer, request).await {
+    match pass_on(&app, &client, &door, peer, request).await {
         Ok(response) => response,
         Err(why) => {
             cluster.relay.renew();
@@ -106,26 +111,63 @@ pub(crate) async fn passes_on(
     }
 }
 
-async fn pass_on(client: &reqwest::Client, door: &str, peer: Peer, request: Request) -> Result<Response, String> {
+async fn pass_on(
+    app: &App,
+    client: &reqwest::Client,
+    door: &str,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, String> {
     let (parts, body) = request.into_parts();
     let mut to = parts.uri.clone().into_parts();
     to.scheme = Some(Scheme::HTTPS);
     to.authority = Some(door.parse::<Place>().map_err(|error| error.to_string())?);
     let to = Uri::from_parts(to).map_err(|error| error.to_string())?;
     let mut headers = without_hops(parts.headers);
-    if let Some(uid) = peer.operator()
-        && let Ok(who) = HeaderValue::from_str(&format!("operator {uid}"))
-    {
-        headers.insert(FOR, who);
+    if let Some(uid) = peer.operator() {
+        let said = Said { uid, at: app.now().as_second() };
+        let proof = said.proof(app, &parts.method, &parts.uri);
+        let who = format!("operator {} {} {}", said.uid, said.at, hex::encode(proof));
+        headers.insert(FOR, HeaderValue::from_str(&who).map_err(|error| error.to_string())?);
     }
     let asked = client.request(parts.method, to.to_string()).headers(headers);
     let answer = asked.body(reqwest::Body::wrap_stream(body.into_data_stream())).send().await;
     let answer = answer.map_err(|error| chain(&error))?;
     let (status, headers) = (answer.status(), without_hops(answer.headers().clone()));
-    let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
+    // Pages that stay open end with the server, not the other way round.
+    let mut response = Response::new(Body::from_stream(answer.bytes_stream().take_until(Box::pin(app.closing()))));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+/// What a server says of the operator of its machine. The authority's key alone vouches for nobody: this needs the key
+/// that seals secrets too, which executors have no part in.
+struct Said {
+    uid: u32,
+    /// Seconds since 1970.
+    at: i64,
+}
+
+impl Said {
+    /// How far clocks may be apart, in seconds, and how long what was said counts.
+    const FRESH: u64 = 60;
+
+    fn proof(&self, app: &App, method: &Method, uri: &Uri) -> Vec<u8> {
+        let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, app.keys.sealing()), b"stanch/relay/v1");
+        let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let text = format!("{method}\n{path}\n{}\n{}", self.uid, self.at);
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), text.as_bytes()).as_ref().to_vec()
+    }
+
+    fn read(app: &App, text: &str, method: &Method, uri: &Uri) -> Option<Self> {
+        let mut words = text.strip_prefix("operator ")?.split(' ');
+        let said = Self { uid: words.next()?.parse().ok()?, at: words.next()?.parse().ok()? };
+        let shown = hex::decode(words.next()?).ok()?;
+        let holds = said.proof(app, method, uri).ct_eq(&shown).into();
+        let fresh = app.now().as_second().abs_diff(said.at) <= Self::FRESH;
+        (holds && fresh && words.next().is_none()).then_some(said)
+    }
 }
 
 fn without_hops(mut headers: HeaderMap) -> HeaderMap {
@@ -148,8 +190,8 @@ pub(crate) async fn relayed(app: &App, people: Router, mut request: Request) -> 
         return super::feeds::show(app, &path).await;
     }
     let who = request.headers_mut().remove(FOR);
-    let uid = who.as_ref().and_then(|who| who.to_str().ok()?.strip_prefix("operator ")?.parse().ok());
-    let peer = uid.map_or(Peer::Tcp, |uid| Peer::Operator { uid });
+    let vouched = who.and_then(|who| Said::read(app, who.to_str().ok()?, request.method(), request.uri()));
+    let peer = vouched.map_or(Peer::Tcp, |said| Peer::Operator { uid: said.uid });
     request.extensions_mut().insert(ConnectInfo(peer));
     match people.oneshot(request).await {
         Ok(response) => response,

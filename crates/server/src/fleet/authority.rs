@@ -1,5 +1,6 @@
 //! The authority of the installation: it vouches for this server to executors and for executors to this server, and for
-//! nothing else. It signs no orders: whoever had its key could listen and delay, and have nothing carried out.
+//! nothing else. It signs no orders: whoever had its key could listen and delay, and have nothing carried out. Between
+//! servers it vouches for the way; for an operator it takes the key that seals secrets as well.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -445,6 +445,10 @@ fn problem(error: EnrolError) -> Problem {
 
 fn refusal(error: GatewayError) -> Problem {
     match error {
+        // Another server may serve it, and the agent goes there.
+        GatewayError::OldIssuer { .. } | GatewayError::Elsewhere(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "elsewhere", "Not here", error.to_string())
+        }
         GatewayError::Stopping => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server stops", "ask again in a moment")
         }

@@ -191,7 +191,8 @@ async fn try_to(app: &App, authority: &Authority, asked: &Signed<Enrol>) -> Resu
         .write(Write::SeeAsset(SeenAsset { asset: asset.clone(), by: SeenBy::People, at: now }))
         .write(gateway::remember(app, &hello.executor, &caller, now)?);
     app.store.commit(transition).await?;
-    app.callers.lock().await.put(hello.executor.clone(), caller);
+    let caller = app.callers.lock().await.put(hello.executor.clone(), caller);
+    gateway::is_written(app, &hello.executor, &caller).await;
     gateway::stand(app, hello).await?;
     app.want([asset.id]);
     app.bus.nudge(Stage::Schedule);
@@ -221,6 +222,7 @@ pub(crate) async fn renew(
         .resting_on("certificate", fingerprint);
     let write = gateway::remember(app, &asked.executor, &caller, now)?;
     app.store.commit(Transition::new(entry).write(write)).await?;
+    gateway::is_written(app, &asked.executor, &caller).await;
     Ok(certified(authority, certificate))
 }
 
@@ -232,6 +234,18 @@ fn certified(authority: &Authority, certificate: String) -> Certified {
 
 /// Puts an executor out: none of its certificates is in force any more, from now on. Answers whether it was known.
 pub(crate) async fn revoke(app: &App, who: &str, executor: &ExecutorId, why: &str) -> Result<bool, EnrolError> {
+    for _ in 1..gateway::MEETINGS {
+        match revoke_once(app, who, executor, why).await {
+            // Another server was faster to say something of it.
+            Err(EnrolError::Internal(error))
+                if error.downcast_ref::<CommitError>().is_some_and(CommitError::is_conflict) => {}
+            ended => return ended,
+        }
+    }
+    revoke_once(app, who, executor, why).await
+}
+
+async fn revoke_once(app: &App, who: &str, executor: &ExecutorId, why: &str) -> Result<bool, EnrolError> {
     let now = app.now();
     let _making = app.making.lock().await;
     gateway::know(app, executor).await?;
@@ -244,6 +258,7 @@ pub(crate) async fn revoke(app: &App, who: &str, executor: &ExecutorId, why: &st
     let entry = NewEntry::new(now, who, "executor_revoked").about(executor).with(json!({ "why": why }));
     let write = gateway::remember(app, executor, &caller, now)?;
     app.store.commit(Transition::new(entry).write(write)).await?;
+    gateway::is_written(app, executor, &caller).await;
     // A poll that is parked ends now.
     app.bus.wake([executor]);
     app.bus.tell(Live::of("executor", executor, "was put out"));
