@@ -43,6 +43,9 @@ pub struct Rules {
     pub hours: Vec<Hours>,
     /// Whether this host may be rebooted.
     pub reboot: bool,
+    /// Whether packages of Python's environments may be changed. Off until a host's own root says so: whoever may write to an
+    /// environment, or to what its Python is, can lead what runs there.
+    pub environments: bool,
     /// Whether systemd itself may be executed anew.
     pub reexec: bool,
     /// Whether plans may be carried out in a copy of this host.
@@ -74,6 +77,7 @@ impl Default for Rules {
             denied_settings: Vec::new(),
             hours: Vec::new(),
             reboot: false,
+            environments: false,
             reexec: false,
             rehearsals: true,
             lock_timeout_seconds: 300,
@@ -188,6 +192,7 @@ pub enum RulesError {
 struct Written {
     actions: Option<BTreeSet<String>>,
     reboot: bool,
+    environments: bool,
     reexec: bool,
     rehearsals: Option<bool>,
     lock_timeout_seconds: Option<toml::Spanned<u32>>,
@@ -300,6 +305,7 @@ impl Rules {
             denied_settings: written.deny.settings,
             allowed_services: written.allow.services,
             reboot: written.reboot,
+            environments: written.environments,
             reexec: written.reexec,
             rehearsals: written.rehearsals.unwrap_or(true),
             ..Self::default()
@@ -383,6 +389,17 @@ impl Rules {
             return Err(ActionError::refused(format!("the executor's rules allow no start at {now} (hours)")));
         }
         Ok(())
+    }
+
+    /// Whether packages of Python's environments may be changed.
+    ///
+    /// # Errors
+    /// A refusal.
+    pub fn permit_environments(&self) -> Result<(), ActionError> {
+        if self.environments {
+            return Ok(());
+        }
+        Err(ActionError::refused("the executor's rules do not allow changes in environments (environments = false)"))
     }
 
     /// Whether this leaf was vouched for by whom these rules ask; what was begun in time may be finished later.

@@ -97,6 +97,7 @@ fn start_daemon(world: &World) -> Result<()> {
 /// The disk with the old version in an environment of this owner.
 fn prepared(owner: &str) -> Result<Frozen> {
     let world = World::builder(&Base::python()?).daemons().bind(EXECUTOR, IN_WORLD).boot()?;
+    world.write("/etc/stanch/executor.toml", "environments = true\n")?;
     world.write("/root/wheels.py", WHEELS)?;
     world.must(["python3", "/root/wheels.py"])?;
     world.must(["mkdir", "-p", "/opt/site", "/trap"])?;

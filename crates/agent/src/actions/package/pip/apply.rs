@@ -45,6 +45,7 @@ pub(crate) struct Wheel {
 
 impl Pip<'_> {
     pub(crate) fn applied(&self, step: &PlannedStep, run: &mut dyn Run) -> Result<Applied, ActionError> {
+        self.rules.current()?.permit_environments()?;
         let params: Params = read_params(&step.params)?;
         self.permit(&params, run)?;
         let place = self.place(&params)?;

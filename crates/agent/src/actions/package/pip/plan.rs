@@ -96,6 +96,12 @@ impl Pip<'_> {
         wanted: &BTreeMap<String, Wanted>,
         answer: &mut PlanAnswer,
     ) -> Result<(), ActionError> {
+        if let Err(refused) = self.rules.current()?.permit_environments() {
+            for (purl, want) in wanted {
+                refuse(answer, want, purl, refused.to_string().into());
+            }
+            return Ok(());
+        }
         let mut places: BTreeMap<String, BTreeMap<String, &Wanted>> = BTreeMap::new();
         for (purl, want) in wanted {
             let of_pip = ecosystem::of_purl(purl) == Some("PyPI");
