@@ -72,6 +72,11 @@ const PROOFS: &[Proof] = &[
         shows: "rollouts go on over 200 kills of the server: budgets hold, nothing runs twice, nothing is stuck",
         run: worlds::kills,
     },
+    Proof {
+        name: "servers",
+        shows: "two servers over PostgreSQL and NATS, of which anything is killed or cut off: the same holds",
+        run: worlds::servers,
+    },
     Proof { name: "conformance", shows: "every action killed at every point, then resumed", run: conformance::prove },
     Proof { name: "fuzz", shows: "parsers of outside data survive what nobody would write", run: fuzzing::prove },
     Proof { name: "clone", shows: "from git clone to the first page with findings", run: clone::prove },

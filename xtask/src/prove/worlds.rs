@@ -42,6 +42,12 @@ pub(crate) fn kills(results: &mut Results) -> Result<()> {
     results.relay(&mut kit("prove_kills")?)
 }
 
+/// Two servers over one database under blows; see `crates/testkit/src/bin/prove_servers.rs`.
+pub(crate) fn servers(results: &mut Results) -> Result<()> {
+    let product = Product::built()?;
+    results.relay(kit("prove_servers")?.arg(product.binary()))
+}
+
 /// The pages in a browser; see `crates/testkit/src/bin/pages.rs`.
 pub(crate) fn pages(results: &mut Results) -> Result<()> {
     let product = Product::built()?;
