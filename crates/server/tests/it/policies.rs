@@ -83,8 +83,27 @@ async fn count(world: &World) -> usize {
 }
 
 /// As long as twenty passes take, in which what should not happen would.
+/// Waits until every stage had the chance to do what it should not: each went through as often as there are stages
+/// between what is seen and what is done.
 pub(crate) async fn a_while(world: &World) {
-    tokio::time::sleep(20 * world.config().intervals.tick).await;
+    const STAGES: [&str; 5] = ["decide", "propose", "plan", "rollout", "dispatch"];
+    let passes = async || {
+        let figures = world.client.page("/api/v1/metrics").await;
+        STAGES.map(|stage| {
+            let of_stage = |line: &&str| {
+                line.starts_with("stanch_stage_passes_total{") && line.contains(&format!("stage=\"{stage}\""))
+            };
+            let counts =
+                figures.lines().filter(of_stage).filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+            counts.sum::<usize>()
+        })
+    };
+    let before = passes().await;
+    let more = async || {
+        let now = passes().await;
+        before.iter().zip(&now).all(|(before, now)| now - before > STAGES.len()).then_some(())
+    };
+    world.until("more passes", more).await;
 }
 
 async fn events(world: &World, id: &str) -> Vec<String> {

@@ -34,6 +34,9 @@ impl Clock for TestClock {
     }
 }
 
+/// How long something may take that is waited for, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Where PostgreSQL is that the stores are to be in: the folder of its socket.
 pub(crate) const POSTGRES: &str = "STANCH_TEST_POSTGRES";
 
@@ -129,7 +132,7 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         let server = loop {
             match Server::open(self.config()).await {
                 Ok(server) => break server,
@@ -227,7 +230,7 @@ impl World {
     pub(crate) async fn state(&self, id: &str, state: &str) -> Value {
         let path = format!("/api/v1/remediations/{id}");
         let mut last = Value::Null;
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let one = self.client.get(&path).await;
             if one["remediation"]["state"] == state {
@@ -240,7 +243,7 @@ impl World {
     }
 
     pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = look().await {
                 return found;
