@@ -8,8 +8,10 @@
 
 pub mod archive;
 pub mod browser;
+pub mod chance;
 pub mod claims;
 pub mod conformance;
+pub mod crowd;
 pub mod debian;
 mod host;
 pub mod lan;

@@ -24,6 +24,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What is on offer for all hosts, and what was done on them.
 #[derive(Debug, Default)]
 pub struct Shop {
+    /// The package.
+    package: String,
+    /// What every host has before anything was done.
+    first: String,
+    /// Whether what is on offer fails on each host that takes it.
+    bad: bool,
     offered: Mutex<String>,
     /// How long an upgrade takes.
     work: Duration,
@@ -36,9 +42,21 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// One whose upgrades take so long.
+    /// One whose upgrades of `paperclip` take so long.
     pub fn new(work: Duration) -> Self {
-        Self { work, ..Self::default() }
+        Self::selling("paperclip", "3.0.0-1", work)
+    }
+
+    /// One that sells a package, which every host has in this version already.
+    pub fn selling(package: &str, first: &str, work: Duration) -> Self {
+        Self { package: package.to_owned(), first: first.to_owned(), work, ..Self::default() }
+    }
+
+    /// What it sells fails on each host that takes it.
+    #[must_use]
+    pub fn bad(mut self) -> Self {
+        self.bad = true;
+        self
     }
 
     /// Another version is on offer for all hosts.
@@ -64,7 +82,7 @@ impl Shop {
 
     /// What a host has.
     pub fn version(&self, host: usize) -> String {
-        locked(&self.installed).get(&host).cloned().unwrap_or_else(|| "3.0.0-1".to_owned())
+        locked(&self.installed).get(&host).cloned().unwrap_or_else(|| self.first.clone())
     }
 }
 
@@ -134,7 +152,7 @@ impl Action for Double {
             params: json!({ "version": then }),
             before,
             changes: vec![Change {
-                subject: "paperclip:amd64".to_owned(),
+                subject: format!("{}:amd64", self.shop.package),
                 before: Some(now),
                 after: Some(then),
                 note: None,
@@ -156,6 +174,9 @@ impl Action for Double {
         locked(&self.shop.installed).insert(self.host, wanted.clone());
         locked(&self.shop.log).push((self.host, wanted));
         self.shop.at_work.fetch_sub(1, Ordering::SeqCst);
+        if self.shop.bad {
+            return Err(ActionError::failed("what is on offer cannot be configured"));
+        }
         run.checkpoint("set", Value::Null)?;
         Ok(Applied { changed: true, changes: step.changes.clone(), after: self.seen() })
     }
@@ -185,10 +206,10 @@ pub fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, Actio
     let version = |text: &str| text.parse().map_err(|error| ActionError::caused("no version", error));
     let (now, then) = (shop.version(host), locked(&shop.offered).clone());
     let package = Package {
-        name: "paperclip".to_owned(),
+        name: shop.package.clone(),
         architecture: "amd64".to_owned(),
         version: version(&now)?,
-        source: "paperclip".to_owned(),
+        source: shop.package.clone(),
         source_version: version(&now)?,
         built_using: Vec::new(),
         hold: false,
@@ -209,7 +230,7 @@ pub fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, Actio
         },
         pinned_away: false,
     };
-    let newer = (now != then).then(|| ("paperclip".to_owned(), vec![candidate]));
+    let newer = (now != then).then(|| (shop.package.clone(), vec![candidate]));
     Ok(HostFacts {
         asset: asset.clone(),
         collected_at: Timestamp::now(),

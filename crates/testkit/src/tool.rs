@@ -1,16 +1,18 @@
-//! What rollouts over real roots are proven on: a package with a fixed version on offer, good or bad, and a policy that
-//! upgrades it by itself.
+//! What rollouts over real roots are proven on: a package with a fixed version on offer, good or bad, a daemon that runs on
+//! its library, and a policy that upgrades a package by itself.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use stanch_model::Timestamp;
 use stanch_model::sign::SigningKey;
 use stanch_policy::{SIGNATURE_FILE, Source};
 
-use crate::archive::{Archive, MOUNT_POINT, Package, Suite, Via};
+use crate::archive::{Archive, Daemon, MOUNT_POINT, Package, Suite, Via};
 use crate::debian::Base;
-use crate::world::{Frozen, World};
+use crate::wait::wait_until;
+use crate::world::{Builder, Frozen, World};
 
 /// The version that is installed.
 pub const OLD: &str = "1.0-1";
@@ -21,7 +23,11 @@ fn package(version: &str) -> Package {
     Package::new("tool", version)
         .file_mode("/usr/bin/tool", format!("#!/bin/sh\necho {version}\n"), 0o755)
         .conffile("/etc/tool.conf", format!("version = {version}\n"))
+        .library("tool", 1)
 }
+
+/// A service that runs on the package's library. That it restarts is left to whoever upgrades the library.
+const SERVICE: &str = "toold";
 
 /// A disk with the old version installed and the new one on offer, which does not configure if it is `bad`. What is
 /// bound in stands there in every world of it.
@@ -37,18 +43,51 @@ pub fn disk(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<F
 /// # Errors
 /// As [`disk`].
 pub fn disk_on(base: &Base, archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+    Ok(installed(World::builder(base), archive, bad, bound)?.freeze())
+}
+
+/// The same with a service, which [`serve`] starts in a world of it.
+///
+/// # Errors
+/// As [`disk`].
+pub fn disk_with_service(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+    let daemon = Package::new(SERVICE, OLD).depends("tool").daemon(Daemon::new(SERVICE, "tool", 1));
+    archive.publish(&Suite::main(), &daemon)?;
+    let world = installed(World::builder(&Base::minimal()?).daemons(), archive, bad, bound)?;
+    world.must(["apt-get", "install", "-y", SERVICE])?;
+    Ok(world.freeze())
+}
+
+/// Starts the service.
+///
+/// # Errors
+/// When it does not start.
+pub fn serve(world: &World) -> Result<()> {
+    world.must(["invoke-rc.d", SERVICE, "start"])?;
+    wait_until("the service answers", Duration::from_secs(60), || Ok(answers(world, OLD)))
+}
+
+/// Whether the service lives, and runs on this version of the library.
+pub fn answers(world: &World, version: &str) -> bool {
+    let text = |name: &str| world.text(name).unwrap_or_default();
+    let runs_on = text(&format!("/run/{SERVICE}.version"));
+    let pid = text(&format!("/run/{SERVICE}.pid"));
+    runs_on.trim_end().ends_with(&format!(" {version}")) && world.exists(&format!("/proc/{}/maps", pid.trim()))
+}
+
+fn installed(builder: Builder, archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<World> {
     archive.publish(&Suite::main(), &package(OLD))?;
     let new = package(NEW);
     let new = if bad { new.broken_postinst() } else { new.postinst(&format!("echo configured {NEW} >>/var/log/tool")) };
     archive.publish(&Suite::security(), &new)?;
-    let builder = World::builder(base).bind(archive.path(), MOUNT_POINT);
+    let builder = builder.bind(archive.path(), MOUNT_POINT);
     let builder = bound.iter().fold(builder, |builder, (source, target)| builder.bind(source, target));
     let world = builder.boot()?;
     world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
     world.must(["apt-get", "update"])?;
     world.must(["apt-get", "install", "-y", &format!("tool={OLD}")])?;
     world.write("/var/log/tool", "")?;
-    Ok(world.freeze())
+    Ok(world)
 }
 
 /// The version that a world has.
@@ -67,8 +106,8 @@ pub fn key() -> Result<SigningKey> {
     Ok(SigningKey::from_seed(&[3; 32])?)
 }
 
-/// A policy that upgrades the package by itself, in these waves, so many hosts at once.
-pub fn policy(waves: &str, concurrent: u32) -> String {
+/// A policy that upgrades a package by itself, in these waves, so many hosts at once.
+pub fn policy(package: &str, waves: &str, concurrent: usize) -> String {
     format!(
         "\
 apiVersion: stanch/v1
@@ -77,9 +116,9 @@ name: all
 match: {{all: true}}
 rules:
   - id: fixable
-    when: item.fixable && item.name == \"tool\"
+    when: item.fixable && item.name == \"{package}\"
     mode: auto
-limits: {{concurrent: {concurrent}, per_hour: 1000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}}
+limits: {{concurrent: {concurrent}, per_hour: 5000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}}
 rollout:
   waves: [{waves}]
   halt_if: {{failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}}
@@ -91,7 +130,7 @@ tests:
 apiVersion: stanch/v1
 kind: Facts
 name: some
-facts: {{item.fixable: true, item.name: tool, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}}
+facts: {{item.fixable: true, item.name: {package}, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}}
 "
     )
 }

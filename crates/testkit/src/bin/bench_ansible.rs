@@ -97,7 +97,7 @@ fn with_stanch(runtime: &tokio::runtime::Runtime) -> Result<Duration> {
         let judged = assets.as_array().into_iter().flatten().filter(|asset| !part(asset, "judged_at").is_null());
         Ok(judged.count() >= HOSTS)
     })?;
-    let text = tool::policy("{percent: 100}", 5).replace("mode: auto", "mode: approve");
+    let text = tool::policy("tool", "{percent: 100}", 5).replace("mode: auto", "mode: approve");
     tool::decide(policies.path(), &text.replace("disrupted_percent: 50", "disrupted_percent: 100"))?;
     let mut found = Value::Null;
     wait_until("a plan for all of them", PATIENCE, || {

@@ -1,12 +1,15 @@
 //! A fleet of real Debian roots, each in its own mount, pid and network namespaces, with its real agent over real mutual TLS.
 //!
-//! `prove_fleet [HOSTS]` boots that many roots (20), enrols each with the token of its ring, and has a policy upgrade a
-//! package on all of them in three rings: once a version that does not configure, which is halted and rolled back, and
-//! once a good one, of which a campaign then takes everything back.
+//! `prove_fleet [HOSTS] [DOUBLES]` boots that many roots (20), enrols each with the token of its ring, and has a policy
+//! upgrade a package on all of them in three rings: once a version that does not configure, which is halted and rolled
+//! back, and once a good one, of which a campaign then takes everything back. A service of each host runs on the package's
+//! library, and has to be restarted each time. Beside the hosts there may be doubles (none): agents with keys, journals and
+//! links of their own, whose upgrade only takes a moment.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +17,9 @@ use serde_json::{Value, json};
 use stanch_model::Timestamp;
 use stanch_server::{Door, Intervals, PolicySource};
 use stanch_testkit::claims::Claims;
+use stanch_testkit::crowd::Crowd;
 use stanch_testkit::lan::Lan;
+use stanch_testkit::shop::Shop;
 use stanch_testkit::site::Site;
 use stanch_testkit::tool::{self, NEW, OLD, version};
 use stanch_testkit::visitor::{load, part};
@@ -24,19 +29,41 @@ use stanch_testkit::{Archive, Base, World, wait_until};
 const AGENT: &str = "/usr/bin/stanch-agent";
 /// How long anything may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(1_200);
+/// How long a double takes to upgrade.
+const WORK: Duration = Duration::from_secs(2);
 /// The rings, with the share of the hosts that stands in each, in percent.
 const RINGS: [(&str, usize); 3] = [("canary", 5), ("early", 25), ("rest", 70)];
 
 fn main() -> Result<()> {
-    let hosts = std::env::args().nth(1).map_or(Ok(20), |text| text.parse()).context("how many hosts?")?;
+    let number = |at: usize, default: usize| std::env::args().nth(at).map_or(Ok(default), |text| text.parse());
+    let size =
+        Size { hosts: number(1, 20).context("how many hosts?")?, doubles: number(2, 0).context("how many doubles?")? };
     // While there still is a network to fetch it from.
     Base::minimal()?;
     Lan::apart()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut claims = Claims::new();
-    bad(&runtime, hosts, &mut claims)?;
-    good(&runtime, hosts, &mut claims)?;
+    bad(&runtime, size, &mut claims)?;
+    good(&runtime, size, &mut claims)?;
     claims.end()
+}
+
+/// How large the fleet is.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    hosts: usize,
+    doubles: usize,
+}
+
+impl Size {
+    fn all(self) -> usize {
+        self.hosts + self.doubles
+    }
+
+    /// How many the policy lets change at once.
+    fn at_once(self) -> usize {
+        (self.all() / 10).max(10)
+    }
 }
 
 /// The ring of each host.
@@ -65,64 +92,77 @@ struct Cost {
 }
 
 struct Fleet {
+    size: Size,
     hosts: Vec<Host>,
+    shop: Arc<Shop>,
     site: Site,
     policies: tempfile::TempDir,
-    // The archive outlives the worlds that are served from it.
+    // The archive outlives the worlds that are served from it, and the journals their agents.
     _archive: Archive,
+    _journals: tempfile::TempDir,
 }
 
 impl Fleet {
-    fn boot(runtime: &tokio::runtime::Runtime, hosts: usize, bad: bool) -> Result<(Self, Duration)> {
+    fn boot(runtime: &tokio::runtime::Runtime, size: Size, bad: bool) -> Result<(Self, Duration)> {
         let archive = Archive::new()?;
         let agent = std::env::current_exe()?.with_file_name("stanch-agent");
         ensure!(agent.is_file(), "{} is not built", agent.display());
-        let disk = tool::disk(&archive, bad, &[(agent, AGENT)])?;
+        let disk = tool::disk_with_service(&archive, bad, &[(agent, AGENT)])?;
         let policies = tempfile::tempdir()?;
         let mut lan = Lan::new()?;
         let site = site(runtime, policies.path().to_owned())?;
         let mut worlds = Vec::new();
-        for ring in rings(hosts) {
+        for ring in rings(size.hosts) {
             let world = disk.world()?;
             let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
             world.write("/etc/machine-id", id)?;
             lan.join(&world)?;
+            tool::serve(&world)?;
             worlds.push((world, ring));
         }
+        let shop = Shop::selling("tool", OLD, WORK);
+        let shop = Arc::new(if bad { shop.bad() } else { shop });
+        shop.offer(NEW);
+        let journals = tempfile::tempdir()?;
+        let door = site.door()?;
+        let crowd = Crowd {
+            doors: vec![door.clone()],
+            folder: journals.path().to_owned(),
+            shop: Arc::clone(&shop),
+            answered: Arc::default(),
+        };
+        let doubles = rings(size.doubles);
         let began = Instant::now();
-        let server = site.door()?;
-        let mut up = Vec::new();
-        for (world, ring) in worlds {
-            if !up.iter().any(|host: &Host| host.ring == ring) {
-                let wanted =
-                    json!({ "name": ring, "uses": hosts, "confirmed": true, "host": { "labels": { "ring": ring } } });
-                let made = site.visitor.post("/api/v1/enrolments", wanted)?;
-                let token = part(&made, "token").as_str().context("a token")?.to_owned();
-                std::fs::write(policies.path().join(format!("{ring}.token")), token)?;
-            }
-            let token = std::fs::read(policies.path().join(format!("{ring}.token")))?;
-            world.write_mode("/root/token", token, 0o600)?;
-            world.must([AGENT, "enrol", "--server", &server, "--token-file", "/root/token"])?;
-            let agent = world.spawn([AGENT, "run"])?;
-            up.push(Host { world, ring, _agent: agent });
-        }
+        let (mut up, mut joined) = (Vec::new(), 0);
         for (ring, _) in RINGS {
-            drop(std::fs::remove_file(policies.path().join(format!("{ring}.token"))));
+            let wanted =
+                json!({ "name": ring, "uses": size.all(), "confirmed": true, "host": { "labels": { "ring": ring } } });
+            let made = site.visitor.post("/api/v1/enrolments", wanted)?;
+            let token = part(&made, "token").as_str().context("a token")?;
+            for (world, _) in worlds.extract_if(.., |(_, of)| *of == ring) {
+                world.write_mode("/root/token", token, 0o600)?;
+                world.must([AGENT, "enrol", "--server", &door, "--token-file", "/root/token"])?;
+                let agent = world.spawn([AGENT, "run"])?;
+                up.push(Host { world, ring, _agent: agent });
+            }
+            let last = joined + doubles.iter().filter(|of| **of == ring).count();
+            runtime.block_on(crowd.join(joined..last, &token.parse()?))?;
+            joined = last;
         }
-        let fleet = Self { hosts: up, site, policies, _archive: archive };
+        let fleet = Self { size, hosts: up, shop, site, policies, _archive: archive, _journals: journals };
         wait_until("every host is judged", PATIENCE, || {
             let assets = fleet.site.visitor.get("/api/v1/assets")?;
             let judged = assets.as_array().into_iter().flatten().filter(|asset| !part(asset, "judged_at").is_null());
-            Ok(judged.count() >= hosts)
+            Ok(judged.count() >= size.all())
         })?;
-        eprintln!("{hosts} hosts are enrolled and judged after {:.0} s", began.elapsed().as_secs_f64());
+        eprintln!("{} hosts are enrolled and judged after {:.0} s", size.all(), began.elapsed().as_secs_f64());
         Ok((fleet, began.elapsed()))
     }
 
     /// Puts the policy in force and waits until its remediation has come to this state.
     fn decide(&self, state: &str) -> Result<Value> {
         let waves = "{label: canary, bake: 5s}, {label: early, bake: 5s}, {percent: 100}";
-        tool::decide(self.policies.path(), &tool::policy(waves, 10))?;
+        tool::decide(self.policies.path(), &tool::policy("tool", waves, self.size.at_once()))?;
         let (mut last, mut found) = (Value::Null, Value::Null);
         wait_until(state, PATIENCE, || {
             let all = self.site.visitor.get("/api/v1/remediations")?;
@@ -140,16 +180,23 @@ impl Fleet {
         Ok(found)
     }
 
-    /// Hosts of which this does not hold, each with what was found.
-    fn other_than(&self, holds: impl Fn(&str, &str) -> bool) -> Result<Vec<String>> {
+    /// Hosts that do not have this version, or whose service does not answer with it, each with what was found. Where it
+    /// is new it was configured once.
+    fn other_than(&self, wanted: &str) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         for (at, host) in self.hosts.iter().enumerate() {
             let (version, log) = (version(&host.world)?, host.world.text("/var/log/tool")?);
-            let audit = host.world.must(["dpkg", "--audit"])?;
-            if !holds(&version, &log) || !audit.trim().is_empty() {
-                wrong.push(format!("host {at} ({}): {version}, {} lines {audit}", host.ring, log.lines().count()));
+            let (audit, answers) = (host.world.must(["dpkg", "--audit"])?, tool::answers(&host.world, wanted));
+            let once = wanted == OLD || log.lines().count() == 1;
+            if version != wanted || !once || !answers || !audit.trim().is_empty() {
+                let lines = log.lines().count();
+                wrong.push(format!("host {at} ({}): {version}, {lines} lines, answers: {answers} {audit}", host.ring));
             }
         }
+        let doubles = (0..self.size.doubles).map(|double| (double, self.shop.version(double)));
+        let others = doubles.filter(|(_, version)| version != wanted);
+        wrong.extend(others.map(|(double, version)| format!("double {double}: {version}")));
+        wrong.extend(self.shop.twice().iter().map(|(double, version)| format!("double {double}: {version} twice")));
         Ok(wrong)
     }
 
@@ -197,13 +244,14 @@ fn site(runtime: &tokio::runtime::Runtime, policies: PathBuf) -> Result<Site> {
     })
 }
 
-fn bad(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Claims) -> Result<()> {
-    let (fleet, _) = Fleet::boot(runtime, hosts, true)?;
-    let canaries = fleet.hosts.iter().filter(|host| host.ring == "canary").count();
+fn bad(runtime: &tokio::runtime::Runtime, size: Size, claims: &mut Claims) -> Result<()> {
+    let (fleet, _) = Fleet::boot(runtime, size, true)?;
+    let canary = |rings: Vec<&str>| rings.into_iter().filter(|ring| *ring == "canary").count();
+    let canaries = canary(rings(size.hosts)) + canary(rings(size.doubles));
     let began = Instant::now();
     let over = fleet.decide("rolled_back")?;
     let seconds = began.elapsed().as_secs();
-    let wrong = fleet.other_than(|version, _| version == OLD)?;
+    let wrong = fleet.other_than(OLD)?;
     let detail =
         fleet.site.visitor.get(&format!("/api/v1/remediations/{}", part(&over, "id").as_str().unwrap_or_default()))?;
     let tasks = part(&detail, "tasks").as_array().cloned().unwrap_or_default();
@@ -213,28 +261,28 @@ fn bad(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Claims) -> 
     claims.claim(
         "a bad version in the first ring",
         wrong.is_empty() && touched <= canaries,
-        json!({"hosts": hosts, "touched": touched, "wrong": wrong.len(), "seconds": seconds, "load": load()}),
+        json!({"hosts": size.hosts, "doubles": size.doubles, "canaries": canaries, "touched": touched, "wrong": wrong.len(), "seconds": seconds, "load": load()}),
         || format!("{touched} touched; {}", wrong.join("; ")),
     );
     Ok(())
 }
 
-fn good(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Claims) -> Result<()> {
-    let (fleet, enrolled) = Fleet::boot(runtime, hosts, false)?;
+fn good(runtime: &tokio::runtime::Runtime, size: Size, claims: &mut Claims) -> Result<()> {
+    let (fleet, enrolled) = Fleet::boot(runtime, size, false)?;
     let before = fleet.cost()?;
     let since = Timestamp::now();
     let began = Instant::now();
     fleet.decide("closed")?;
     let seconds = began.elapsed().as_secs();
     let after = fleet.cost()?;
-    let wrong = fleet.other_than(|version, log| version == NEW && log.lines().count() == 1)?;
+    let wrong = fleet.other_than(NEW)?;
     let spent: f64 = after.seconds.iter().sum::<f64>() - before.seconds.iter().sum::<f64>();
     let middle = after.kilobytes.get(after.kilobytes.len() / 2).copied().unwrap_or(0);
     claims.claim(
         "a good version in three rings",
-        wrong.is_empty() && after.seconds.len() == hosts,
-        json!({"hosts": hosts, "enrolled_seconds": enrolled.as_secs(), "seconds": seconds, "load": load(),
-            "agent_cpu_seconds_each": (spent * 100.0 / hosts as f64).round() / 100.0,
+        wrong.is_empty() && after.seconds.len() == size.hosts,
+        json!({"hosts": size.hosts, "doubles": size.doubles, "enrolled_seconds": enrolled.as_secs(), "seconds": seconds, "load": load(),
+            "agent_cpu_seconds_each": (spent * 100.0 / size.hosts as f64).round() / 100.0,
             "agent_private_kb_median": middle, "agent_private_kb_most": after.kilobytes.last()}),
         || wrong.join("; "),
     );
@@ -249,11 +297,11 @@ fn good(runtime: &tokio::runtime::Runtime, hosts: usize, claims: &mut Claims) ->
         told = campaign;
         Ok(over)
     })?;
-    let wrong = fleet.other_than(|version, _| version == OLD)?;
+    let wrong = fleet.other_than(OLD)?;
     claims.claim(
         "a campaign takes it all back",
         wrong.is_empty(),
-        json!({"hosts": hosts, "seconds": began.elapsed().as_secs(), "wrong": wrong.len(), "load": load()}),
+        json!({"hosts": size.hosts, "doubles": size.doubles, "seconds": began.elapsed().as_secs(), "wrong": wrong.len(), "load": load()}),
         || format!("{}; {told}", wrong.join("; ")),
     );
     Ok(())

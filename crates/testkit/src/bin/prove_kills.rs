@@ -20,16 +20,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stanch_action::Catalogue;
 use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::canonical;
 use stanch_model::id::ExecutorId;
 use stanch_model::order::{Batch, Hello, Order, Progress, Receipt};
-use stanch_model::sign::{Signed, SigningKey, VerifyingKey};
+use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_model::trust::Chain;
-use stanch_model::{Timestamp, canonical};
-use stanch_policy::{SIGNATURE_FILE, Source};
 use stanch_runner::{Config as RunnerConfig, Link, LinkError, NoRules, Runner, Shutdown, Tools, serve};
 use stanch_server::{Config, Intervals, PolicySource, Server};
+use stanch_testkit::chance::Chance;
 use stanch_testkit::claims::Claims;
 use stanch_testkit::shop::{Double, Shop, facts};
+use stanch_testkit::tool;
 use stanch_testkit::visitor::{Visitor, load, part};
 use stanch_testkit::wait_until;
 
@@ -63,19 +64,19 @@ fn main() -> Result<()> {
 fn prove(kills: u32, seed: u64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let estate = Estate::begin(&runtime)?;
-    let mut chance = Chance(seed.max(1));
+    let mut chance = Chance::new(seed);
     let (mut rounds, mut recoveries, mut killed) = (0_u32, Vec::new(), 0_u32);
     let began = Instant::now();
     while killed < kills {
         rounds += 1;
         let version = estate.offer(rounds);
-        let mut next = Instant::now() + chance.pause();
+        let mut next = Instant::now() + chance.between(BETWEEN_KILLS);
         let round = Instant::now();
         while !estate.done(&version)? {
             if killed < kills && Instant::now() >= next {
                 recoveries.push(estate.kill()?);
                 killed += 1;
-                next = Instant::now() + chance.pause();
+                next = Instant::now() + chance.between(BETWEEN_KILLS);
                 if killed.is_multiple_of(20) {
                     eprintln!("{killed} kills, round {rounds}, {} s", began.elapsed().as_secs());
                 }
@@ -127,49 +128,9 @@ fn prove(kills: u32, seed: u64) -> Result<()> {
     claims.end()
 }
 
-/// Random numbers that a seed gives again (xorshift64).
-struct Chance(u64);
-
-impl Chance {
-    fn pause(&mut self) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        let (least, most) = BETWEEN_KILLS;
-        Duration::from_millis(least + self.0 % (most - least))
-    }
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-fn key() -> Result<SigningKey> {
-    Ok(SigningKey::from_seed(&[3; 32])?)
-}
-
-const POLICIES: &str = "\
-apiVersion: stanch/v1
-kind: Policy
-name: all
-match: {all: true}
-rules:
-  - id: fixable
-    when: item.fixable
-    mode: auto
-limits: {concurrent: 4, per_hour: 5000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}
-rollout:
-  waves: [{count: 2, bake: 1s}, {percent: 100}]
-  halt_if: {failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}
-tests:
-  - {given: some, expect: {mode: auto, rule: fixable}}
-  - {given: some, set: {item.fixable: false}, expect: {silent: [fixable]}}
----
-apiVersion: stanch/v1
-kind: Facts
-name: some
-facts: {item.fixable: true, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
-";
 
 /// What executors ask of the server's process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -203,7 +164,7 @@ fn be_server(folder: &Path, policies: &Path, port: u16) -> Result<()> {
     let mut config = Config::new(folder);
     config.listen = Some((Ipv4Addr::LOCALHOST, port).into());
     config.own = Some(std::collections::BTreeSet::new());
-    config.policies = Some(PolicySource::folder(policies.to_owned(), Some(key()?.verifying_key())));
+    config.policies = Some(PolicySource::folder(policies.to_owned(), Some(tool::key()?.verifying_key())));
     config.intervals = Intervals {
         tick: Duration::from_millis(200),
         park: Duration::from_secs(5),
@@ -382,10 +343,7 @@ impl Estate {
         let scratch = tempfile::tempdir()?;
         let (folder, policies) = (scratch.path().join("server"), scratch.path().join("policies"));
         std::fs::create_dir(&policies)?;
-        let source = Source { name: "all.yaml".into(), text: POLICIES.to_owned() };
-        let signed = stanch_policy::sign(&[source], &key()?, Timestamp::now())?;
-        std::fs::write(policies.join("all.yaml"), POLICIES)?;
-        std::fs::write(policies.join(SIGNATURE_FILE), serde_json::to_string(&signed)?)?;
+        tool::decide(&policies, &tool::policy("paperclip", "{count: 2, bake: 1s}, {percent: 100}", AT_ONCE))?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let (life, root, link) = Life::begin(&folder, &policies, port)?;
         let visitor = Visitor::sign_in(runtime.handle(), &link.context("no link to sign in with")?)?;

@@ -193,7 +193,7 @@ impl Estate {
 
     /// Puts the policies in force.
     fn decide(&self) -> Result<()> {
-        tool::decide(self.policies.path(), &tool::policy("{count: 2, bake: 5s}, {percent: 100}", 4))
+        tool::decide(self.policies.path(), &tool::policy("tool", "{count: 2, bake: 5s}, {percent: 100}", 4))
     }
 
     fn in_state(&self, state: &str) -> Result<Value> {

@@ -19,23 +19,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use stanch_action::Catalogue;
-use stanch_agent::fleet::{HttpsLink, Identity};
-use stanch_model::Timestamp;
-use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::enrol::{Certified, Enrol, EnrolmentToken, executor_id};
-use stanch_model::order::{Batch, Hello, Progress, Receipt};
-use stanch_model::sign::{Signed, SigningKey};
-use stanch_policy::{SIGNATURE_FILE, Source};
-use stanch_runner::{Config as RunnerConfig, Link, LinkError, NoRules, Runner, Shutdown, Tools, serve};
+use stanch_model::enrol::EnrolmentToken;
+use stanch_testkit::chance::Chance;
 use stanch_testkit::claims::Claims;
+use stanch_testkit::crowd::Crowd;
 use stanch_testkit::lan::Lan;
 use stanch_testkit::nats::Nats;
 use stanch_testkit::postgres::Cluster;
-use stanch_testkit::shop::{Double, Shop, facts};
+use stanch_testkit::shop::Shop;
+use stanch_testkit::tool;
 use stanch_testkit::visitor::{load, part};
 use stanch_testkit::wait_until;
-use tokio::sync::Semaphore;
 
 /// Hosts at work at once, as the policy has it.
 const AT_ONCE: usize = 50;
@@ -46,8 +40,6 @@ const BETWEEN: (u64, u64) = (2_000, 9_000);
 /// A cable is pulled for so long.
 const PULLED: (u64, u64) = (1_000, 15_000);
 const PATIENCE: Duration = Duration::from_secs(1_200);
-/// Agents that enrol at once.
-const TOGETHER: usize = 16;
 const DOOR: u16 = 7443;
 
 fn main() -> Result<()> {
@@ -68,9 +60,9 @@ fn prove(runtime: &tokio::runtime::Runtime, program: &Path, agents: usize, blows
     let answered = Arc::new(AtomicU64::new(0));
     shop.offer("3.0.0-1");
     let began = Instant::now();
-    runtime.block_on(enrol_all(&estate, agents, &shop, &answered))?;
+    enrol_all(runtime, &estate, agents, &shop, &answered)?;
     let enrolled = began.elapsed().as_secs_f64();
-    let mut chance = Chance(seed.max(1));
+    let mut chance = Chance::new(seed);
     let mut recoveries: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
     let (mut rounds, mut fallen) = (0_u32, 0_u32);
     let began = Instant::now();
@@ -131,49 +123,6 @@ fn prove(runtime: &tokio::runtime::Runtime, program: &Path, agents: usize, blows
     claims.end()
 }
 
-/// Random numbers that a seed gives again (xorshift64).
-struct Chance(u64);
-
-impl Chance {
-    fn draw(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below.max(1)
-    }
-
-    fn between(&mut self, (least, most): (u64, u64)) -> Duration {
-        Duration::from_millis(least + self.draw(most - least))
-    }
-}
-
-fn key() -> Result<SigningKey> {
-    Ok(SigningKey::from_seed(&[3; 32])?)
-}
-
-const POLICIES: &str = "\
-apiVersion: stanch/v1
-kind: Policy
-name: all
-match: {all: true}
-rules:
-  - id: fixable
-    when: item.fixable
-    mode: auto
-limits: {concurrent: 50, per_hour: 5000, disrupted_percent: 50, cooldown: 10m, max_attempts: 2}
-rollout:
-  waves: [{count: 10, bake: 1s}, {percent: 100}]
-  halt_if: {failed: 2, failed_percent: 5, failed_in_first_wave: 1, inconclusive_for: 30m}
-tests:
-  - {given: some, expect: {mode: auto, rule: fixable}}
-  - {given: some, set: {item.fixable: false}, expect: {silent: [fixable]}}
----
-apiVersion: stanch/v1
-kind: Facts
-name: some
-facts: {item.fixable: true, item.stale: false, asset.own: false, action.kind: package.upgrade, action.reversibility: restorable, action.proven: true}
-";
-
 /// A server in a network namespace of its own.
 struct Server {
     name: String,
@@ -201,10 +150,7 @@ impl Estate {
         let nats = Nats::start(SocketAddr::new(here, 4222))?;
         let policies = scratch.path().join("policies");
         std::fs::create_dir(&policies)?;
-        let source = Source { name: "all.yaml".into(), text: POLICIES.to_owned() };
-        let signed = stanch_policy::sign(&[source], &key()?, Timestamp::now())?;
-        std::fs::write(policies.join("all.yaml"), POLICIES)?;
-        std::fs::write(policies.join(SIGNATURE_FILE), serde_json::to_string(&signed)?)?;
+        tool::decide(&policies, &tool::policy("paperclip", "{count: 10, bake: 1s}, {percent: 100}", AT_ONCE))?;
         let mut estate = Self { program: program.to_owned(), scratch, postgres, nats, servers: Vec::new() };
         for number in 1..=2_u8 {
             let name = format!("server{number}");
@@ -243,7 +189,7 @@ impl Estate {
             .arg(scratch.join("database"))
             .arg("--policies")
             .arg(scratch.join("policies"))
-            .args(["--policies-key", &key()?.verifying_key().to_string(), "--data-dir"])
+            .args(["--policies-key", &tool::key()?.verifying_key().to_string(), "--data-dir"])
             .arg(&server.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -405,96 +351,22 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lets all agents in and sets them to work, each in a thread of its own.
-async fn enrol_all(estate: &Estate, agents: usize, shop: &Arc<Shop>, answered: &Arc<AtomicU64>) -> Result<()> {
+/// Lets all agents in and sets them to work.
+fn enrol_all(
+    runtime: &tokio::runtime::Runtime,
+    estate: &Estate,
+    agents: usize,
+    shop: &Arc<Shop>,
+    answered: &Arc<AtomicU64>,
+) -> Result<()> {
     let made = estate.ask(&["enrolment", "token", "many", "--uses", &agents.to_string(), "--confirmed"])?;
     let made = made.first().context("no token")?;
     let token: EnrolmentToken = part(made, "token").as_str().context("a token")?.parse()?;
-    let doors: Vec<String> = estate.servers.iter().map(|server| format!("https://{}:{DOOR}", server.address)).collect();
-    let stranger = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().build()?;
-    let first = doors.first().context("no server")?;
-    let authority = stranger.get(format!("{first}/executor/v1/authority")).send().await?.text().await?;
-    let slots = Arc::new(Semaphore::new(TOGETHER));
-    let mut going = Vec::with_capacity(agents);
-    for number in 0..agents {
-        let door = doors.get(number % doors.len()).context("no server")?.clone();
-        let (servers, secret, authority) = (doors.join(","), token.secret(), authority.clone());
-        let (stranger, slots, root) = (stranger.clone(), Arc::clone(&slots), token.root);
-        let (shop, answered) = (Arc::clone(shop), Arc::clone(answered));
-        let folder = estate.scratch.path().join(format!("agent-{number}"));
-        going.push(tokio::spawn(async move {
-            let _slot = slots.acquire_owned().await?;
-            let name = format!("web-{number:04}");
-            let asset = Asset::unlabelled(AssetKind::Host, &name, &name);
-            let mut seed = [7; 32];
-            if let Some((front, _)) = seed.split_first_chunk_mut::<8>() {
-                *front = (number as u64 + 1).to_be_bytes();
-            }
-            let key = SigningKey::from_seed(&seed)?;
-            let executor = executor_id(&asset.id);
-            let runner = Runner::open(&folder, RunnerConfig::new(executor, asset.clone(), root, "boot", seed))?;
-            let catalogue = Catalogue::new()
-                .with(Box::new(Double::new("package.upgrade", number, &shop)))
-                .with(Box::new(Double::new("service.restart", number, &shop)));
-            let hello = runner.hello(catalogue.iter().map(|action| action.definition().name.to_owned()).collect())?;
-            let own = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-            let request = rcgen::CertificateParams::default().serialize_request(&own)?.pem()?;
-            let asked = Signed::new(Enrol { secret, hello, request }, &key)?;
-            let answer = stranger.post(format!("{door}/executor/v1/enrol")).json(&asked).send().await?;
-            ensure!(answer.status().is_success(), "{name} was not let in: {}", answer.text().await?);
-            let certified: Certified = answer.json().await?;
-            let identity = Identity {
-                server: servers,
-                proxy: None,
-                root,
-                authority,
-                certificate: certified.certificate,
-                key: own.serialize_pem(),
-                renew_at: Timestamp::MAX,
-            };
-            let link = Counted { link: HttpsLink::new(&identity)?, answered };
-            std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
-                let shutdown = Shutdown::new();
-                let facts = |_refresh: bool| facts(number, &asset, &shop);
-                let tools = Tools {
-                    catalogue: &catalogue,
-                    facts: &facts,
-                    guard: &NoRules,
-                    rehearse: None,
-                    progress: &|word| link.progress(word),
-                    shutdown: &shutdown,
-                };
-                if let Err(error) = serve(&runner, &link, &tools) {
-                    eprintln!("{name}: {error}");
-                }
-            })?;
-            Ok::<(), anyhow::Error>(())
-        }));
-    }
-    for one in going {
-        one.await??;
-    }
-    Ok(())
-}
-
-/// A link that counts the polls that were answered.
-struct Counted {
-    link: HttpsLink,
-    answered: Arc<AtomicU64>,
-}
-
-impl Link for Counted {
-    fn poll(&self, hello: Hello) -> Result<Option<Batch>, LinkError> {
-        let batch = self.link.poll(hello)?;
-        self.answered.fetch_add(1, Ordering::SeqCst);
-        Ok(batch)
-    }
-
-    fn deliver(&self, receipt: &Signed<Receipt>) -> Result<(), LinkError> {
-        self.link.deliver(receipt)
-    }
-
-    fn progress(&self, progress: Progress) {
-        self.link.progress(progress);
-    }
+    let crowd = Crowd {
+        doors: estate.servers.iter().map(|server| format!("https://{}:{DOOR}", server.address)).collect(),
+        folder: estate.scratch.path().to_owned(),
+        shop: Arc::clone(shop),
+        answered: Arc::clone(answered),
+    };
+    runtime.block_on(crowd.join(0..agents, &token))
 }
