@@ -59,8 +59,18 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "fleet",
-        shows: "20 real roots with real agents over mutual TLS: enrolled, patched in three rings, all taken back",
+        shows: "50 real roots and 450 doubles over mutual TLS: enrolled, patched in three rings, all taken back",
         run: worlds::fleet,
+    },
+    Proof {
+        name: "hostile",
+        shows: "what strangers, servers, agents and copies try: refused, and in the record",
+        run: worlds::hostile,
+    },
+    Proof {
+        name: "faults",
+        shows: "killed, powered off, no space, a wrong clock, a lock in the midst of an upgrade: the table of outcomes",
+        run: worlds::faults,
     },
     Proof {
         name: "package",

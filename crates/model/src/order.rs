@@ -488,6 +488,51 @@ pub struct Hello {
     /// Versions of Stanch's own packages that did not prove themselves there, until the server has heard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restored: Vec<Restored>,
+    /// Orders that it did not take and could not answer, until the server has heard; at most [`MOST_TURNED_AWAY`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turned_away: Vec<TurnedAway>,
+}
+
+/// How many orders that it did not take an executor tells of at once; of more it tells nothing.
+pub const MOST_TURNED_AWAY: usize = 16;
+
+/// An order that an executor did not take, and to which there is no receipt: nobody trustworthy gave it to this executor
+/// now. The server may never have seen it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TurnedAway {
+    /// The id that it bore, whoever wrote that.
+    pub order: OrderId,
+    /// Why.
+    pub doubt: Doubt,
+}
+
+/// Why an executor did not believe an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// The root did not certify its key.
+    NotCertified,
+    /// Its issuer was replaced.
+    IssuerReplaced,
+    /// A certificate was not valid at that time.
+    CertificateTime,
+    /// Its key belongs to another epoch.
+    OtherEpoch,
+    /// It is not what the key signed.
+    Changed,
+    /// It was for another executor.
+    OtherExecutor,
+    /// It came before, or after one that was given later.
+    Replayed,
+    /// It answers no poll.
+    NoPoll,
+    /// It had to start earlier.
+    TooLate,
+    /// It is larger than any order.
+    TooLarge,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// How far an executor is held.

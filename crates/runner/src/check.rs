@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use stanch_model::id::{AssetId, ExecutorId};
-use stanch_model::order::{Grant, Order, Position, Verb};
+use stanch_model::order::{Doubt, Grant, Order, Position, Verb};
 use stanch_model::plan::Leaf;
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_model::trust::{Chain, MAX_APPROVALS, MAX_PATH};
@@ -159,6 +159,27 @@ impl Refused {
                 | Self::TooMany { .. }
                 | Self::Contradiction { .. }
         )
+    }
+
+    /// What the server is told of an order that gets no receipt; nothing where the fault is this executor's own.
+    pub const fn doubt(&self) -> Option<Doubt> {
+        Some(match self {
+            Self::Stale { order, last } if order.epoch < last.epoch => Doubt::OtherEpoch,
+            Self::Certificate(_) => Doubt::NotCertified,
+            Self::IssuerReplaced { .. } => Doubt::IssuerReplaced,
+            Self::CertificateTime { .. } => Doubt::CertificateTime,
+            Self::CertificateEpoch { .. } => Doubt::OtherEpoch,
+            Self::Signature(_) | Self::Unreadable(_) => Doubt::Changed,
+            Self::OtherExecutor { .. } => Doubt::OtherExecutor,
+            Self::Stale { .. } => Doubt::Replayed,
+            Self::Nonce => Doubt::NoPoll,
+            Self::TooLate { .. } | Self::Over { .. } => Doubt::TooLate,
+            Self::TooLarge { .. } | Self::TooMany { .. } => Doubt::TooLarge,
+            Self::LeafHash { .. } | Self::OtherAsset { .. } | Self::Empty { .. } | Self::Contradiction { .. } => {
+                Doubt::Other
+            }
+            Self::Journal(_) => return None,
+        })
     }
 
     /// What a person can do.

@@ -9,7 +9,7 @@ use stanch_model::ability::Abilities;
 use stanch_model::asset::Asset;
 use stanch_model::canonical::{Digest, digest};
 use stanch_model::id::{ExecutorId, OrderId};
-use stanch_model::order::{Answer, Held, Hello, Order, Position, Receipt, Verb};
+use stanch_model::order::{Answer, Held, Hello, MOST_TURNED_AWAY, Order, Position, Receipt, TurnedAway, Verb};
 use stanch_model::sign::{SignError, Signable, Signed, SigningKey, VerifyingKey};
 use stanch_model::trust::{Chain, IssuerCertificate};
 
@@ -165,6 +165,8 @@ pub(crate) struct Inner {
     polls: VecDeque<(u64, Duration)>,
     /// Answers to orders that only read: kept in memory, because reading again after a crash is as good.
     readings: BTreeMap<OrderId, Signed<Receipt>>,
+    /// Orders that got no receipt and of which the server has not heard yet. Kept in memory: who sends them sends more.
+    turned_away: Vec<TurnedAway>,
 }
 
 /// One executor. Shared by the thread that polls and those that work.
@@ -194,7 +196,8 @@ impl Runner {
         }
         let (key, seed) = receipt_key(&folder.join("keys"), &config.fresh_seed).map_err(OpenError::Key)?;
         let counter = journal.state().polls_below;
-        let inner = Inner { journal, counter, polls: VecDeque::new(), readings: BTreeMap::new() };
+        let inner =
+            Inner { journal, counter, polls: VecDeque::new(), readings: BTreeMap::new(), turned_away: Vec::new() };
         Ok(Self { folder: folder.to_owned(), config, key, seed, inner: Mutex::new(inner) })
     }
 
@@ -283,7 +286,23 @@ impl Runner {
             abilities: self.config.abilities.clone(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             restored: Vec::new(),
+            turned_away: inner.turned_away.clone(),
         })
+    }
+
+    /// Remembers an order that got no receipt, for the next poll.
+    pub(crate) fn turn_away(&self, order: &OrderId, refused: &Refused) {
+        let Some(doubt) = refused.doubt() else { return };
+        let told = TurnedAway { order: order.clone(), doubt };
+        let mut inner = self.inner();
+        if inner.turned_away.len() < MOST_TURNED_AWAY && !inner.turned_away.contains(&told) {
+            inner.turned_away.push(told);
+        }
+    }
+
+    /// The server has heard of these.
+    pub(crate) fn heard(&self, told: &[TurnedAway]) {
+        self.inner().turned_away.retain(|one| !told.contains(one));
     }
 
     /// Not to be guessed before it is sent, so that no order can be signed in advance.

@@ -183,11 +183,19 @@ impl Floor<'_> {
                 Ok(hello) => hello,
                 Err(error) => return self.fail(ServeError::Journal(error)),
             };
-            let began = Instant::now();
+            let (began, told) = (Instant::now(), hello.turned_away.clone());
             match self.link.poll(hello) {
                 Ok(batch) => {
-                    pause = RETRY.0;
+                    self.runner.heard(&told);
+                    let orders = batch.as_ref().is_some_and(|batch| !batch.orders.is_empty());
                     let took_any = batch.is_some_and(|batch| self.take(&batch));
+                    if orders && !took_any {
+                        // They come again with the next poll, and are not believed then either.
+                        self.tools.shutdown.wait(self.runner.spread(pause));
+                        pause = (pause * 2).min(RETRY.1);
+                        continue;
+                    }
+                    pause = RETRY.0;
                     if !took_any {
                         self.tools.shutdown.wait(IDLE.saturating_sub(began.elapsed()));
                     }
@@ -246,9 +254,13 @@ impl Floor<'_> {
                 // Nothing after it may be taken before it comes again: positions only rise.
                 Err(refused @ (Refused::Nonce | Refused::TooLate { .. })) => {
                     tracing::warn!(order = %order.body.id, %refused, "the order has to come again");
+                    self.runner.turn_away(&order.body.id, &refused);
                     return any;
                 }
-                Err(refused) => tracing::warn!(order = %order.body.id, %refused, "did not take an order"),
+                Err(refused) => {
+                    tracing::warn!(order = %order.body.id, %refused, "did not take an order");
+                    self.runner.turn_away(&order.body.id, &refused);
+                }
             }
         }
         any

@@ -12,7 +12,7 @@ use stanch_engine::rollout::Openings;
 use stanch_ledger::{NewEntry, Signer};
 use stanch_model::Digest;
 use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId, RemediationId};
-use stanch_model::order::{Order, Progress};
+use stanch_model::order::{Doubt, Hello, MOST_TURNED_AWAY, Order, Progress, TurnedAway};
 use stanch_model::sign::Signed;
 use stanch_store::{Store, Transition};
 use tokio::sync::{Mutex as AsyncMutex, watch};
@@ -71,6 +71,8 @@ pub(crate) struct Parts {
     order_key: Mutex<Option<OrderKey>>,
     /// Executors whose refusal was recorded lately, and whether they were known.
     refused: Mutex<HashMap<(ExecutorId, bool), Timestamp>>,
+    /// Executors whose doubt about an order was recorded lately.
+    doubted: Mutex<HashMap<(ExecutorId, Doubt), Timestamp>>,
     /// This server among several, where they share a database.
     pub(crate) cluster: Option<Cluster>,
     /// Vouches for executors on other machines, where they are let in.
@@ -177,6 +179,7 @@ impl App {
             metrics: Metrics::default(),
             order_key: Mutex::default(),
             refused: Mutex::default(),
+            doubted: Mutex::default(),
             cluster,
             authority,
             waiting: Mutex::default(),
@@ -284,6 +287,33 @@ impl App {
             tracing::error!(error = crate::error::chain(&error), "a refusal could not be recorded");
         }
         self.bus.tell(Live::of("executor", executor, why));
+    }
+
+    /// Notes in the record which orders an executor did not take without an answer. This server may never have given them:
+    /// then somebody else did. Each kind once a minute at most, so that nobody can fill the record.
+    pub(crate) async fn turned_away(&self, hello: &Hello) {
+        let now = self.now();
+        for TurnedAway { order, doubt } in hello.turned_away.iter().take(MOST_TURNED_AWAY) {
+            {
+                let mut told = lock(&self.doubted);
+                told.retain(|_, at| now.duration_since(*at) < SignedDuration::from_mins(1));
+                let key = (hello.executor.clone(), *doubt);
+                if told.contains_key(&key) {
+                    continue;
+                }
+                told.insert(key, now);
+            }
+            let entry = NewEntry::new(now, hello.executor.to_string(), "order_turned_away")
+                .about(&hello.executor)
+                .about(&hello.asset.id)
+                .with(json!({ "order": order, "doubt": doubt }));
+            if let Err(error) = self.store.commit(Transition::new(entry)).await {
+                tracing::error!(
+                    error = crate::error::chain(&error),
+                    "what an executor turned away could not be recorded"
+                );
+            }
+        }
     }
 
     /// Signs with the order key in force, with what leads from the root to it.

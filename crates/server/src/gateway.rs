@@ -15,7 +15,7 @@ use stanch_model::Digest;
 use stanch_model::ability::Abilities;
 use stanch_model::asset::Asset;
 use stanch_model::id::{AssetId, ExecutorId, OrderId};
-use stanch_model::order::{Batch, Held, Hello, Order, Position, Progress, Receipt, Verb};
+use stanch_model::order::{Batch, Doubt, Held, Hello, Order, Position, Progress, Receipt, Verb};
 use stanch_model::own::Restored;
 use stanch_model::sign::{SignError, Signed, VerifyingKey};
 use stanch_model::trust::Demand;
@@ -271,6 +271,7 @@ impl Gateway {
     pub async fn poll(&self, hello: Hello) -> Result<Batch, GatewayError> {
         self.meet_anew(&hello).await?;
         self.note_restored(&hello).await?;
+        self.app.turned_away(&hello).await;
         self.believed(&hello)?;
         self.hold(&hello).await?;
         let park = tokio::time::sleep(self.app.config.intervals.park);
@@ -327,7 +328,10 @@ impl Gateway {
         let own = self.app.sign_orders(Vec::new())?.chain.issuer.body.serial;
         let what = format!("orders to {}", hello.asset.name);
         if hello.issuer <= own {
-            self.app.goes_on(&what);
+            match hello.turned_away.first() {
+                Some(away) => self.app.waits(&what, doubted(away.doubt)),
+                None => self.app.goes_on(&what),
+            }
             return Ok(());
         }
         let why =
@@ -1091,4 +1095,17 @@ async fn vouched(app: &App, who: &str, executor: &ExecutorId, caller: &Caller) -
     app.store.commit(transition).await?;
     is_written(app, executor, caller).await;
     Ok(())
+}
+
+/// What people are told of an executor that does not take an order, and what they can do.
+const fn doubted(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::CertificateTime => {
+            "its clock and the server's do not agree: it takes no order whose certificate is not valid there now; compare them"
+        }
+        Doubt::NoPoll | Doubt::TooLate => {
+            "what it is sent comes too late: it is sent again; if that goes on, look at the line and at its clock"
+        }
+        _ => "it does not believe what it is sent: see order_turned_away in the record, and look at who is in between",
+    }
 }

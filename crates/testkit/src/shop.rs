@@ -30,6 +30,8 @@ pub struct Shop {
     first: String,
     /// Whether what is on offer fails on each host that takes it.
     bad: bool,
+    /// Whether hosts say that they took what they did not.
+    lies: bool,
     offered: Mutex<String>,
     /// How long an upgrade takes.
     work: Duration,
@@ -56,6 +58,13 @@ impl Shop {
     #[must_use]
     pub fn bad(mut self) -> Self {
         self.bad = true;
+        self
+    }
+
+    /// Its customers say that they took what is on offer, and did not.
+    #[must_use]
+    pub fn lying(mut self) -> Self {
+        self.lies = true;
         self
     }
 
@@ -124,7 +133,7 @@ impl Double {
     }
 
     fn check(&self, wanted: &str) -> Check {
-        let is = self.shop.version(self.host) == wanted;
+        let is = self.shop.lies || self.shop.version(self.host) == wanted;
         let outcome = if is { CheckOutcome::Successful } else { CheckOutcome::Failed };
         Check { name: "dpkg-version".to_owned(), outcome, detail: format!("{wanted} is wanted") }
     }
@@ -171,8 +180,10 @@ impl Action for Double {
         run.checkpoint("captured", json!({ "before": self.shop.version(self.host) }))?;
         // What takes a moment is the work itself; nothing waits for it.
         std::thread::sleep(self.shop.work);
-        locked(&self.shop.installed).insert(self.host, wanted.clone());
-        locked(&self.shop.log).push((self.host, wanted));
+        if !self.shop.lies {
+            locked(&self.shop.installed).insert(self.host, wanted.clone());
+            locked(&self.shop.log).push((self.host, wanted));
+        }
         self.shop.at_work.fetch_sub(1, Ordering::SeqCst);
         if self.shop.bad {
             return Err(ActionError::failed("what is on offer cannot be configured"));

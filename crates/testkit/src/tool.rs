@@ -26,34 +26,49 @@ fn package(version: &str) -> Package {
         .library("tool", 1)
 }
 
+/// What the fixed version is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// It is good.
+    Good,
+    /// It does not configure.
+    Broken,
+    /// It is good, and says [`AT_WORK`] while it is configured, until it may [`GO_ON`].
+    Waits,
+}
+
+/// There while an update that waits is configured.
+pub const AT_WORK: &str = "/run/tool.at-work";
+/// What it waits for.
+pub const GO_ON: &str = "/run/tool.go-on";
+
 /// A service that runs on the package's library. That it restarts is left to whoever upgrades the library.
 const SERVICE: &str = "toold";
 
-/// A disk with the old version installed and the new one on offer, which does not configure if it is `bad`. What is
-/// bound in stands there in every world of it.
+/// A disk with the old version installed and the new one on offer. What is bound in stands there in every world of it.
 ///
 /// # Errors
 /// When no world boots, or the package cannot be made.
-pub fn disk(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
-    disk_on(&Base::minimal()?, archive, bad, bound)
+pub fn disk(archive: &Archive, update: Update, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+    disk_on(&Base::minimal()?, archive, update, bound)
 }
 
 /// The same over another base.
 ///
 /// # Errors
 /// As [`disk`].
-pub fn disk_on(base: &Base, archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
-    Ok(installed(World::builder(base), archive, bad, bound)?.freeze())
+pub fn disk_on(base: &Base, archive: &Archive, update: Update, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+    Ok(installed(World::builder(base), archive, update, bound)?.freeze())
 }
 
 /// The same with a service, which [`serve`] starts in a world of it.
 ///
 /// # Errors
 /// As [`disk`].
-pub fn disk_with_service(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
+pub fn disk_with_service(archive: &Archive, update: Update, bound: &[(PathBuf, &str)]) -> Result<Frozen> {
     let daemon = Package::new(SERVICE, OLD).depends("tool").daemon(Daemon::new(SERVICE, "tool", 1));
     archive.publish(&Suite::main(), &daemon)?;
-    let world = installed(World::builder(&Base::minimal()?).daemons(), archive, bad, bound)?;
+    let world = installed(World::builder(&Base::minimal()?).daemons(), archive, update, bound)?;
     world.must(["apt-get", "install", "-y", SERVICE])?;
     Ok(world.freeze())
 }
@@ -63,8 +78,16 @@ pub fn disk_with_service(archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]
 /// # Errors
 /// When it does not start.
 pub fn serve(world: &World) -> Result<()> {
-    world.must(["invoke-rc.d", SERVICE, "start"])?;
+    start(world)?;
     wait_until("the service answers", Duration::from_secs(60), || Ok(answers(world, OLD)))
+}
+
+/// The same without waiting until it answers.
+///
+/// # Errors
+/// When it does not start.
+pub fn start(world: &World) -> Result<()> {
+    world.must(["invoke-rc.d", SERVICE, "start"]).map(drop)
 }
 
 /// Whether the service lives, and runs on this version of the library.
@@ -75,10 +98,15 @@ pub fn answers(world: &World, version: &str) -> bool {
     runs_on.trim_end().ends_with(&format!(" {version}")) && world.exists(&format!("/proc/{}/maps", pid.trim()))
 }
 
-fn installed(builder: Builder, archive: &Archive, bad: bool, bound: &[(PathBuf, &str)]) -> Result<World> {
+fn installed(builder: Builder, archive: &Archive, update: Update, bound: &[(PathBuf, &str)]) -> Result<World> {
     archive.publish(&Suite::main(), &package(OLD))?;
     let new = package(NEW);
-    let new = if bad { new.broken_postinst() } else { new.postinst(&format!("echo configured {NEW} >>/var/log/tool")) };
+    let log = format!("echo configured {NEW} >>/var/log/tool");
+    let new = match update {
+        Update::Good => new.postinst(&log),
+        Update::Broken => new.broken_postinst(),
+        Update::Waits => new.postinst(&format!("touch {AT_WORK}\nuntil [ -e {GO_ON} ]; do sleep 0.1; done\n{log}")),
+    };
     archive.publish(&Suite::security(), &new)?;
     let builder = builder.bind(archive.path(), MOUNT_POINT);
     let builder = bound.iter().fold(builder, |builder, (source, target)| builder.bind(source, target));

@@ -23,7 +23,17 @@ pub(crate) fn rollout(results: &mut Results) -> Result<()> {
 
 /// Many roots with agents that enrol and call over the network; see `crates/testkit/src/bin/prove_fleet.rs`.
 pub(crate) fn fleet(results: &mut Results) -> Result<()> {
-    results.relay(&mut kit("prove_fleet")?)
+    results.relay(kit("prove_fleet")?.args(["50", "450"]))
+}
+
+/// What somebody hostile tries; see `crates/testkit/src/bin/prove_hostile.rs`.
+pub(crate) fn hostile(results: &mut Results) -> Result<()> {
+    results.relay(&mut kit("prove_hostile")?)
+}
+
+/// What goes wrong in the midst of an upgrade; see `crates/testkit/src/bin/prove_faults.rs`.
+pub(crate) fn faults(results: &mut Results) -> Result<()> {
+    results.relay(&mut kit("prove_faults")?)
 }
 
 /// The agent's package in a root under systemd; see `crates/testkit/src/bin/prove_package.rs`.

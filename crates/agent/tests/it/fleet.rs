@@ -245,4 +245,6 @@ fn what_is_too_large_or_makes_no_sense_is_refused_and_harms_nobody() {
         assert!(matches!(post(path, vec![b' '; size]), Ok(413) | Err(_)), "{path}");
     }
     assert_eq!(fleet.executors().len(), 1, "it is there, and it is well");
+    let told = fleet.ledger("executor_refused");
+    assert!(told.iter().any(|entry| entry.to_string().contains("makes no sense")), "{told:?}");
 }

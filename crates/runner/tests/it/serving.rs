@@ -12,9 +12,10 @@ use stanch_action::{
 };
 use stanch_model::asset::Asset;
 use stanch_model::facts::HostFacts;
-use stanch_model::id::ItemId;
+use stanch_model::id::{ExecutorId, ItemId};
 use stanch_model::order::{
-    Answer, Batch, Check, CheckOutcome, Grant, Hello, Progress, Receipt, StepOutcome, StepRequest, Verb,
+    Answer, Batch, Check, CheckOutcome, Doubt, Grant, Hello, Progress, Receipt, StepOutcome, StepRequest, TurnedAway,
+    Verb,
 };
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_model::sign::Signed;
@@ -354,4 +355,41 @@ fn a_failing_journal_ends_the_loop_and_the_next_life_goes_on() {
     let (receipts, _, problem) = second.end();
     assert_eq!((problem, receipts.len()), (None, 1));
     assert_eq!((place.sets(), place.content("motd").as_deref()), (1, Some("strong")));
+}
+
+/// A server that gives these batches one after the other, and remembers what was said to it.
+struct Given(Mutex<(Vec<Batch>, Vec<Hello>)>);
+
+impl Link for Given {
+    fn poll(&self, hello: Hello) -> Result<Option<Batch>, LinkError> {
+        let mut state = self.0.lock().unwrap();
+        state.1.push(hello);
+        state.0.pop().map(Some).ok_or(LinkError::Closed)
+    }
+
+    fn deliver(&self, _receipt: &Signed<Receipt>) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn progress(&self, _progress: Progress) {}
+}
+
+#[test]
+fn the_server_hears_once_of_an_order_that_was_not_believed() {
+    let mut place = Place::new();
+    let runner = place.open();
+    let hello = runner.hello(Vec::new()).unwrap();
+    place.desk.executor = ExecutorId::from_entropy([9; 10]);
+    let order = place.desk.order(Verb::Release);
+    let order = place.desk.sign(order, &hello).unwrap();
+    let id = order.body.id.clone();
+    let chain = place.desk.chain().unwrap();
+    let nothing = Batch { chain: chain.clone(), orders: Vec::new() };
+    let twice = Batch { chain, orders: vec![order.clone(), order] };
+    let link = Given(Mutex::new((vec![nothing.clone(), nothing, twice], Vec::new())));
+    serve_with(&runner, &link, &place.catalogue(), &Shutdown::new()).unwrap();
+    let told: Vec<Vec<TurnedAway>> =
+        link.0.into_inner().unwrap().1.into_iter().map(|hello| hello.turned_away).collect();
+    let doubt = TurnedAway { order: id, doubt: Doubt::OtherExecutor };
+    assert_eq!(told, [vec![], vec![doubt], vec![], vec![]]);
 }

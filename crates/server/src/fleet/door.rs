@@ -13,13 +13,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::serve::{IncomingStream, Listener};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use stanch_model::Digest;
 use stanch_model::enrol::{Certified, Enrol, Renew};
 use stanch_model::id::ExecutorId;
@@ -370,6 +371,25 @@ impl Known {
     }
 }
 
+/// What an executor whose certificate is in force says. What does not read is in the record.
+struct Said<T>(Known, T);
+
+impl<T: DeserializeOwned + Send> FromRequest<Behind> for Said<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, behind: &Behind) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let known = Known::from_request_parts(&mut parts, behind).await?;
+        match Body::from_request(Request::from_parts(parts, body), behind).await {
+            Ok(Body(said)) => Ok(Self(known, said)),
+            Err(problem) => {
+                behind.app.refused(&known.0, true, "what it said is too large or makes no sense").await;
+                Err(problem)
+            }
+        }
+    }
+}
+
 /// What another server passes on; to anybody else there is nothing here.
 async fn pass_on(
     State(behind): State<Behind>,
@@ -397,35 +417,26 @@ async fn let_in(
     done.map(Json).map_err(problem)
 }
 
-async fn newer(
-    State(behind): State<Behind>,
-    known: Known,
-    Body(asked): Body<Renew>,
-) -> Result<Json<Certified>, Problem> {
+async fn newer(State(behind): State<Behind>, Said(known, asked): Said<Renew>) -> Result<Json<Certified>, Problem> {
     known.is(&behind.app, &asked.executor).await?;
     renew(&behind.app, &behind.authority, &asked, &known.1).await.map(Json).map_err(problem)
 }
 
-async fn orders(State(behind): State<Behind>, known: Known, Body(hello): Body<Hello>) -> Result<Json<Batch>, Problem> {
+async fn orders(State(behind): State<Behind>, Said(known, hello): Said<Hello>) -> Result<Json<Batch>, Problem> {
     known.is(&behind.app, &hello.executor).await?;
     Gateway::behind_the_door(behind.app.clone(), known.1).poll(hello).await.map(Json).map_err(refusal)
 }
 
 async fn receipt(
     State(behind): State<Behind>,
-    known: Known,
-    Body(receipt): Body<Signed<Receipt>>,
+    Said(known, receipt): Said<Signed<Receipt>>,
 ) -> Result<StatusCode, Problem> {
     known.is(&behind.app, &receipt.body.executor).await?;
     Gateway::behind_the_door(behind.app.clone(), known.1).receipt(receipt).await.map_err(refusal)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn progress(
-    State(behind): State<Behind>,
-    known: Known,
-    Body(progress): Body<Progress>,
-) -> Result<StatusCode, Problem> {
+async fn progress(State(behind): State<Behind>, Said(known, progress): Said<Progress>) -> Result<StatusCode, Problem> {
     // A word about somebody else's order is not told.
     if behind.app.store.order(&progress.order).await?.is_some_and(|order| order.executor == known.0) {
         Gateway::behind_the_door(behind.app.clone(), known.1).progress(progress).await;

@@ -95,8 +95,9 @@ async fn take_up(app: &App, body: Receipt) -> Result<(), PassError> {
             app.judge(own.id.clone());
             keep(app, facts, &own, &body.executor.to_string()).await?.write(handled(true))
         }
-        (Answer::Refused { message, .. }, Some(own)) => {
-            app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}"));
+        (Answer::Refused { message, hint }, Some(own)) => {
+            let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}{hint}"));
             Transition::silent(handled(false))
         }
         _ => Transition::silent(handled(false)),

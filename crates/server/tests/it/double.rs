@@ -550,6 +550,7 @@ impl Double {
             }),
             version: Some("9.9.9".to_owned()),
             restored: Vec::new(),
+            turned_away: Vec::new(),
         }
     }
 

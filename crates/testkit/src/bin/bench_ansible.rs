@@ -18,7 +18,7 @@ use stanch_server::{Door, Intervals, PolicySource};
 use stanch_testkit::claims::Claims;
 use stanch_testkit::lan::Lan;
 use stanch_testkit::site::Site;
-use stanch_testkit::tool::{self, NEW, version};
+use stanch_testkit::tool::{self, NEW, Update, version};
 use stanch_testkit::visitor::{load, part};
 use stanch_testkit::world::Process;
 use stanch_testkit::{Archive, Base, World, wait_until};
@@ -59,7 +59,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 fn worlds(archive: &Archive, lan: &mut Lan) -> Result<Vec<World>> {
     let agent = std::env::current_exe()?.with_file_name("stanch-agent");
     ensure!(agent.is_file(), "{} is not built", agent.display());
-    let disk = tool::disk_on(&Base::managed()?, archive, false, &[(agent, AGENT)])?;
+    let disk = tool::disk_on(&Base::managed()?, archive, Update::Good, &[(agent, AGENT)])?;
     let mut worlds = Vec::new();
     for _ in 0..HOSTS {
         let world = disk.world()?;

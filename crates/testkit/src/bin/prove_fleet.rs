@@ -21,7 +21,7 @@ use stanch_testkit::crowd::Crowd;
 use stanch_testkit::lan::Lan;
 use stanch_testkit::shop::Shop;
 use stanch_testkit::site::Site;
-use stanch_testkit::tool::{self, NEW, OLD, version};
+use stanch_testkit::tool::{self, NEW, OLD, Update, version};
 use stanch_testkit::visitor::{load, part};
 use stanch_testkit::world::Process;
 use stanch_testkit::{Archive, Base, World, wait_until};
@@ -107,7 +107,8 @@ impl Fleet {
         let archive = Archive::new()?;
         let agent = std::env::current_exe()?.with_file_name("stanch-agent");
         ensure!(agent.is_file(), "{} is not built", agent.display());
-        let disk = tool::disk_with_service(&archive, bad, &[(agent, AGENT)])?;
+        let disk =
+            tool::disk_with_service(&archive, if bad { Update::Broken } else { Update::Good }, &[(agent, AGENT)])?;
         let policies = tempfile::tempdir()?;
         let mut lan = Lan::new()?;
         let site = site(runtime, policies.path().to_owned())?;

@@ -22,7 +22,7 @@ use stanch_server::{BlockingGateway, Intervals, PolicySource};
 use stanch_testkit::claims::Claims;
 use stanch_testkit::conformance::Outgoing;
 use stanch_testkit::site::Site;
-use stanch_testkit::tool::{self, NEW, OLD, version};
+use stanch_testkit::tool::{self, NEW, OLD, Update, version};
 use stanch_testkit::visitor::{load, part};
 use stanch_testkit::{Archive, World, wait_until};
 
@@ -166,7 +166,7 @@ impl Estate {
     fn boot(runtime: &tokio::runtime::Runtime, hosts: usize, bad: bool) -> Result<Self> {
         let archive = Archive::new()?;
         let executor = std::env::current_exe()?.with_file_name("executor_under_test");
-        let disk = tool::disk(&archive, bad, &[(executor, IN_WORLD)])?;
+        let disk = tool::disk(&archive, if bad { Update::Broken } else { Update::Good }, &[(executor, IN_WORLD)])?;
         let policies = tempfile::tempdir()?;
         let server = site(runtime, policies.path().to_owned())?;
         let log = Log::default();
