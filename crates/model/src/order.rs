@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::ability::Abilities;
 use crate::asset::Asset;
 use crate::canonical::Digest;
+use crate::delta::FactsDelta;
 use crate::facts::HostFacts;
 use crate::id::{AssetId, ExecutorId, ItemId, OrderId, TaskId};
 use crate::own::Restored;
@@ -31,6 +32,10 @@ pub enum Verb {
     Observe {
         /// Fetch the archive indexes first (`apt-get update`).
         refresh: bool,
+        /// Digest of what lasts of the facts that the server has ([`crate::delta`]): an executor that told them last may
+        /// tell what is different since. Absent when all of it is wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Digest>,
     },
     /// Compute what an action would do, without doing it.
     Plan {
@@ -315,6 +320,11 @@ pub enum Answer {
         /// The facts.
         facts: Box<HostFacts>,
     },
+    /// Facts of one host, as what is different since those that the order names.
+    Delta {
+        /// The difference.
+        delta: Box<FactsDelta>,
+    },
     /// Planned steps, with what was asked for and cannot be done.
     Planned {
         /// The steps that would change something, in order.
@@ -488,6 +498,14 @@ pub struct Hello {
     /// Versions of Stanch's own packages that did not prove themselves there, until the server has heard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restored: Vec<Restored>,
+    /// The form of [`FactsDelta`] that it knows; 0 when it tells facts whole.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub deltas: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_none(form: &u32) -> bool {
+    *form == 0
 }
 
 /// How far an executor is held.

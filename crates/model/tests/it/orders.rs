@@ -23,7 +23,7 @@ fn an_order_and_its_kind_have_the_same_name_on_the_wire() {
         vouched: None,
     };
     let verbs = [
-        Verb::Observe { refresh: true },
+        Verb::Observe { refresh: true, since: None },
         Verb::Plan { asset, requests: Vec::new() },
         Verb::Apply(grant.clone()),
         Verb::Undo { task: task.clone(), grant, items: Vec::new(), attempt: 1 },

@@ -168,6 +168,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
         issuer: 0,
         version: None,
         restored: Vec::new(),
+        deltas: 0,
     };
     gateway.register(&hello).await?;
     loop {
