@@ -55,6 +55,15 @@ pub enum VersionsOf {
     Changes,
 }
 
+/// The most bytes of a name or version that is kept: a database bounds what it finds again.
+const LONGEST: usize = 512;
+
+/// Whether a name or version is kept. Facts are a host's own words; what is longer, or no text of one line, names nothing
+/// that an advisory could.
+pub(crate) fn is_kept(text: &str) -> bool {
+    text.len() <= LONGEST && !text.chars().any(char::is_control)
+}
+
 const INVENTORY: &str = "SELECT inventory FROM facts WHERE asset = $1";
 const TAKE_STOCK: &str = "UPDATE facts SET inventory = $2 WHERE asset = $1";
 const CARRIED: &str = "SELECT ecosystem, name, version FROM carried WHERE asset = $1";
@@ -87,7 +96,10 @@ fn installed(facts: &HostFacts) -> BTreeMap<(String, String, String), Option<i64
         let place = ecosystem::without_version(&component.purl).unwrap_or_default().into_owned();
         ((component.name.clone(), place, component.version.clone()), None)
     });
-    packages.chain(components).take(MOST).collect()
+    let kept = |((package, place, version), _): &((String, String, String), _)| {
+        [package, place, version].into_iter().all(|text| is_kept(text))
+    };
+    packages.chain(components).filter(kept).take(MOST).collect()
 }
 
 /// Keeps what new facts say of packages, where that is something else than before.
@@ -95,7 +107,8 @@ pub(crate) async fn keep(conn: &mut Conn, new: &NewFacts) -> Result<(), CommitEr
     let failed = || CommitError::database("keep what is installed");
     let asset = new.facts.asset.id.as_str();
     let there = installed(&new.facts);
-    let carried: BTreeSet<&Carried> = new.carried.iter().take(MOST).collect();
+    let kept = |one: &&Carried| [&one.ecosystem, &one.name, &one.version].into_iter().all(|text| is_kept(text));
+    let carried: BTreeSet<&Carried> = new.carried.iter().filter(kept).take(MOST).collect();
     let listed: Vec<_> = there.iter().collect();
     let digest = Digest::of_bytes(json("packages", asset, &(&listed, &carried))?.as_bytes());
     let known = query(INVENTORY).bind(asset).fetch_optional(&mut *conn).await.map_err(failed())?;

@@ -9,6 +9,7 @@ use stanch_model::id::AssetId;
 use crate::column::{Columns, all, json, name, number};
 use crate::db::{Builder, Conn, query};
 use crate::error::{CommitError, ReadError};
+use crate::package::is_kept;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -80,7 +81,9 @@ fn from(query: &mut Builder, whom: &Whom) -> Result<(), CommitError> {
             query.push(") one CROSS JOIN carried a WHERE a.ecosystem = one.value");
         }
         Whom::Carrying(names) => {
-            query.push("a.asset FROM json_each(").push_bind(json("packages", "", names)?);
+            // What is not kept of any asset is found on none.
+            let kept = names.iter().filter(|(ecosystem, name)| is_kept(ecosystem) && is_kept(name));
+            query.push("a.asset FROM json_each(").push_bind(json("packages", "", &kept.collect::<Vec<_>>())?);
             query.push(
                 ") one CROSS JOIN carried a WHERE a.ecosystem = json_extract(one.value, '$[0]') \
                  AND a.name = json_extract(one.value, '$[1]')",

@@ -165,3 +165,20 @@ async fn facts_that_are_in_doubt_are_not_to_be_built_on_until_they_come_whole() 
     put(&world, "one", 10, &[("bash", "5.1")]).await;
     assert_eq!(world.store.told(&asset).await.unwrap().unwrap().digest, told.digest);
 }
+
+#[tokio::test]
+async fn what_a_host_calls_its_packages_cannot_keep_its_facts_or_an_edition_from_being_taken() {
+    let world = world().await;
+    let asset = world.asset("one").await;
+    let mut odd = with("one", 0, &[("bash", "5.1")]);
+    for name in ["n".repeat(5_000), "a\u{0}b".to_owned()] {
+        let mut more = package("x", "1");
+        more.name.clone_from(&name);
+        more.source = name;
+        odd.packages.push(more);
+    }
+    world.store.put(put_facts(odd, at(0))).await.unwrap();
+    assert_eq!(lines(&world, &asset, None, VersionsOf::All).await, ["bash 5.1 first-now"]);
+    assert_eq!(world.store.whom(&carrying("bash"), 10).await.unwrap(), BTreeSet::from([asset]));
+    assert!(world.store.whom(&carrying("a\u{0}b"), 10).await.unwrap().is_empty());
+}
