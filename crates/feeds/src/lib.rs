@@ -5,6 +5,8 @@
 //! fetches feeds hands over bytes, and whoever asks says what time it is.
 
 pub mod archive;
+pub mod carried;
+pub mod changes;
 mod codec;
 pub mod compiled;
 pub mod cve;
@@ -26,6 +28,8 @@ pub mod support;
 pub mod vex;
 pub mod vulnrichment;
 
+pub use carried::carried;
+pub use changes::{Changes, changes, says_else};
 pub use compiled::Compiled;
 pub use detect::{Detection, HostVerdict, detect};
 pub use error::{FeedError, Problem};

@@ -240,6 +240,17 @@ pub struct Component {
     pub keeper: Option<Keeper>,
 }
 
+/// Under what name, in which version, advisories of an ecosystem could name something on a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Carried {
+    /// The OSV ecosystem.
+    pub ecosystem: String,
+    /// The name: of a source package, or of a component.
+    pub name: String,
+    /// The version that advisories are compared with.
+    pub version: String,
+}
+
 /// Who can change a package where it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

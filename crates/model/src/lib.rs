@@ -9,6 +9,7 @@ pub mod asset;
 pub mod calendar;
 pub mod canonical;
 pub mod decision;
+pub mod delta;
 pub mod ecosystem;
 pub mod edge;
 pub mod enrol;

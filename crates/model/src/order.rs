@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::ability::Abilities;
 use crate::asset::Asset;
 use crate::canonical::Digest;
+use crate::delta::FactsDelta;
 use crate::facts::HostFacts;
 use crate::id::{AssetId, ExecutorId, ItemId, OrderId, TaskId};
 use crate::own::Restored;
@@ -31,6 +32,10 @@ pub enum Verb {
     Observe {
         /// Fetch the archive indexes first (`apt-get update`).
         refresh: bool,
+        /// Digest of what lasts of the facts that the server has ([`crate::delta`]): an executor that told them last may
+        /// tell what is different since. Absent when all of it is wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Digest>,
     },
     /// Compute what an action would do, without doing it.
     Plan {
@@ -315,6 +320,11 @@ pub enum Answer {
         /// The facts.
         facts: Box<HostFacts>,
     },
+    /// Facts of one host, as what is different since those that the order names.
+    Delta {
+        /// The difference.
+        delta: Box<FactsDelta>,
+    },
     /// Planned steps, with what was asked for and cannot be done.
     Planned {
         /// The steps that would change something, in order.
@@ -491,6 +501,9 @@ pub struct Hello {
     /// Orders that it did not take and could not answer, until the server has heard; at most [`MOST_TURNED_AWAY`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turned_away: Vec<TurnedAway>,
+    /// The form of [`FactsDelta`] that it knows; 0 when it tells facts whole.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub deltas: u32,
 }
 
 /// How many orders that it did not take an executor tells of at once; of more it tells nothing.
@@ -533,6 +546,11 @@ pub enum Doubt {
     /// Something that this version does not know.
     #[serde(other)]
     Other,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_none(form: &u32) -> bool {
+    *form == 0
 }
 
 /// How far an executor is held.

@@ -58,8 +58,8 @@ pub(crate) fn answer(runner: &Runner, order: &Order, tools: &Tools<'_>) -> Resul
         Verb::Reconcile { task, key } => {
             Answer::Reconciled { known: runner.inner().journal.state().reconcile(task, key) }
         }
-        Verb::Observe { refresh } => match guarded(|| (tools.facts)(*refresh)) {
-            Ok(facts) if facts.asset.id == runner.config().asset.id => Answer::Facts { facts: Box::new(facts) },
+        Verb::Observe { refresh, since } => match guarded(|| (tools.facts)(*refresh)) {
+            Ok(facts) if facts.asset.id == runner.config().asset.id => runner.tell(facts, *since),
             Ok(facts) => refused(format!("the facts are about {}, not this executor's asset", facts.asset.id)),
             Err(error) => failed(&error),
         },

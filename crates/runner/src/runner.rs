@@ -8,6 +8,8 @@ use std::time::Duration;
 use stanch_model::ability::Abilities;
 use stanch_model::asset::Asset;
 use stanch_model::canonical::{Digest, digest};
+use stanch_model::delta::{self, Lasting};
+use stanch_model::facts::HostFacts;
 use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Answer, Held, Hello, MOST_TURNED_AWAY, Order, Position, Receipt, TurnedAway, Verb};
 use stanch_model::sign::{SignError, Signable, Signed, SigningKey, VerifyingKey};
@@ -176,6 +178,13 @@ pub struct Runner {
     key: SigningKey,
     seed: [u8; 32],
     inner: Mutex<Inner>,
+    told: Mutex<Option<Told>>,
+}
+
+/// What lasts of the facts that were told last, as text: it lies there for long and is seldom read.
+struct Told {
+    digest: Digest,
+    text: String,
 }
 
 impl std::fmt::Debug for Runner {
@@ -198,7 +207,8 @@ impl Runner {
         let counter = journal.state().polls_below;
         let inner =
             Inner { journal, counter, polls: VecDeque::new(), readings: BTreeMap::new(), turned_away: Vec::new() };
-        Ok(Self { folder: folder.to_owned(), config, key, seed, inner: Mutex::new(inner) })
+        let (inner, told) = (Mutex::new(inner), Mutex::new(None));
+        Ok(Self { folder: folder.to_owned(), config, key, seed, inner, told })
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -287,6 +297,7 @@ impl Runner {
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             restored: Vec::new(),
             turned_away: inner.turned_away.clone(),
+            deltas: delta::FORM,
         })
     }
 
@@ -303,6 +314,28 @@ impl Runner {
     /// The server has heard of these.
     pub(crate) fn heard(&self, told: &[TurnedAway]) {
         self.inner().turned_away.retain(|one| !told.contains(one));
+    }
+
+    /// Facts as an answer: what is different since those that the server has, where they are the ones that were told
+    /// last, and whole otherwise. What was told is not kept over a start: then the server is told whole once.
+    pub(crate) fn tell(&self, facts: HostFacts, since: Option<Digest>) -> Answer {
+        let whole = |facts| Answer::Facts { facts: Box::new(facts) };
+        let known = Lasting::of(&facts).and_then(|lasting| Ok((lasting.to_text()?, lasting)));
+        let Ok((text, lasting)) = known else { return whole(facts) };
+        let length = text.len();
+        let digest = lasting.digest();
+        let before = self.told.lock().unwrap_or_else(PoisonError::into_inner).replace(Told { digest, text });
+        let before = before.filter(|told| since == Some(told.digest));
+        let Some(before) = before.and_then(|told| Lasting::from_text(&told.text, told.digest)) else {
+            return whole(facts);
+        };
+        let delta = lasting.since(&before, &facts);
+        // Where nearly everything is another, as after an upgrade of the release, a difference is no shorter.
+        let longer = delta
+            .patch
+            .as_ref()
+            .is_some_and(|patch| serde_json::to_string(patch).map_or(true, |patch| patch.len() >= length));
+        if longer { whole(facts) } else { Answer::Delta { delta: Box::new(delta) } }
     }
 
     /// Not to be guessed before it is sent, so that no order can be signed in advance.

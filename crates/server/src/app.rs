@@ -30,6 +30,7 @@ use crate::knowledge::Knowledge;
 use crate::metrics::Metrics;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
+use crate::tasks::edition::Edition;
 use crate::undecided::{Undecided, Walk};
 
 /// Refusals of strangers that are recorded within a minute, at most.
@@ -79,8 +80,10 @@ pub(crate) struct Parts {
     pub(crate) authority: Option<Arc<Authority>>,
     waiting: Mutex<BTreeMap<String, Waiting>>,
     progress: Mutex<HashMap<OrderId, Progress>>,
-    /// Assets with facts on which no detector has run, and the edition of the feeds that all others were judged by.
-    unjudged: Mutex<(Option<Digest>, BTreeSet<AssetId>)>,
+    /// Assets with facts on which no detector has run, or not by the feeds in force.
+    unjudged: Mutex<BTreeSet<AssetId>>,
+    /// The edition of the feeds that the fleet is judged by.
+    edition: Mutex<Option<Edition>>,
     /// What nobody has assessed yet, and what is being assessed.
     unassessed: Mutex<(Unassessed, Unassessed)>,
     /// Somebody asked for newer feeds.
@@ -101,14 +104,6 @@ pub(crate) struct Parts {
     closing: OnceLock<watch::Receiver<bool>>,
     address: OnceLock<SocketAddr>,
     door: OnceLock<SocketAddr>,
-}
-
-/// What detectors have to look at.
-pub(crate) enum Unjudged {
-    /// These assets.
-    On(BTreeSet<AssetId>),
-    /// All of them.
-    Everything,
 }
 
 /// What nobody has assessed yet.
@@ -185,6 +180,7 @@ impl App {
             waiting: Mutex::default(),
             progress: Mutex::default(),
             unjudged: Mutex::default(),
+            edition: Mutex::default(),
             unassessed: Mutex::new((Unassessed { everything: true, on: BTreeMap::new() }, Unassessed::default())),
             feeds_wanted: std::sync::atomic::AtomicBool::new(false),
             undecided: Mutex::new(Undecided::all()),
@@ -362,26 +358,29 @@ impl App {
         lock(&self.waiting).values().cloned().collect()
     }
 
-    /// What the detectors have to look at, asked once: everything when the feeds are of another edition, and after a
-    /// start.
-    pub(crate) fn take_unjudged(&self, edition: Digest) -> Unjudged {
-        let mut known = lock(&self.unjudged);
-        let assets = std::mem::take(&mut known.1);
-        if known.0.replace(edition) == Some(edition) { Unjudged::On(assets) } else { Unjudged::Everything }
+    /// What the detectors have to look at, asked once.
+    pub(crate) fn take_unjudged(&self) -> BTreeSet<AssetId> {
+        std::mem::take(&mut lock(&self.unjudged))
     }
 
     /// What was taken and not done is to be done all the same.
-    pub(crate) fn judge_after_all(&self, left: Unjudged) {
-        let mut known = lock(&self.unjudged);
-        match left {
-            Unjudged::On(assets) => known.1.extend(assets),
-            Unjudged::Everything => known.0 = None,
-        }
+    pub(crate) fn judge_after_all(&self, left: BTreeSet<AssetId>) {
+        lock(&self.unjudged).extend(left);
     }
 
-    /// Newer facts of an asset are there.
+    /// Newer facts of an asset are there, or newer feeds say something else of it.
     pub(crate) fn judge(&self, asset: AssetId) {
-        lock(&self.unjudged).1.insert(asset);
+        lock(&self.unjudged).insert(asset);
+    }
+
+    /// The edition of the feeds that the fleet is judged by, once that is known.
+    pub(crate) fn edition(&self) -> Option<Edition> {
+        lock(&self.edition).clone()
+    }
+
+    /// From now on it is this one.
+    pub(crate) fn take_edition(&self, edition: Edition) {
+        *lock(&self.edition) = Some(edition);
     }
 
     /// What is to be assessed now; asked once.

@@ -194,7 +194,7 @@ impl World {
             return Some(match &*order.what {
                 What::Hold { all } => Verb::Hold { stop_all: *all, reason: String::new() },
                 What::Release => Verb::Release,
-                _ => Verb::Observe { refresh: false },
+                _ => Verb::Observe { refresh: false, since: None },
             });
         }
         let key = self.key(order.row, order.task, 0, 1)?;

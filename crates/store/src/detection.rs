@@ -70,9 +70,11 @@ pub enum Listed {
     Notes,
 }
 
-const PUT: &str = "INSERT INTO detection (asset, with_data, without_feed, packages, body, at) \
-     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset) DO UPDATE SET with_data = $2, without_feed = $3, \
-     packages = $4, body = $5, at = $6";
+const PUT: &str = "INSERT INTO detection (asset, with_data, without_feed, packages, body, at, facts_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (asset) DO UPDATE SET with_data = $2, without_feed = $3, \
+     packages = $4, body = $5, at = $6, facts_at = $7";
+const UNJUDGED: &str = "SELECT f.asset FROM facts f INDEXED BY facts_times LEFT JOIN detection d ON d.asset = f.asset \
+     WHERE d.asset IS NULL OR d.facts_at <> f.collected_at ORDER BY f.asset";
 const OF: &str = "SELECT asset, body FROM detection WHERE asset IN (SELECT value FROM json_each($1))";
 const COVERAGE: &str = "SELECT CAST(COALESCE(SUM(with_data), 0) AS BIGINT) AS with_data, CAST(COALESCE(SUM(without_feed), 0) AS BIGINT) AS without_feed, \
      CAST(COALESCE(SUM(packages), 0) AS BIGINT) AS packages FROM detection \
@@ -102,6 +104,7 @@ pub(crate) async fn put(conn: &mut Conn, asset: &AssetId, detection: &Detection)
         .bind(packages)
         .bind(json("detection", asset.as_str(), detection)?)
         .bind(micros(detection.at))
+        .bind(micros(detection.facts_at))
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("store what detectors said"))?;
@@ -148,6 +151,17 @@ impl Store {
             Ok((columns.parsed("asset")?, columns.json("body")?))
         })?;
         Ok(read.into_iter().collect())
+    }
+
+    /// The assets with facts on which no detector has run. It looks at every asset: asked once after a start.
+    ///
+    /// # Errors
+    /// When the database refuses or a row does not read.
+    pub async fn unjudged(&self) -> Result<Vec<AssetId>, ReadError> {
+        let rows = query(UNJUDGED).fetch_all(self.read()).await;
+        all(&rows.map_err(ReadError::database("list what no detector ran on"))?, |row| {
+            Columns::new("facts", row).parsed("asset")
+        })
     }
 
     /// How much of the inventories of these assets the data cover; of all where none is named.

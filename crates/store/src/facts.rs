@@ -1,15 +1,17 @@
-//! Facts: the latest of each asset, whole, and the digests of those before, to show when something moved.
+//! Facts: the latest of each asset, whole, and the digests of those before, to show when something moved. What they say of
+//! packages is kept beside them ([`crate::package`]).
 
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use stanch_model::Digest;
-use stanch_model::facts::HostFacts;
+use stanch_model::facts::{Carried, HostFacts};
 use stanch_model::id::AssetId;
 
-use crate::column::{Columns, all, ids, json, micros};
+use crate::column::{Columns, all, ids, json, micros, number};
 use crate::db::{Conn, Row, query};
 use crate::error::{CommitError, ReadError};
+use crate::package;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -21,8 +23,27 @@ pub const HISTORY: u32 = 1_000;
 pub struct NewFacts {
     /// The facts; their asset must have been seen.
     pub facts: HostFacts,
+    /// What advisories could name there.
+    pub carried: BTreeSet<Carried>,
+    /// Digest of what lasts of them, as their executor told them.
+    pub told: Digest,
+    /// They were told whole.
+    pub whole: bool,
+    /// The store's epoch.
+    pub epoch: u64,
     /// When they arrived.
     pub at: Timestamp,
+}
+
+/// What an executor's next facts may be told as a difference from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Digest of what lasts of the facts at hand; absent when they are not to be built on.
+    pub digest: Option<Digest>,
+    /// When they were last told whole.
+    pub whole_at: Timestamp,
+    /// The epoch in which they were told.
+    pub epoch: u64,
 }
 
 /// Facts as stored.
@@ -36,10 +57,14 @@ pub struct StoredFacts {
     pub stored_at: Timestamp,
 }
 
-const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body, ill, os) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7) \
-     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5, ill = $6, os = $7 \
+const PUT: &str = "INSERT INTO facts (asset, collected_at, stored_at, digest, body, ill, os, told, epoch, whole_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+     ON CONFLICT (asset) DO UPDATE SET collected_at = $2, stored_at = $3, digest = $4, body = $5, ill = $6, os = $7, \
+     told = $8, epoch = $9, whole_at = CASE WHEN $10 > 0 THEN $10 ELSE facts.whole_at END \
      WHERE facts.collected_at <= $2";
+const DOUBT: &str = "UPDATE facts SET told = NULL WHERE asset = $1";
+const TOLD: &str = "SELECT told, whole_at, epoch FROM facts WHERE asset = $1";
+const ANY: &str = "SELECT 1 AS one FROM facts LIMIT 1";
 const REMEMBER: &str = "INSERT INTO facts_history (asset, collected_at, digest) VALUES ($1, $2, $3) \
      ON CONFLICT (asset, collected_at) DO NOTHING";
 const FORGET: &str = "DELETE FROM facts_history WHERE asset = $1 AND collected_at < (SELECT MIN(collected_at) FROM \
@@ -66,6 +91,9 @@ pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, Commi
         .bind(body)
         .bind(new.facts.health.iter().any(|probe| !probe.well))
         .bind(&new.facts.os.pretty_name)
+        .bind(new.told.as_bytes().as_slice())
+        .bind(number("facts", id, new.epoch)?)
+        .bind(if new.whole { micros(new.at) } else { 0 })
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("store facts"))?;
@@ -79,7 +107,15 @@ pub(crate) async fn put(conn: &mut Conn, new: &NewFacts) -> Result<Effect, Commi
         .execute(&mut *conn)
         .await
         .map_err(CommitError::database("remember facts"))?;
-    query(FORGET).bind(id).bind(HISTORY).execute(conn).await.map_err(CommitError::database("forget facts"))?;
+    query(FORGET).bind(id).bind(HISTORY).execute(&mut *conn).await.map_err(CommitError::database("forget facts"))?;
+    package::keep(conn, new).await?;
+    Ok(Effect::Done)
+}
+
+/// What is at hand is not to be built on: the next facts are to come whole.
+pub(crate) async fn doubt(conn: &mut Conn, asset: &AssetId) -> Result<Effect, CommitError> {
+    let done = query(DOUBT).bind(asset.as_str()).execute(conn).await;
+    done.map_err(CommitError::database("doubt facts"))?;
     Ok(Effect::Done)
 }
 
@@ -100,6 +136,30 @@ impl Store {
     pub async fn facts(&self, asset: &AssetId) -> Result<Option<StoredFacts>, ReadError> {
         let row = query(ONE).bind(asset.as_str()).fetch_optional(self.read()).await;
         row.map_err(ReadError::database("read facts"))?.as_ref().map(read).transpose()
+    }
+
+    /// What the next facts of an asset may be told as a difference from.
+    ///
+    /// # Errors
+    /// When the database refuses or the row does not read.
+    pub async fn told(&self, asset: &AssetId) -> Result<Option<Told>, ReadError> {
+        let row = query(TOLD).bind(asset.as_str()).fetch_optional(self.read()).await;
+        let row = row.map_err(ReadError::database("read what was told"))?;
+        let read = |row: Row| {
+            let columns = Columns::new("facts", &row);
+            let digest = columns.optional_bytes("told")?.map(|_| columns.digest("told")).transpose()?;
+            Ok(Told { digest, whole_at: columns.time("whole_at")?, epoch: columns.count("epoch")? })
+        };
+        row.map(read).transpose()
+    }
+
+    /// Whether any asset's facts are there.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn any_facts(&self) -> Result<bool, ReadError> {
+        let row = query(ANY).fetch_optional(self.read()).await;
+        Ok(row.map_err(ReadError::database("look for facts"))?.is_some())
     }
 
     /// When the latest facts of an asset were collected, without reading them.

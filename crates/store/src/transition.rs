@@ -41,6 +41,7 @@ use crate::setting::Setting;
 use crate::suppression::{LiftSuppression, StillWanted, Suppression};
 use crate::task::{EditTask, MoveTask, NewTask};
 use crate::team::{Member, NewTeam, RemoveTeam};
+use crate::touched::{Touch, Untouch};
 use crate::verification::Verification;
 use crate::version::SeeVersions;
 
@@ -53,6 +54,12 @@ pub enum Write {
     SeeAsset(SeenAsset),
     /// Facts of a host arrived.
     PutFacts(NewFacts),
+    /// The facts at hand of an asset are not to be built on.
+    DoubtFacts(AssetId),
+    /// A newer edition of the feeds says something else on some assets.
+    Touch(Touch),
+    /// An asset was looked at again.
+    Untouch(Untouch),
     /// A run of detectors on one asset said what is open.
     SyncFindings(SyncFindings),
     /// The items of one asset were grouped anew.

@@ -16,8 +16,8 @@ use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
     enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, missed, notice, order, outbox, outcome,
-    person, plan, postgres, receipt, remediation, session, setting, sqlite, suppression, task, team, verification,
-    version,
+    person, plan, postgres, receipt, remediation, session, setting, sqlite, suppression, task, team, touched,
+    verification, version,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -385,6 +385,9 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
     match write {
         Write::SeeAsset(seen) => asset::see(conn, seen).await,
         Write::PutFacts(new) => facts::put(conn, new).await,
+        Write::DoubtFacts(asset) => facts::doubt(conn, asset).await,
+        Write::Touch(touch) => touched::touch(conn, touch).await,
+        Write::Untouch(untouch) => touched::untouch(conn, untouch).await,
         Write::SyncFindings(run) => finding::sync(conn, run).await,
         Write::SyncItems(run) => item::sync(conn, run).await,
         Write::PutAssessments(assessments) => assessment::put(conn, assessments).await,

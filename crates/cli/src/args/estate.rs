@@ -48,6 +48,17 @@ pub(crate) enum Assets {
         /// Its id or name
         asset: String,
     },
+    /// Show what was installed on one when, as its facts showed it
+    History {
+        /// Its id or name
+        asset: String,
+        /// Only this package or component
+        #[arg(long, value_name = "NAME")]
+        package: Option<String>,
+        /// Only what was installed then: a span such as 6h or 3d, or a time such as 2026-11-26T08:00:00Z
+        #[arg(long, value_name = "WHEN", value_parser = crate::args::past)]
+        at: Option<jiff::Timestamp>,
+    },
     /// Take over owners, tiers, environments, labels and links from a file; all of it or nothing
     Import {
         /// The file, `-` for the standard input

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
+use jiff::Timestamp;
 use stanch_server::api::types::{
-    Asset, Facts, ImportAssets, ImportedAssets, JudgeEdge, LabelAsset, LinkAsset, SeenEdge,
+    Asset, Facts, ImportAssets, ImportedAssets, JudgeEdge, LabelAsset, LinkAsset, PackageHistory, SeenEdge,
 };
 
 use super::findings::query;
@@ -24,6 +25,9 @@ pub(crate) async fn run(api: &Api, output: &Output, wanted: Assets) -> Result<Ex
     let assets = match wanted {
         Assets::List(which) => every(api, &narrowed(&which)).await?,
         Assets::Show { asset } => return show(api, output, &find(api, &asset).await?).await,
+        Assets::History { asset, package, at } => {
+            return history(api, output, &find(api, &asset).await?, package.as_deref(), at).await;
+        }
         Assets::Label { asset, environment, owner, classification, tier, labels } => {
             let id = find(api, &asset).await?.id;
             let label = LabelAsset { environment, owner, classification, tier, labels: labels.into_iter().collect() };
@@ -142,7 +146,7 @@ fn calls(output: &Output, all: &[SeenEdge]) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let mut table = output.table(&["FROM", "TO", "PORT", "PROGRAM", "FIRST SEEN", "LAST SEEN", "STATE"]);
-    let at = |at: jiff::Timestamp| at.strftime("%Y-%m-%d %H:%M").to_string();
+    let at = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M").to_string();
     for one in all {
         table.add_row([
             plain(&one.from_name),
@@ -187,7 +191,7 @@ async fn show(api: &Api, output: &Output, asset: &Asset) -> Result<Exit, Failure
         rows.push(("Kernel", said(&facts.kernel)));
         rows.push(("Packages", format!("{}, data for {}", facts.packages, asset.coverage.with_data)));
     }
-    let at = |at: Option<jiff::Timestamp>| {
+    let at = |at: Option<Timestamp>| {
         at.map_or_else(|| "never".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
     };
     rows.push(("Facts of", at(asset.facts_at)));
@@ -218,6 +222,52 @@ async fn show(api: &Api, output: &Output, asset: &Asset) -> Result<Exit, Failure
     rows.push(("Blind spots", if blind.is_empty() { "none".to_owned() } else { output.paint(Tone::Warn, &blind) }));
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         output.line(&format!("{} {value}", output.paint(Tone::Dim, &format!("{name:<15}"))))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Versions that are shown of one asset.
+const VERSIONS: u32 = 20_000;
+
+async fn history(
+    api: &Api,
+    output: &Output,
+    asset: &Asset,
+    package: Option<&str>,
+    at: Option<Timestamp>,
+) -> Result<Exit, Failure> {
+    let package = package.map(|name| format!("&package={}", query(name))).unwrap_or_default();
+    let then = at.map(|at| format!("&at={}", query(&at.to_string()))).unwrap_or_default();
+    let path = format!("/assets/{}/history?limit={VERSIONS}{package}{then}", asset.id);
+    let told: PackageHistory = api.get(&path).await?;
+    if output.json {
+        output.object(&told)?;
+        return Ok(Exit::Done);
+    }
+    let time = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M").to_string();
+    let Some(since) = told.since else {
+        output.say(&format!("The facts of {} were never read: nothing is known.", plain(&asset.name)));
+        return Ok(Exit::Done);
+    };
+    if at.is_some_and(|at| at < since) {
+        output.say(&format!("Of what was before {} UTC nothing is known.", time(since)));
+        return Ok(Exit::Done);
+    }
+    let mut table = output.table(&["PACKAGE", "VERSION", "FROM", "UNTIL", "INSTALLED", "WHERE"]);
+    for one in &told.versions {
+        let from = if one.baseline { format!("{} or before", time(one.from)) } else { time(one.from) };
+        table.add_row([
+            plain(&one.package),
+            plain(&one.version),
+            from,
+            one.until.map_or_else(|| "-".to_owned(), time),
+            one.installed_at.map_or_else(|| "-".to_owned(), time),
+            plain(&one.place),
+        ]);
+    }
+    output.line(&table.to_string())?;
+    if told.more {
+        output.say(&format!("Only the newest {VERSIONS} are shown: name a package."));
     }
     Ok(Exit::Done)
 }

@@ -65,13 +65,14 @@ fn consult<'k>(
     Some((index, meta))
 }
 
-fn ecosystem_of(release: &crate::releases::Release) -> String {
+/// The OSV ecosystem of a release.
+pub(crate) fn ecosystem_of(release: &crate::releases::Release) -> String {
     let name = if release.distribution == "ubuntu" { "Ubuntu" } else { "Debian" };
     format!("{name}:{}", release.version)
 }
 
 /// The sources whose advisories concern a package: its own, and for signed packages the one they were signed from.
-fn sources(package: &Package) -> Vec<(&str, &DebVersion)> {
+pub(crate) fn sources(package: &Package) -> Vec<(&str, &DebVersion)> {
     let mut sources = vec![(package.source.as_str(), &package.source_version)];
     if package.source.contains("-signed") {
         sources.extend(package.built_using.iter().map(|(name, version)| (name.as_str(), version)));

@@ -5,7 +5,7 @@ pub mod kernel;
 pub mod posture;
 pub mod running;
 pub mod security_origin;
-mod suite;
+pub(crate) mod suite;
 pub mod support;
 
 use jiff::Timestamp;

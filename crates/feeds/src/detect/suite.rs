@@ -7,7 +7,7 @@ use crate::releases::{self, Release};
 
 /// Where a package comes from, as seen from the host's release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Suite {
+pub(crate) enum Suite {
     /// The host's own release, with its security and update pockets, or unknown.
     Own,
     /// Another release of the same distribution.
@@ -18,7 +18,7 @@ pub(super) enum Suite {
 
 /// The suite of a package. What no index on the host carries counts as the host's own: a superseded version vanishes
 /// from the indexes while it is still installed.
-pub(super) fn of(facts: &HostFacts, package: &Package) -> Suite {
+pub(crate) fn of(facts: &HostFacts, package: &Package) -> Suite {
     let version = package.source_version.as_str();
     if version.contains("~bpo") {
         return Suite::Foreign("backports".to_owned());

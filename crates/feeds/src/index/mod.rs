@@ -7,6 +7,7 @@ mod build;
 mod read;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 pub(crate) use build::{Builder, Entry, Event};
 
@@ -103,6 +104,22 @@ pub enum Holds<'a> {
     Unknown(Unclear),
 }
 
+/// Where a span begins, how it ends and where.
+type Span<'a> = (Option<&'a str>, Option<u32>, Option<&'a str>);
+
+/// What one advisory says of one package.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Said<'a> {
+    id: &'a str,
+    flags: Option<u32>,
+    derived: Option<u32>,
+    published: Option<u32>,
+    aliases: Vec<&'a str>,
+    vectors: Vec<&'a str>,
+    spans: Vec<Span<'a>>,
+    listed: Vec<&'a str>,
+}
+
 /// Why nothing follows from an advisory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unclear {
@@ -171,6 +188,43 @@ impl Index {
                 })
             })
             .collect()
+    }
+
+    /// The names of which another edition of these advisories says something else, or only one of both says anything.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let names = |index: &'a Self| (0..index.names.len() as u32).filter_map(|package| index.names.get(package));
+        let all: BTreeSet<&str> = names(self).chain(names(other)).collect();
+        all.into_iter().filter(|name| self.said_of(name) != other.said_of(name)).collect()
+    }
+
+    /// All that is said of a package, in an order that does not depend on where it stands.
+    fn said_of(&self, source: &str) -> Option<Vec<Said<'_>>> {
+        let package = self.names.find(source)?;
+        let text = |at: &u32| self.versions.get(*at);
+        let entries = range(&self.package_entries, package).filter_map(|entry| {
+            let record = *self.entry_record.get(entry as usize)?;
+            let spans = range(&self.entry_spans, entry).map(|span| {
+                let at = span as usize;
+                let from = self.span_from.get(at).and_then(|from| from.checked_sub(1)).and_then(|from| text(&from));
+                let end = self.span_end.get(at).copied();
+                (from, end, self.span_to.get(at).filter(|_| end != Some(OPEN)).and_then(text))
+            });
+            Some(Said {
+                id: self.ids.get(record)?,
+                flags: self.entry_flags.get(entry as usize).copied(),
+                derived: self.record_derived.get(record as usize).copied(),
+                published: self.record_published.get(record as usize).copied(),
+                aliases: self.texts(&self.record_aliases, &self.alias_texts, record).collect(),
+                vectors: self.texts(&self.record_vectors, &self.vector_texts, record).collect(),
+                spans: spans.collect(),
+                listed: range(&self.entry_versions, entry)
+                    .filter_map(|at| self.listed.get(at as usize).and_then(text))
+                    .collect(),
+            })
+        });
+        let mut entries: Vec<Said<'_>> = entries.collect();
+        entries.sort();
+        Some(entries)
     }
 
     fn published(&self, record: u32) -> Option<Timestamp> {

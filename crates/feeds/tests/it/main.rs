@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod archive;
+mod changes;
 mod components;
 mod detectors;
 mod enrichment;

@@ -23,7 +23,7 @@ fn an_order_and_its_kind_have_the_same_name_on_the_wire() {
         vouched: None,
     };
     let verbs = [
-        Verb::Observe { refresh: true },
+        Verb::Observe { refresh: true, since: None },
         Verb::Plan { asset, requests: Vec::new() },
         Verb::Apply(grant.clone()),
         Verb::Undo { task: task.clone(), grant, items: Vec::new(), attempt: 1 },
@@ -39,4 +39,12 @@ fn an_order_and_its_kind_have_the_same_name_on_the_wire() {
     }
     let kinds: BTreeSet<VerbKind> = verbs.iter().map(Verb::kind).collect();
     assert_eq!(kinds, VerbKind::ALL.into(), "each once");
+}
+
+#[test]
+fn what_older_executors_do_not_know_is_not_said_to_them() {
+    let whole = Verb::Observe { refresh: true, since: None };
+    assert_eq!(serde_json::to_value(&whole).unwrap(), serde_json::json!({ "verb": "observe", "refresh": true }));
+    let older: Verb = serde_json::from_str(r#"{"verb":"observe","refresh":true}"#).unwrap();
+    assert_eq!(older, whole);
 }

@@ -9,6 +9,7 @@ mod desk;
 mod toy;
 
 mod conformance;
+mod facts;
 mod holds;
 mod journal;
 mod orders;

@@ -50,7 +50,7 @@ fn desk_of(place: &Place) -> Desk {
 fn orders_come_are_carried_out_and_answered() {
     let mut place = Place::new();
     let grant = place.grant(&[("motd", "strong")]);
-    let orders: BTreeMap<_, _> = [Verb::Apply(grant), Verb::Observe { refresh: false }, Verb::Release]
+    let orders: BTreeMap<_, _> = [Verb::Apply(grant), Verb::Observe { refresh: false, since: None }, Verb::Release]
         .into_iter()
         .map(|verb| place.desk.order(verb))
         .map(|order| (order.position, order))

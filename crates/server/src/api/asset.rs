@@ -2,12 +2,15 @@
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::types::{Asset, Facts, ImportAssets, ImportedAssets, JudgeEdge, LabelAsset, LinkAsset, SeenEdge};
+use super::types::{
+    Asset, Facts, ImportAssets, ImportedAssets, JudgeEdge, LabelAsset, LinkAsset, PackageHistory, SeenEdge,
+};
 use super::{Body, Filter, Problem, Segment};
 use crate::app::App;
 use crate::auth::Visitor;
@@ -50,6 +53,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list))
         .routes(routes!(one))
         .routes(routes!(facts))
+        .routes(routes!(history))
         .routes(routes!(label))
         .routes(routes!(link))
         .routes(routes!(seen_edges))
@@ -80,6 +84,32 @@ async fn one(State(app): State<App>, Segment(id): Segment<String>) -> Result<Jso
     responses((status = 200, body = Facts), (status = 404, body = Problem)))]
 async fn facts(State(app): State<App>, Segment(id): Segment<String>) -> Result<Json<Facts>, Problem> {
     view::facts(&app, &id).await.map(Json)
+}
+
+/// Which packages of an asset, and when.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryFilter {
+    /// Only of the package or component of exactly this name.
+    pub(crate) package: Option<String>,
+    /// Only what was installed then.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub(crate) at: Option<Timestamp>,
+    /// How many, at most 20000; 1000 when left away.
+    pub(crate) limit: Option<u32>,
+}
+
+/// What was installed on an asset when, the newest first. What is gone is kept for 400 days.
+#[utoipa::path(get, path = "/assets/{id}/history", tag = "assets", operation_id = "asset_history",
+    params(("id" = String, Path), HistoryFilter),
+    responses((status = 200, body = PackageHistory), (status = 404, body = Problem)))]
+async fn history(
+    State(app): State<App>,
+    Segment(id): Segment<String>,
+    Filter(filter): Filter<HistoryFilter>,
+) -> Result<Json<PackageHistory>, Problem> {
+    view::package_history(&app, &id, &filter).await.map(Json)
 }
 
 /// Say what an asset's environment, owner, tier and classification are. Roles and policies go by it.

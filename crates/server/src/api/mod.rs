@@ -25,7 +25,7 @@ mod status;
 mod token;
 pub mod types;
 
-pub(crate) use asset::{AssetFilter, EdgeFilter};
+pub(crate) use asset::{AssetFilter, EdgeFilter, HistoryFilter};
 pub(crate) use cve::CveFilter;
 pub(crate) use finding::FindingFilter;
 pub(crate) use item::ItemFilter;

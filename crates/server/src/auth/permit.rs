@@ -71,6 +71,7 @@ pub(crate) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/assets/import", Need::Power(ADMIN, Everything)),
     ("GET", "/api/v1/assets/{id}", Need::Power(READ, Named(Noun::Asset))),
     ("GET", "/api/v1/assets/{id}/facts", Need::Power(READ, Named(Noun::Asset))),
+    ("GET", "/api/v1/assets/{id}/history", Need::Power(READ, Named(Noun::Asset))),
     ("POST", "/api/v1/assets/{id}/labels", Need::Power(ADMIN, Everything)),
     ("POST", "/api/v1/assets/{id}/links", Need::Power(ADMIN, Everything)),
     ("GET", "/api/v1/edges", Need::Power(READ, Everything)),

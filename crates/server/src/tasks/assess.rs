@@ -9,6 +9,7 @@ use stanch_model::id::AssetId;
 use stanch_store::asset::StoredAsset;
 use stanch_store::detection::Detection;
 use stanch_store::item::{ItemFilter, StoredItem};
+use stanch_store::touched::{Untouch, Work};
 use stanch_store::{CommitError, Write};
 
 use super::PassError;
@@ -92,13 +93,19 @@ async fn one(
         .into_iter()
         .filter(|row| anew || row.assessment.as_ref().is_none_or(|last| last.at < detected.at))
         .collect();
+    // By the edition that the list of what is touched was made for, so that what it says is what is taken off.
+    let (edition, held) = match app.edition() {
+        Some(edition) => (Some(edition.number), edition.held),
+        None => (None, app.knowledge.held()),
+    };
+    let done = edition.filter(|_| anew).map(|edition| Untouch { work: Work::Assess, edition, asset: asset.clone() });
     if rows.is_empty() {
+        untouch(app, done).await?;
         return Ok(false);
     }
     let stored = stored.clone();
     let facts = app.store.facts(asset).await?.map(|facts| facts.facts);
     let findings = open(app, asset).await?;
-    let held = app.knowledge.held();
     let now = app.now();
     let assessments = tokio::task::spawn_blocking(move || {
         let index = Index::new(&findings);
@@ -127,5 +134,13 @@ async fn one(
             done => drop(done?),
         }
     }
+    untouch(app, done).await?;
     Ok(true)
+}
+
+async fn untouch(app: &App, done: Option<Untouch>) -> Result<(), PassError> {
+    if let Some(done) = done {
+        app.store.put(Write::Untouch(done)).await?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Newer feeds. The last good one stays until a newer one is whole and could be read, and one that would turn too many
 //! verdicts waits for a person.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,13 +11,15 @@ use stanch_connect::feeds::{
 };
 use stanch_feeds::compiled::file_name;
 use stanch_feeds::guard::{Admission, Change, compare};
-use stanch_feeds::{Compiled, Knowledge};
+use stanch_feeds::{Changes, Compiled, Knowledge, changes};
 use stanch_ledger::NewEntry;
 use stanch_model::facts::HostFacts;
 use stanch_store::feed::{Feed, FeedStatus};
+use stanch_store::overview::FindingCount;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
+use super::edition::judged_anew;
 use crate::api::Problem;
 use crate::api::types::{JudgeFeed, PendingFeed};
 use crate::app::App;
@@ -28,6 +30,8 @@ use crate::error::chain;
 const PUBLISHED: &str = "published";
 /// What waits while no facts are there.
 const BLIND: &str = "newer feeds";
+/// So many hosts are looked at to tell what a newer edition would change.
+const SAMPLE: u32 = 1_000;
 /// Under this name a feed's row keeps the digest of the edition that a person refused.
 const THROWN_AWAY: &str = "thrown_away";
 
@@ -52,10 +56,31 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     Ok(())
 }
 
+/// The facts of the hosts on which a newer edition may say something else, and how many findings are open on all others,
+/// which stay as they are. Of too many hosts only some are looked at, and the others left out.
+async fn concerned(app: &App, changes: Changes) -> Result<(Vec<HostFacts>, u64), PassError> {
+    let mut assets = BTreeSet::new();
+    for whom in judged_anew(changes) {
+        assets.extend(app.store.whom(&whom, SAMPLE).await?);
+    }
+    let all = assets.len() < SAMPLE as usize;
+    let mut hosts = Vec::new();
+    for asset in assets.iter().take(SAMPLE as usize) {
+        hosts.extend(app.store.facts(asset).await?.map(|facts| facts.facts));
+    }
+    if !all {
+        return Ok((hosts, 0));
+    }
+    let open = |counts: BTreeMap<_, FindingCount>| counts.into_values().map(|count| count.open).sum::<u64>();
+    let everywhere = open(app.store.finding_counts(None).await?);
+    let there = open(app.store.finding_counts(Some(&assets)).await?);
+    Ok((hosts, everywhere.saturating_sub(there)))
+}
+
 /// Whether it can be told what a newer edition would change. Over editions that were taken none is taken blindly.
 async fn can_tell(app: &App) -> Result<bool, PassError> {
     let taken = app.knowledge.held().feeds.compiled().any(|feed| !feed.meta.snapshot);
-    let told = !taken || !hosts(app).await?.is_empty();
+    let told = !taken || app.store.any_facts().await?;
     if told {
         app.goes_on(BLIND);
     } else {
@@ -70,11 +95,7 @@ fn downloads(app: &App) -> PathBuf {
 
 /// Where feeds come from: the publishers, or a mirror laid out like the folder of feeds.
 async fn sources(app: &App, from: &str) -> Result<Vec<Source>, PassError> {
-    let mut ecosystems = BTreeSet::new();
-    for facts in hosts(app).await? {
-        ecosystems.extend(facts.os.ecosystem());
-        ecosystems.extend(facts.components.into_iter().map(|component| component.ecosystem));
-    }
+    let ecosystems = app.store.ecosystems().await?;
     let names: Vec<&str> = ecosystems.iter().map(String::as_str).collect();
     let mut all = known_sources(&names);
     if from != PUBLISHED {
@@ -83,14 +104,6 @@ async fn sources(app: &App, from: &str) -> Result<Vec<Source>, PassError> {
         }
     }
     Ok(all)
-}
-
-async fn hosts(app: &App) -> Result<Vec<HostFacts>, PassError> {
-    let mut hosts = Vec::new();
-    for stored in app.store.assets(None, 1_000).await? {
-        hosts.extend(app.store.facts(&stored.asset.id).await?.map(|facts| facts.facts));
-    }
-    Ok(hosts)
 }
 
 /// Fetches one feed. A failure is kept with the feed and shown; it fails nothing else.
@@ -204,18 +217,24 @@ async fn admit(app: &App, feed: Compiled, place: &str, asked: Option<Timestamp>)
         tried(app, &feed.meta.name, place, None).await?;
         return Ok(true);
     }
-    let hosts = hosts(app).await?;
     let old = Arc::clone(&held.feeds);
     let candidate = feed.clone();
+    let (new, changes) = tokio::task::spawn_blocking({
+        let old = Arc::clone(&old);
+        move || {
+            let new = old.as_ref().clone().with([candidate]);
+            let changes = changes(&old, &new, now);
+            (new, changes)
+        }
+    })
+    .await?;
+    let (hosts, elsewhere) = concerned(app, changes).await?;
     // The snapshot is what one begins with, not an edition that somebody chose.
     let known = old.compiled().find(|known| known.meta.name == feed.meta.name && !known.meta.snapshot);
     let first = known.is_none();
     let older = known.is_some_and(|known| feed.meta.dated < known.meta.dated);
-    let change: Change = tokio::task::spawn_blocking(move || {
-        let new = old.as_ref().clone().with([candidate]);
-        compare(&old, &new, &hosts, now)
-    })
-    .await?;
+    let mut change: Change = tokio::task::spawn_blocking(move || compare(&old, &new, &hosts, now)).await?;
+    change.same += elsewhere;
     let mut row = row(app, &feed.meta.name).await?;
     row.source = Some(place.to_owned());
     row.tried_at = Some(now);

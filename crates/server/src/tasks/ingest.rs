@@ -1,13 +1,15 @@
 //! Facts to findings: keeps what executors read, runs the detectors on it and says what is open.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use stanch_engine::{Index, group};
-use stanch_feeds::{Detection, detect};
+use stanch_feeds::{Detection, carried, detect};
 use stanch_ledger::NewEntry;
+use stanch_model::Digest;
 use stanch_model::asset::Asset;
+use stanch_model::delta::{DeltaError, FactsDelta, Lasting};
 use stanch_model::ecosystem;
 use stanch_model::facts::{HostFacts, Known};
 use stanch_model::finding::{Detector, Finding, Verdict};
@@ -23,14 +25,16 @@ use stanch_store::finding::{ClosedAs, FindingFilter, SyncFindings};
 use stanch_store::item::{NewItem, SyncItems};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::setting::Setting;
+use stanch_store::touched::{Untouch, Work};
 use stanch_store::version::SeeVersions;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
+use super::edition::Edition;
 use super::taken::Taken;
 use super::together::together;
 use crate::api::types::TrendPoint;
-use crate::app::{App, Unjudged};
+use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::{TREND, TREND_POINTS};
 use crate::view::listed;
@@ -65,11 +69,11 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
         }
     })
     .await?;
-    let unjudged = app.take_unjudged(app.knowledge.held().stamp);
-    let taken = Taken::new(app, unjudged, |app, left| app.judge_after_all(left));
+    let edition = super::edition::follow(app).await?;
+    let taken = Taken::new(app, app.take_unjudged(), |app, left| app.judge_after_all(left));
     let mut judged = 0_usize;
     let done = match taken.get() {
-        Some(unjudged) => judge_all(app, unjudged, &mut judged).await,
+        Some(unjudged) => judge_all(app, unjudged, &edition, &mut judged).await,
         None => Ok(()),
     };
     if done.is_ok() {
@@ -87,14 +91,30 @@ async fn take_up(app: &App, body: Receipt) -> Result<(), PassError> {
     let own = app.callers.lock().await.get(&body.executor).map(|caller| caller.asset.clone());
     let now = app.now();
     let handled = |forget| Write::HandleReceipt(HandleReceipt { order: body.order.clone(), forget, at: now });
+    let mut ask_again = None;
+    // An executor may write facts about its own asset only. They are as long as all else that is kept of it, and come
+    // again and again: the receipt need not keep them too.
     let transition = match (&body.answer, own) {
-        // An executor may write facts about its own asset only. They are as long as all else that is kept of it, and
-        // come again and again: the receipt need not keep them too.
         (Answer::Facts { facts }, Some(own)) if facts.asset.id == own.id => {
-            app.goes_on(&waiting_name(&own));
-            app.judge(own.id.clone());
-            keep(app, facts, &own, &body.executor.to_string()).await?.write(handled(true))
+            let told = Lasting::of(facts)?.digest();
+            keep(app, facts, Told { digest: told, whole: true }, &own, &body.executor).await?.write(handled(true))
         }
+        (Answer::Delta { delta }, Some(own)) if delta.moment.asset.id == own.id => match built(app, delta, &own).await?
+        {
+            Ok(facts) => {
+                let told = Told { digest: delta.result, whole: false };
+                keep(app, &facts, told, &own, &body.executor).await?.write(handled(true))
+            }
+            Err(why) => {
+                tracing::warn!(executor = %body.executor, %why, "a difference of facts is refused");
+                let entry = NewEntry::new(now, body.executor.to_string(), "facts_refused")
+                    .about(&own.id)
+                    .with(serde_json::json!({ "why": why.to_string() }));
+                // One that was asked for all of it, and told a difference, would do so again.
+                ask_again = app.store.told(&own.id).await?.and_then(|told| told.digest).map(|_| own.id.clone());
+                Transition::new(entry).write(Write::DoubtFacts(own.id)).write(handled(true))
+            }
+        },
         (Answer::Refused { message, hint }, Some(own)) => {
             let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
             app.waits(&waiting_name(&own), format!("its executor refused to read facts: {message}{hint}"));
@@ -103,64 +123,98 @@ async fn take_up(app: &App, body: Receipt) -> Result<(), PassError> {
         _ => Transition::silent(handled(false)),
     };
     app.store.commit(transition).await?;
+    if let Some(asset) = ask_again {
+        super::schedule::request(app, &asset, false).await?;
+    }
     app.bus.nudge(Stage::Verify);
     Ok(())
 }
 
-async fn judge_all(app: &App, unjudged: &Unjudged, judged: &mut usize) -> Result<(), PassError> {
-    let mut after = None;
-    loop {
-        let page = match unjudged {
-            Unjudged::On(assets) => app.store.assets_named(assets).await?,
-            Unjudged::Everything => app.store.assets(after.as_ref(), crate::view::PAGE).await?,
-        };
-        after = page.last().map(|last| last.asset.id.clone());
-        let more = page.len() == crate::view::PAGE as usize && matches!(unjudged, Unjudged::Everything);
-        let ran = together(page, |stored| {
-            let app = app.clone();
-            async move { judge(&app, &stored.asset).await }
+/// How facts came.
+struct Told {
+    /// Digest of what lasts of them, as their executor told them.
+    digest: Digest,
+    /// All of them, and not only what is different.
+    whole: bool,
+}
+
+/// The facts that a difference leads to, from those at hand.
+async fn built(app: &App, delta: &FactsDelta, own: &Asset) -> Result<Result<HostFacts, DeltaError>, PassError> {
+    let known = app.store.told(&own.id).await?.filter(|told| told.epoch == app.epoch).and_then(|told| told.digest);
+    let (Some(known), Some(base)) = (known, app.store.facts(&own.id).await?) else {
+        return Ok(Err(DeltaError::OtherBase));
+    };
+    let delta = delta.clone();
+    Ok(tokio::task::spawn_blocking(move || delta.apply(&base.facts, known)).await?)
+}
+
+async fn judge_all(
+    app: &App,
+    unjudged: &BTreeSet<AssetId>,
+    edition: &Edition,
+    judged: &mut usize,
+) -> Result<(), PassError> {
+    let mut left = unjudged.iter().cloned().peekable();
+    while left.peek().is_some() {
+        let page: BTreeSet<AssetId> = left.by_ref().take(crate::view::PAGE as usize).collect();
+        let ran = together(app.store.assets_named(&page).await?, |stored| {
+            let (app, edition) = (app.clone(), edition.clone());
+            async move { judge(&app, &stored.asset, &edition).await }
         });
         *judged += ran.await?.into_iter().filter(|ran| *ran).count();
-        if !more {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 fn waiting_name(asset: &Asset) -> String {
     format!("facts of {}", asset.name)
 }
 
-async fn keep(app: &App, facts: &HostFacts, own: &Asset, executor: &str) -> Result<Transition, PassError> {
+async fn keep(
+    app: &App,
+    facts: &HostFacts,
+    told: Told,
+    own: &Asset,
+    executor: &ExecutorId,
+) -> Result<Transition, PassError> {
     let now = app.now();
+    app.goes_on(&waiting_name(own));
+    app.judge(own.id.clone());
     // What people said of the asset is the server's, never the host's.
     let said = app.store.asset(&facts.asset.id).await?.map_or_else(|| own.clone(), |stored| stored.asset);
     let asset = Asset { name: facts.asset.name.clone(), ..said };
     let mut facts = HostFacts { asset: asset.clone(), ..facts.clone() };
     // Only who of the fleet calls whom is kept, and never who else talks with whom.
     let talks = facts.talks.take();
-    let entry = NewEntry::new(now, executor, "facts_taken")
+    let entry = NewEntry::new(now, executor.to_string(), "facts_taken")
         .about(&asset.id)
         .with(serde_json::json!({ "collected_at": facts.collected_at, "packages": facts.packages.len() }));
     let id = asset.id.clone();
-    let kept = Transition::new(entry)
-        .write(Write::SeeAsset(SeenAsset { asset, by: SeenBy::Itself, at: now }))
-        .write(Write::PutFacts(NewFacts { facts, at: now }));
+    let kept = Transition::new(entry).write(Write::SeeAsset(SeenAsset { asset, by: SeenBy::Itself, at: now })).write(
+        Write::PutFacts(NewFacts {
+            carried: carried(&facts),
+            facts,
+            told: told.digest,
+            whole: told.whole,
+            epoch: app.epoch,
+            at: now,
+        }),
+    );
     Ok(match talks {
         Some(talks) => kept.write(Write::SeeTalks(SeeTalks { asset: id, talks, at: now })),
         None => kept,
     })
 }
 
-/// Runs the detectors on an asset when its facts or the feeds are others than last time.
+/// Runs the detectors on an asset when its facts are others than last time, or a newer edition of the feeds touches it.
 /// Answers whether they ran.
-async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
+async fn judge(app: &App, asset: &Asset, edition: &Edition) -> Result<bool, PassError> {
     let Some(read_at) = app.store.facts_at(&asset.id).await? else { return Ok(false) };
-    let held = app.knowledge.held();
+    let held = &edition.held;
     let last = app.store.detection(&asset.id).await?;
     // The store keeps microseconds, facts may be finer.
     let same = |last: &Said| last.facts_at.as_microsecond() == read_at.as_microsecond();
-    if last.is_some_and(|last| same(&last) && last.knowledge == held.stamp) {
+    if last.as_ref().is_some_and(same) && !app.store.is_touched(Work::Judge, &asset.id).await? {
         return Ok(false);
     }
     let Some(facts) = app.store.facts(&asset.id).await? else { return Ok(false) };
@@ -223,6 +277,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
         }))
         .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items, at: now }))
         .write(Write::PutDetection(asset.id.clone(), said))
+        .write(Write::Untouch(Untouch { work: Work::Judge, edition: edition.number, asset: asset.id.clone() }))
         .write(Write::SeeVersions(seen));
     app.store.commit(transition).await?;
     app.assess(asset.id.clone(), false);
@@ -311,7 +366,7 @@ pub(super) async fn open(app: &App, asset: &AssetId) -> Result<Vec<Finding>, Pas
 /// How findings ended that are no longer seen: fixed when their package changed, gone when it is not there any more,
 /// and withdrawn when only the data did.
 fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<FindingId, ClosedAs> {
-    let seen: std::collections::BTreeSet<&FindingId> = after.iter().map(|finding| &finding.fingerprint).collect();
+    let seen: BTreeSet<&FindingId> = after.iter().map(|finding| &finding.fingerprint).collect();
     let mut installed: HashMap<Cow<'_, str>, Vec<&str>> = HashMap::new();
     for package in &facts.packages {
         installed.entry(Cow::Borrowed(&package.name)).or_default().push(package.version.as_str());

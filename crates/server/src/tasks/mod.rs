@@ -8,6 +8,7 @@ mod case;
 mod change;
 mod decide;
 mod dispatch;
+pub(crate) mod edition;
 mod feeds;
 mod ingest;
 mod notify;

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use stanch_model::asset::AssetKind;
 use stanch_model::canonical::{Digest, digest};
+use stanch_model::delta;
 use stanch_model::id::{AssetId, ExecutorId, OrderId, TaskId};
 use stanch_model::order::{Position, Verb};
+use stanch_store::facts::Told;
 use stanch_store::order::NewOrder;
 use stanch_store::{Transition, Write};
 
@@ -17,6 +19,8 @@ use crate::gateway::Caller;
 
 /// Until when an order that only reads must be over.
 const READS: SignedDuration = SignedDuration::from_mins(30);
+/// Facts are read whole at least so often.
+const WHOLE: SignedDuration = SignedDuration::from_hours(24);
 /// Until when an order that changes, if only a copy, must be over.
 const CHANGES: SignedDuration = SignedDuration::from_hours(2);
 
@@ -36,6 +40,18 @@ pub(crate) fn numbered(task: &TaskId, kind: &str, number: u32) -> OrderId {
     // Texts and numbers always have a canonical form.
     let id = digest("stanch/order-id/v1", &(task, kind, number)).unwrap_or(Digest::from_bytes([0; 32]));
     OrderId::from_digest(&id)
+}
+
+/// What has the facts of an asset read: what is different since those at hand, where its executor can tell that and they
+/// may be built on; else all of it, and so once a day whatever comes of differences.
+pub(crate) async fn observe(app: &App, asset: &AssetId, caller: &Caller, refresh: bool) -> Result<Verb, PassError> {
+    let told = match caller.deltas {
+        delta::FORM => app.store.told(asset).await?,
+        _ => None,
+    };
+    let now = app.now();
+    let fits = |told: &Told| told.epoch == app.epoch && now.duration_since(told.whole_at) < WHOLE;
+    Ok(Verb::Observe { refresh, since: told.filter(fits).and_then(|told| told.digest) })
 }
 
 /// The executors that a transition makes orders for: their polls are to be woken once it is committed.

@@ -86,7 +86,7 @@ async fn ask(
         return Ok(false);
     }
     for order in app.store.unanswered_orders(&executor).await? {
-        let Verb::Observe { refresh: fetches } = order.verb else { continue };
+        let Verb::Observe { refresh: fetches, .. } = order.verb else { continue };
         if order.task.is_some() {
             continue;
         }
@@ -102,7 +102,8 @@ async fn ask(
         }
         app.store.put(stanch_store::Write::VoidOrder(VoidOrder { id: order.id, unless_delivered: false })).await?;
     }
-    let (_, write) = orders::order(app, &executor, Verb::Observe { refresh }, now)?;
+    let verb = orders::observe(app, asset, &caller, refresh).await?;
+    let (_, write) = orders::order(app, &executor, verb, now)?;
     app.store.commit(Transition::silent(write)).await?;
     app.bus.wake([&executor]);
     Ok(true)

@@ -10,13 +10,14 @@ use stanch_model::posture::{CHECKS, Kind, Reading};
 use stanch_store::detection::Detection;
 use stanch_store::executor::Standing;
 use stanch_store::fleet::{Blind, FleetFilter, ListedAsset, Presence};
+use stanch_store::package::{InstalledVersion, MOST_PAST, VersionsOf};
 
 use super::{PAGE, coverage, name, remediation, span};
 use crate::api::types::{
-    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, MissedWindow, SeenEdge,
-    UnknownFact,
+    Asset, AssetExecutor, AssetLink, BlindHosts, Coverage, Event, Facts, HealthProbe, MissedWindow, PackageHistory,
+    PackageVersion, SeenEdge, UnknownFact,
 };
-use crate::api::{AssetFilter, EdgeFilter, Problem};
+use crate::api::{AssetFilter, EdgeFilter, HistoryFilter, Problem};
 use crate::app::App;
 use crate::auth::Sight;
 use crate::gateway::Caller;
@@ -327,6 +328,35 @@ fn limit(asked: Option<u32>) -> u32 {
 pub(crate) async fn facts(app: &App, id: &str) -> Result<Facts, Problem> {
     let stored = app.store.facts(&parse(id)?).await?.ok_or_else(|| Problem::not_found("facts of the asset", id))?;
     Ok(summary(&stored.facts))
+}
+
+/// What was installed on an asset when.
+pub(crate) async fn package_history(app: &App, id: &str, wanted: &HistoryFilter) -> Result<PackageHistory, Problem> {
+    let id = parse(id)?;
+    if app.store.asset(&id).await?.is_none() {
+        return Err(Problem::not_found("asset", id.as_str()));
+    }
+    let limit = wanted.limit.unwrap_or(PAGE).clamp(1, MOST_PAST);
+    let which = match wanted.at {
+        Some(at) => VersionsOf::At(at),
+        None => VersionsOf::All,
+    };
+    let mut rows = app.store.installed(&id, wanted.package.as_deref(), which, limit + 1).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let versions = rows.into_iter().map(package_version).collect();
+    Ok(PackageHistory { since: app.store.installed_since(&id).await?, versions, more })
+}
+
+/// The packages of an asset that came or went since its facts were first read, the last change first.
+pub(crate) async fn package_changes(app: &App, id: &str, limit: u32) -> Result<Vec<PackageVersion>, Problem> {
+    let rows = app.store.installed(&parse(id)?, None, VersionsOf::Changes, limit).await?;
+    Ok(rows.into_iter().map(package_version).collect())
+}
+
+fn package_version(row: InstalledVersion) -> PackageVersion {
+    let InstalledVersion { package, place, version, from, until, installed_at, baseline } = row;
+    PackageVersion { package, place, version, from, until, installed_at, baseline }
 }
 
 fn summary(facts: &HostFacts) -> Facts {

@@ -21,7 +21,8 @@ mod report;
 mod status;
 
 pub(crate) use asset::{
-    AssetPage, EDGES, asset, asset_history, assets, blind_words, count_assets, facts, seen_edges, unknown as unknown_of,
+    AssetPage, EDGES, asset, asset_history, assets, blind_words, count_assets, facts, package_changes, package_history,
+    seen_edges, unknown as unknown_of,
 };
 pub(crate) use blast::{first as first_leaves, is_asked as blast_is_asked};
 pub(crate) use calendar::calendar;

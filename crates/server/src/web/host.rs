@@ -9,7 +9,9 @@ use axum::routing::{get, post};
 
 use super::act::{Done, Fields, field, to};
 use super::{Page, PageError, Shell, page, show};
-use crate::api::types::{Asset, Because, Event, Facts, ItemList, JudgeEdge, LabelAsset, LinkAsset, SeenEdge};
+use crate::api::types::{
+    Asset, Because, Event, Facts, ItemList, JudgeEdge, LabelAsset, LinkAsset, PackageVersion, SeenEdge,
+};
 use crate::api::{AssetFilter, EdgeFilter, ItemFilter, Problem};
 use crate::app::App;
 use crate::auth::Visitor;
@@ -17,6 +19,8 @@ use crate::{ask, view};
 
 /// Open items that are shown, the most urgent first.
 const ITEMS: u32 = 20;
+/// Changes of packages that are shown, the last first.
+const CHANGES: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "host.html")]
@@ -30,6 +34,8 @@ struct HostPage {
     /// Calls of which nobody has said anything yet.
     calls: Vec<SeenEdge>,
     history: Vec<Event>,
+    /// Packages that came or went since its facts were first read.
+    changed: Vec<PackageVersion>,
 }
 
 impl HostPage {
@@ -69,6 +75,7 @@ async fn show_page(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
         blind: host.blind.iter().filter_map(|name| view::blind_words(&app, name)).collect(),
         items: view::items(&app, &visitor.sight, &open).await?,
         history: view::asset_history(&app, &id).await?,
+        changed: view::package_changes(&app, &id, CHANGES).await?,
         calls,
         facts,
         host,

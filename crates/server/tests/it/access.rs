@@ -86,7 +86,15 @@ async fn nothing_answers_a_stranger_and_nothing_acts_without_the_token_of_a_page
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_not_found() {
     let world = World::new(quiet()).await;
-    for path in ["assets/none", "assets/none/facts", "findings/none", "items/none", "remediations/none", "plans/none"] {
+    for path in [
+        "assets/none",
+        "assets/none/facts",
+        "assets/none/history",
+        "findings/none",
+        "items/none",
+        "remediations/none",
+        "plans/none",
+    ] {
         let (status, text) = world.client.send(Method::GET, &format!("/api/v1/{path}"), None).await;
         assert_eq!(status, 404, "{path}: {text}");
         assert!(text.contains("\"code\":\"not_found\""));

@@ -8,6 +8,7 @@ use serde_json::json;
 use stanch_model::ability::Abilities;
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
+use stanch_model::delta::{self, Lasting};
 use stanch_model::facts::{
     Candidate, Health, HostFacts, InUse, KernelFacts, Known, ListeningSocket, Origin, OsRelease, Package, PortInUse,
     Posture, Talks,
@@ -58,6 +59,14 @@ pub(crate) struct Host {
     /// Every order that was taken.
     pub(crate) taken: Vec<&'static str>,
     pub(crate) held: bool,
+    /// Tells facts whole, as executors before this release do.
+    pub(crate) old: bool,
+    /// Its next difference does not lead where it says.
+    pub(crate) miscounts: bool,
+    /// What it told last.
+    pub(crate) told: Option<Lasting>,
+    /// From what each order to read facts asked for a difference.
+    pub(crate) asked_since: Vec<Option<Digest>>,
     /// How often the indexes were fetched.
     pub(crate) fetched: u32,
     /// What the archives offer cannot be read.
@@ -117,6 +126,10 @@ impl Host {
             at_gate: Vec::new(),
             taken: Vec::new(),
             held: false,
+            old: false,
+            miscounts: false,
+            told: None,
+            asked_since: Vec::new(),
             fetched: 0,
             blind: false,
             installed_at: None,
@@ -235,6 +248,23 @@ impl Host {
         }
     }
 
+    /// Facts as its executor tells them: what is different since those that were told last, where the server has them.
+    fn tell(&mut self, facts: HostFacts, since: Option<Digest>) -> Answer {
+        let lasting = Lasting::of(&facts).unwrap();
+        self.asked_since.push(since);
+        let before = self.told.replace(lasting.clone()).filter(|told| since == Some(told.digest()));
+        match before {
+            Some(before) => {
+                let mut delta = lasting.since(&before, &facts);
+                if std::mem::take(&mut self.miscounts) {
+                    delta.result = Digest::of_bytes(b"something else");
+                }
+                Answer::Delta { delta: Box::new(delta) }
+            }
+            None => Answer::Facts { facts: Box::new(facts) },
+        }
+    }
+
     fn answer(&mut self, order: &Order, clock: &dyn Clock) -> Option<Answer> {
         if clock.now() >= order.finish_before {
             return Some(Answer::Refused { message: "its time is over".to_owned(), hint: None });
@@ -243,9 +273,9 @@ impl Host {
             Verb::Observe { .. } if self.kind != AssetKind::Host => {
                 Answer::Refused { message: "it has no facts".to_owned(), hint: None }
             }
-            Verb::Observe { refresh } => {
+            Verb::Observe { refresh, since } => {
                 self.fetched += u32::from(*refresh);
-                Answer::Facts { facts: Box::new(self.facts(clock)) }
+                self.tell(self.facts(clock), *since)
             }
             Verb::Plan { requests, .. } => self.plan(requests),
             Verb::Apply(grant) => {
@@ -551,6 +581,7 @@ impl Double {
             version: Some("9.9.9".to_owned()),
             restored: Vec::new(),
             turned_away: Vec::new(),
+            deltas: if host.old { 0 } else { delta::FORM },
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::double::Host;
 use crate::world::World;
 
-fn advisory(id: &str, fixed: &str) -> Value {
+pub(crate) fn advisory(id: &str, fixed: &str) -> Value {
     json!({
         "schema_version": "1.6.0", "id": id, "modified": "2026-11-20T00:00:00Z",
         "affected": [{
@@ -25,7 +25,7 @@ fn dated(mut advisory: Value, day: &str) -> Value {
     advisory
 }
 
-fn publish(folder: &Path, advisories: &[Value]) {
+pub(crate) fn publish(folder: &Path, advisories: &[Value]) {
     let place = folder.join("osv/Debian-12");
     std::fs::create_dir_all(&place).unwrap();
     std::fs::write(place.join("all.zip"), packed(advisories)).unwrap();
@@ -99,7 +99,7 @@ impl Publisher {
     }
 }
 
-async fn feed(world: &World, name: &str) -> Option<Value> {
+pub(crate) async fn feed(world: &World, name: &str) -> Option<Value> {
     let feeds = world.client.get("/api/v1/feeds").await;
     feeds.as_array().unwrap().iter().find(|feed| feed["name"] == name).cloned()
 }

@@ -9,6 +9,7 @@ mod cases;
 mod changes;
 mod double;
 mod estate;
+mod facts;
 mod feeds;
 mod fleet;
 mod giving_way;

@@ -192,6 +192,7 @@ async fn an_owner_sees_and_acts_on_the_assets_of_their_team_alone() {
         "/api/v1/items/paperclip".into(),
         format!("/api/v1/assets/{asset}"),
         format!("/api/v1/assets/{asset}/facts"),
+        format!("/api/v1/assets/{asset}/history"),
         format!("/api/v1/findings/{finding}"),
         format!("/items/{item}"),
         format!("/findings/{finding}"),

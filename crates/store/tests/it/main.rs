@@ -17,6 +17,7 @@ mod ledger;
 mod on_postgres;
 mod order;
 mod outcome;
+mod packages;
 mod people;
 #[path = "../../../testkit/src/postgres.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is for others too")]

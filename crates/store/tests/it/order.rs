@@ -19,7 +19,7 @@ fn order(name: &str, executor: &str, epoch: u64) -> Write {
         executor: executor_id(executor),
         epoch,
         task: None,
-        verb: Verb::Observe { refresh: false },
+        verb: Verb::Observe { refresh: false, since: None },
         after: None,
         start_within_seconds: 60,
         finish_before: at(600),
@@ -35,7 +35,7 @@ fn signed(name: &str, executor: &str, position: Position) -> Signed<Order> {
         nonce: 7,
         start_within_seconds: 60,
         finish_before: at(600),
-        verb: Verb::Observe { refresh: false },
+        verb: Verb::Observe { refresh: false, since: None },
     };
     Signed::new(body, &SigningKey::from_seed(&[1; 32]).unwrap()).unwrap()
 }

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use stanch_model::Digest;
-use stanch_model::asset::{Asset, AssetKind};
-use stanch_model::facts::{HostFacts, Known, OsRelease};
+use stanch_model::asset::Asset;
 use stanch_model::finding::{Coverage, Detector, Finding};
 use stanch_model::id::{FindingId, RemediationId};
 use stanch_model::order::{Check, CheckOutcome};
 use stanch_store::approval::{Approval, ApprovalVerdict};
 use stanch_store::asset::{SeenAsset, SeenBy};
 use stanch_store::detection::{Detection, Listed, Said};
-use stanch_store::facts::NewFacts;
 use stanch_store::feed::{Feed, FeedStatus};
 use stanch_store::finding::{ClosedAs, SyncFindings};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
@@ -24,50 +22,21 @@ use stanch_store::verification::Verification;
 use stanch_store::version::SeeVersions;
 use stanch_store::{CommitError, Effect, OpenError, Store, StoreAt, Write};
 
-use crate::world::{at, finding, work_item, world};
-
-fn facts(name: &str, seconds: i64) -> HostFacts {
-    HostFacts {
-        asset: Asset::unlabelled(AssetKind::Host, name, name),
-        collected_at: at(seconds),
-        boot_id: Known::Unknown("not running".into()),
-        os: OsRelease {
-            id: "debian".into(),
-            version_id: Some("12".into()),
-            codename: None,
-            pretty_name: "Debian".into(),
-        },
-        architecture: "amd64".into(),
-        packages: Vec::new(),
-        components: Vec::new(),
-        broken: Vec::new(),
-        candidates: Known::Unknown("none".into()),
-        indexes_at: None,
-        kernel: Known::Unknown("none".into()),
-        stale: Known::Unknown("none".into()),
-        sockets: Known::Unknown("none".into()),
-        updaters: Vec::new(),
-        health: Vec::new(),
-        in_use: None,
-        talks: None,
-        posture: None,
-        gaps: Vec::new(),
-    }
-}
+use crate::world::{at, facts, finding, put_facts, work_item, world};
 
 #[tokio::test]
 async fn the_latest_facts_stay_even_when_older_ones_arrive_late() {
     let world = world().await;
     let asset = world.asset("host").await;
     for (seconds, effect) in [(10, Effect::Done), (5, Effect::Unchanged), (20, Effect::Done)] {
-        let put = Write::PutFacts(NewFacts { facts: facts("host", seconds), at: at(30) });
+        let put = put_facts(facts("host", seconds), at(30));
         assert_eq!(world.store.put(put).await.unwrap().effects, [effect]);
     }
     assert_eq!(world.store.facts(&asset).await.unwrap().unwrap().facts, facts("host", 20));
     assert_eq!(world.store.facts_at(&asset).await.unwrap(), Some(at(20)));
     let past: Vec<_> = world.store.facts_history(&asset, 10).await.unwrap().into_iter().map(|(at, _)| at).collect();
     assert_eq!(past, [at(20), at(10)]);
-    let stranger = Write::PutFacts(NewFacts { facts: facts("stranger", 0), at: at(0) });
+    let stranger = put_facts(facts("stranger", 0), at(0));
     assert!(matches!(world.store.put(stranger).await, Err(CommitError::Database { .. })), "its asset was never seen");
 }
 

@@ -8,11 +8,14 @@ use serde_json::Value;
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::{Asset, AssetKind};
+use stanch_model::delta::Lasting;
+use stanch_model::facts::{Carried, HostFacts, Known, OsRelease, Package};
 use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict, fingerprint};
 use stanch_model::id::{AssetId, ExecutorId, ItemId, OrderId, RemediationId, TaskId};
 use stanch_model::item::{Subject, WorkItem, item_id};
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_store::asset::{SeenAsset, SeenBy};
+use stanch_store::facts::NewFacts;
 use stanch_store::item::NewItem;
 use stanch_store::remediation::{MoveRemediation, NewRemediation, OnFailure};
 use stanch_store::task::{Lane, MoveTask, NewTask};
@@ -191,4 +194,61 @@ pub(crate) fn work_item(asset: &AssetId, source: &str, findings: &[Finding]) -> 
     let subject = Subject::SourcePackage { source: source.into() };
     let findings = findings.iter().map(|finding| finding.fingerprint.clone()).collect();
     WorkItem { id: item_id(asset, &subject), asset: asset.clone(), subject, findings }
+}
+
+pub(crate) fn facts(name: &str, seconds: i64) -> HostFacts {
+    HostFacts {
+        asset: Asset::unlabelled(AssetKind::Host, name, name),
+        collected_at: at(seconds),
+        boot_id: Known::Unknown("not running".into()),
+        os: OsRelease {
+            id: "debian".into(),
+            version_id: Some("12".into()),
+            codename: None,
+            pretty_name: "Debian".into(),
+        },
+        architecture: "amd64".into(),
+        packages: Vec::new(),
+        components: Vec::new(),
+        broken: Vec::new(),
+        candidates: Known::Unknown("none".into()),
+        indexes_at: None,
+        kernel: Known::Unknown("none".into()),
+        stale: Known::Unknown("none".into()),
+        sockets: Known::Unknown("none".into()),
+        updaters: Vec::new(),
+        health: Vec::new(),
+        in_use: None,
+        talks: None,
+        posture: None,
+        gaps: Vec::new(),
+    }
+}
+
+/// Facts as they arrive whole, with what advisories could name of their packages.
+pub(crate) fn put_facts(facts: HostFacts, at: Timestamp) -> Write {
+    let carried = facts.packages.iter().map(|package| Carried {
+        ecosystem: "Debian:12".to_owned(),
+        name: package.source.clone(),
+        version: package.source_version.to_string(),
+    });
+    let (carried, told) = (carried.collect(), Lasting::of(&facts).unwrap().digest());
+    Write::PutFacts(NewFacts { facts, carried, told, whole: true, epoch: 0, at })
+}
+
+/// An installed package of its own source.
+pub(crate) fn package(name: &str, version: &str) -> Package {
+    Package {
+        name: name.to_owned(),
+        architecture: "amd64".to_owned(),
+        version: version.parse().unwrap(),
+        source: name.to_owned(),
+        source_version: version.parse().unwrap(),
+        built_using: Vec::new(),
+        hold: false,
+        essential: false,
+        automatic: None,
+        origins: Vec::new(),
+        installed_at: None,
+    }
 }

@@ -194,6 +194,7 @@ async fn enrol_all(door: &str, token: &EnrolmentToken, agents: usize) -> Result<
                 version: None,
                 restored: Vec::new(),
                 turned_away: Vec::new(),
+                deltas: 0,
             };
             let own = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
             let request = rcgen::CertificateParams::default().serialize_request(&own)?.pem()?;

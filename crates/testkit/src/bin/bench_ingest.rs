@@ -1,20 +1,26 @@
 //! How many findings a second a server takes up: from signed facts to findings, items, assessments and decisions, each
 //! durable.
 //!
-//! `bench_ingest ASSETS FINDINGS_EACH RULES` has that many assets report their facts, each with so many packages that a
+//! `bench_ingest ASSETS FINDINGS_EACH RULES [CARRYING]` has that many assets report their facts, each with so many packages that a
 //! security origin has something newer for, to one real server in this process, and waits until every item is decided.
-//! With `STANCH_DATABASE_URL` its store is in that database. It prints one JSON line.
+//! With `STANCH_DATABASE_URL` its store is in that database. Then a feed brings an advisory about a package that all of
+//! them carry, and a newer edition one about a package that CARRYING of them do: from the moment at which each is in force
+//! it waits for the first and the last of them to be decided. At last it tells how many bytes the facts of this machine
+//! take on their way, whole and as what is different. It prints a JSON line for each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use stanch_model::asset::{Asset, AssetKind};
 use stanch_model::canonical::Digest;
+use stanch_model::delta::Lasting;
 use stanch_model::facts::{Candidate, HostFacts, KernelFacts, Known, Origin, OsRelease, Package};
-use stanch_model::id::ExecutorId;
+use stanch_model::id::{ExecutorId, OrderId};
 use stanch_model::order::{Answer, Hello, Position, Receipt, Verb};
 use stanch_model::sign::{Signed, SigningKey};
 use stanch_model::{Timestamp, canonical};
@@ -32,14 +38,15 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let mut number = |otherwise: usize| words.next().map_or(Ok(otherwise), |text| text.parse::<usize>());
-    let (assets, each, rules) = (number(1_000)?, number(10)?, number(200)?);
+    let (assets, each, rules, carrying) = (number(1_000)?, number(10)?, number(200)?, number(10)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let folder = tempfile::tempdir()?;
-    let policies = tempfile::tempdir()?;
+    let (policies, feeds) = (tempfile::tempdir()?, tempfile::tempdir()?);
     write_policies(policies.path(), rules)?;
     let mut config = Config::new(folder.path());
     config.listen = Some("127.0.0.1:0".parse()?);
     config.own = Some(BTreeSet::new());
+    config.feeds = vec![feeds.path().display().to_string()];
     if let Ok(url) = std::env::var("STANCH_DATABASE_URL") {
         config.store = StoreAt::Database(url.parse()?);
     }
@@ -53,7 +60,7 @@ fn main() -> Result<()> {
     let busy = load();
     let began = Instant::now();
     let gateway = running.gateway();
-    let reported = runtime.block_on(report(gateway, assets, each))?;
+    let reported = runtime.block_on(report(gateway, assets, (each, carrying)))?;
     let wanted = assets * each;
     let mut judged = 0.0;
     wait_until("everything is decided", PATIENCE, || {
@@ -77,8 +84,102 @@ fn main() -> Result<()> {
             "peak_rss_mb": peak_rss_mb(),
         }})
     );
+    // The first edition is about a whole ecosystem: every asset is judged. The next one is about one package more.
+    let editions = [("CVE-2026-0001", COMMON, assets), ("CVE-2026-0002", RARE, carrying)];
+    for (number, (_, _, touched)) in editions.iter().enumerate() {
+        let known = editions.get(..=number).unwrap_or_default();
+        publish(feeds.path(), known.iter().map(|(cve, package, _)| (*cve, *package)))?;
+        let told = advisory(&visitor, (assets, *touched), known.len())?;
+        println!("{told}");
+    }
+    println!("{}", on_the_wire()?);
     runtime.block_on(running.stop());
     Ok(())
+}
+
+/// What all assets carry beside what is offered anew, and what only some do.
+const COMMON: &str = "common";
+const RARE: &str = "rare";
+
+/// Lays an edition of advisories where the server looks for feeds.
+fn publish<'a>(folder: &Path, advisories: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    let place = folder.join("osv/Debian-12");
+    std::fs::create_dir_all(&place)?;
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(place.join("new.zip"))?);
+    for (cve, package) in advisories {
+        let id = format!("DEBIAN-{cve}");
+        zip.start_file(format!("{id}.json"), zip::write::SimpleFileOptions::default())?;
+        let told = json!({ "schema_version": "1.6.0", "id": id, "modified": "2026-11-20T00:00:00Z", "affected": [{
+            "package": { "ecosystem": "Debian:12", "name": package },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": "2.0-1" }] }],
+        }] });
+        zip.write_all(told.to_string().as_bytes())?;
+    }
+    zip.finish()?;
+    std::fs::rename(place.join("new.zip"), place.join("all.zip"))?;
+    Ok(())
+}
+
+/// Has the feeds looked for, and waits until as many more items are decided as assets carry what is new.
+fn advisory(visitor: &Visitor, (assets, touched): (usize, usize), records: usize) -> Result<Value> {
+    let decided = || -> Result<u64> {
+        let counts = part(&visitor.get("/api/v1/status")?, "counts").clone();
+        Ok(part(&counts, "items_decided").as_u64().unwrap_or(0))
+    };
+    let before = decided()?;
+    visitor.post("/api/v1/feeds/refresh", json!({}))?;
+    let asked = Instant::now();
+    wait_until("the edition is in force", PATIENCE, || {
+        let feeds = visitor.get("/api/v1/feeds")?;
+        let ours = feeds.as_array().into_iter().flatten().find(|feed| *part(feed, "name") == "osv/Debian-12");
+        let Some(ours) = ours else { return Ok(false) };
+        ensure!(part(ours, "pending").is_null(), "the edition waits for a person: more assets would hide it less");
+        Ok(*part(ours, "records") == records && *part(ours, "snapshot") == false)
+    })?;
+    let admitted = asked.elapsed().as_secs_f64();
+    let (began, mut first) = (Instant::now(), 0.0);
+    wait_until("all of them are decided", PATIENCE, || {
+        let more = decided()?.saturating_sub(before);
+        if first == 0.0 && more > 0 {
+            first = began.elapsed().as_secs_f64();
+        }
+        Ok(more >= touched as u64)
+    })?;
+    Ok(json!({"name": format!("advisory-{touched}-of-{assets}"), "holds": true, "figures": {
+        "assets": assets, "carrying": touched, "admitted_seconds": admitted, "first_decided_seconds": first,
+        "last_decided_seconds": began.elapsed().as_secs_f64(), "load": load(),
+    }}))
+}
+
+/// What the facts of this machine take on their way to the server.
+fn on_the_wire() -> Result<Value> {
+    let read = || stanch_agent::facts::host(&stanch_agent::facts::Options::this_host());
+    let (before, after) = (read()?, read()?);
+    let mut changed = after.clone();
+    let package = changed.packages.first_mut().context("a package")?;
+    package.version = format!("{}+1", package.version).parse()?;
+    let base = Lasting::of(&before)?;
+    let delta = |facts: &HostFacts| -> Result<Answer> {
+        let delta = Lasting::of(facts)?.since(&base, facts);
+        ensure!(delta.apply(&before, base.digest())? == *facts, "it leads elsewhere");
+        Ok(Answer::Delta { delta: Box::new(delta) })
+    };
+    let size = |answer: Answer| -> Result<usize> {
+        let body = Receipt {
+            order: OrderId::from_entropy([7; 10]),
+            executor: ExecutorId::from_digest(&Digest::of_bytes(b"executor")),
+            position: Position::default(),
+            at: Timestamp::now(),
+            journal_head: Digest::of_bytes(b"head"),
+            answer,
+        };
+        Ok(serde_json::to_vec(&Signed::new(body, &key()?)?)?.len())
+    };
+    let whole = size(Answer::Facts { facts: Box::new(before.clone()) })?;
+    Ok(json!({"name": "facts-on-the-wire", "holds": true, "figures": {
+        "packages": before.packages.len(), "whole_bytes": whole, "at_rest_bytes": size(delta(&after)?)?,
+        "one_package_bytes": size(delta(&changed)?)?,
+    }}))
 }
 
 fn timed(ask: impl Fn() -> Result<Value>) -> Result<(Value, u64)> {
@@ -129,7 +230,7 @@ fn write_policies(folder: &std::path::Path, rules: usize) -> Result<()> {
 }
 
 /// Every asset reports once; answers how long that took.
-async fn report(gateway: Gateway, assets: usize, each: usize) -> Result<f64> {
+async fn report(gateway: Gateway, assets: usize, (each, carrying): (usize, usize)) -> Result<f64> {
     let began = Instant::now();
     let turn = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     let mut all = tokio::task::JoinSet::new();
@@ -137,7 +238,7 @@ async fn report(gateway: Gateway, assets: usize, each: usize) -> Result<f64> {
         let (gateway, turn) = (gateway.clone(), Arc::clone(&turn));
         all.spawn(async move {
             let _turn = turn.acquire().await?;
-            one(&gateway, number, each).await
+            one(&gateway, number, each, number < carrying).await
         });
     }
     while let Some(done) = all.join_next().await {
@@ -146,7 +247,7 @@ async fn report(gateway: Gateway, assets: usize, each: usize) -> Result<f64> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
+async fn one(gateway: &Gateway, number: usize, each: usize, carries: bool) -> Result<()> {
     let name = format!("host-{number}");
     let asset = Asset::unlabelled(AssetKind::Host, &name, &name);
     let executor = ExecutorId::from_digest(&canonical::digest("stanch/executor/v1", &asset.id)?);
@@ -169,6 +270,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
         version: None,
         restored: Vec::new(),
         turned_away: Vec::new(),
+        deltas: 0,
     };
     gateway.register(&hello).await?;
     loop {
@@ -186,7 +288,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
                 position: order.position,
                 at: Timestamp::now(),
                 journal_head: Digest::of_bytes(b"head"),
-                answer: Answer::Facts { facts: Box::new(facts(&asset, each)?) },
+                answer: Answer::Facts { facts: Box::new(facts(&asset, each, carries)?) },
             };
             gateway.receipt(Signed::new(receipt, &key)?).await?;
             return Ok(());
@@ -194,7 +296,7 @@ async fn one(gateway: &Gateway, number: usize, each: usize) -> Result<()> {
     }
 }
 
-fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
+fn facts(asset: &Asset, each: usize, carries: bool) -> Result<HostFacts> {
     let origin = Origin {
         origin: "Debian".to_owned(),
         label: "Debian-Security".to_owned(),
@@ -203,8 +305,9 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
         component: "main".to_owned(),
     };
     let (mut packages, mut candidates) = (Vec::new(), BTreeMap::new());
-    for number in 0..each {
-        let name = format!("p{number}");
+    let offered = (0..each).map(|number| (format!("p{number}"), true));
+    let more = [Some(COMMON), carries.then_some(RARE)].into_iter().flatten().map(|name| (name.to_owned(), false));
+    for (name, is_offered) in offered.chain(more) {
         packages.push(Package {
             name: name.clone(),
             architecture: "amd64".to_owned(),
@@ -218,6 +321,9 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
             origins: Vec::new(),
             installed_at: None,
         });
+        if !is_offered {
+            continue;
+        }
         let candidate = Candidate {
             version: "1.0-2".parse()?,
             source_version: "1.0-2".parse()?,

@@ -53,6 +53,40 @@ pub struct SeenEdge {
     pub state: String,
 }
 
+/// What was installed on an asset when, as its facts showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PackageHistory {
+    /// When its facts were first read: of what was before nothing is known. Absent where they never were.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Packages in their versions, the newest first.
+    pub versions: Vec<PackageVersion>,
+    /// There are more than were asked for.
+    pub more: bool,
+}
+
+/// A package in one version, as long as facts showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PackageVersion {
+    /// The package or component.
+    pub package: String,
+    /// What tells it from others of its name there: an architecture, or its package URL without version.
+    pub place: String,
+    /// The version.
+    pub version: String,
+    /// When the first facts were read that showed it: it came between those before and these.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// When the first facts were read that did not any more; absent while they do.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// When it was installed, as the host itself says.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub installed_at: Option<Timestamp>,
+    /// It was there already when the asset's facts were first read.
+    pub baseline: bool,
+}
+
 /// What a person says of a call that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -240,8 +240,8 @@ impl Change<'_> {
                 self.order(&task, "order", order, Verb::Reconcile { task: task.clone(), key }, transition).await;
             }
             Effect::RequestFacts { asset } => {
-                if let Some((executor, _)) = orders::host_executor_of(self.app, &asset).await {
-                    let verb = Verb::Observe { refresh: false };
+                if let Some((executor, caller)) = orders::host_executor_of(self.app, &asset).await {
+                    let verb = orders::observe(self.app, &asset, &caller, false).await?;
                     let (_, write) = orders::order(self.app, &executor, verb, self.now)?;
                     transition.writes.push(write);
                 }
