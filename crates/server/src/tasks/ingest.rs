@@ -173,7 +173,7 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
     let ran = able(&read);
     let mut detection = detection;
     detection.findings.retain(|finding| ran.contains(&finding.detector));
-    // A setting that could not be read this time stays as it was, although others could be.
+    // What could not be read this time stays as it was, although the rest could be.
     detection.findings.extend(before.iter().filter(|finding| is_unread(finding, &read)).cloned());
     // What a detector could not look at is as it was: neither gone nor fixed.
     let kept = before.iter().filter(|finding| !ran.contains(&finding.detector));
@@ -288,8 +288,11 @@ fn setting(finding: &Finding, facts: &HostFacts) -> Option<Reading> {
     Some(posture::find(&finding.id)?.reading(facts.posture.as_ref()?))
 }
 
+/// Whether these facts say nothing of what a finding is about: a setting that could not be read, or a package in a place
+/// that was not searched.
 fn is_unread(finding: &Finding, facts: &HostFacts) -> bool {
     matches!(setting(finding, facts), Some(Reading::Unread(_)))
+        || (finding.detector == Detector::Advisory && facts.is_unsearched(&finding.binary))
 }
 
 /// Every open finding of an asset.
