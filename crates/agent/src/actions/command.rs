@@ -41,6 +41,9 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("UCF_FORCE_CONFFOLD", "1"),
 ];
 
+/// What a contained program may use where systemd counts it.
+const LIMITS: [&str; 3] = ["--property=TasksMax=512", "--property=MemoryMax=4G", "--property=CPUWeight=20"];
+
 /// One run of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
@@ -66,6 +69,8 @@ pub struct Invocation {
     /// Its outputs are read through pipes, and it may write so many bytes to each: it is ended when they or its time are
     /// over. Whoever asks for this makes sure that all it starts ends with it, as in a process namespace of its own.
     pub piped: Option<u64>,
+    /// It is somebody else's and gets a share of the machine of its own, where systemd gives out such.
+    pub contained: bool,
 }
 
 impl Invocation {
@@ -83,6 +88,7 @@ impl Invocation {
             into: None,
             most_output: None,
             piped: None,
+            contained: false,
         }
     }
 
@@ -131,6 +137,12 @@ impl Invocation {
     #[must_use]
     pub fn piped(self, patience: Duration, most: u64) -> Self {
         Self { patience, piped: Some(most), ..self }
+    }
+
+    /// The same with a share of the machine of its own.
+    #[must_use]
+    pub fn contained(self) -> Self {
+        Self { contained: true, ..self }
     }
 
     /// The command line, for people: without the settings (`-o NAME=VALUE`), which are always the same.
@@ -263,8 +275,11 @@ impl Host {
 
     fn command(&self, invocation: &Invocation) -> Command {
         let mut words: Vec<OsString> = Vec::new();
-        if invocation.log.is_some() && self.gives_scopes() {
-            words.extend(["systemd-run", "--scope", "--quiet", "--collect", "--"].map(OsString::from));
+        if (invocation.log.is_some() || invocation.contained) && self.gives_scopes() {
+            words.extend(["systemd-run", "--scope", "--quiet", "--collect"].map(OsString::from));
+            // What somebody else's program uses up is not what the executor needs itself.
+            words.extend(LIMITS.into_iter().filter(|_| invocation.contained).map(OsString::from));
+            words.push("--".into());
         }
         if self.has("setsid") {
             words.push("setsid".into());

@@ -238,6 +238,7 @@ fn facts(asset: &Asset, each: usize) -> Result<HostFacts> {
         architecture: "amd64".to_owned(),
         packages,
         components: Vec::new(),
+        unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Known(candidates),
         indexes_at: None,

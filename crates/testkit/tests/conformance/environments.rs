@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use stanch_action::{Crash, Death, Idempotency, Sent, World as Suite, WorldError};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{StepRequest, Verb};
-use stanch_testkit::world::Frozen;
-use stanch_testkit::{Base, World, root_or_skip};
+use stanch_testkit::world::{Frozen, PATIENCE};
+use stanch_testkit::{Base, World, root_or_skip, wait_until};
 
 use crate::expect_green;
 use crate::stage::{AsService, Debian, EXECUTOR, IN_WORLD, Machine, Stage, asset};
@@ -114,10 +114,23 @@ pub(crate) fn make_wheels(world: &World) -> Result<()> {
     world.must(["python3", "/root/wheels.py"]).map(drop)
 }
 
+const UNIT: &str = "[Service]\nUser=app\nExecStart=/opt/site/venv/bin/python /opt/site/leafd.py\n\
+                    ExecStartPre=+/usr/bin/install -o app /dev/null /run/leafd.version\n\
+                    [Install]\nWantedBy=multi-user.target\n";
+
+/// systemd starts it by itself.
+fn wait_for_daemon(world: &World) -> Result<()> {
+    wait_until("the daemon runs", PATIENCE, || Ok(world.text("/run/leafd.version").is_ok_and(|text| !text.is_empty())))
+}
+
 /// The disk with the old version in an environment of this owner.
-fn prepared(owner: &str) -> Result<Frozen> {
-    let world = World::builder(&Base::python()?).daemons().bind(EXECUTOR, IN_WORLD).boot()?;
-    world.write("/etc/stanch/executor.toml", "environments = true\n")?;
+fn prepared(owner: &str, systemd: bool) -> Result<Frozen> {
+    let (base, builder): (_, fn(stanch_testkit::world::Builder) -> stanch_testkit::world::Builder) = if systemd {
+        (Base::python_systemd()?, stanch_testkit::world::Builder::systemd)
+    } else {
+        (Base::python()?, stanch_testkit::world::Builder::daemons)
+    };
+    let world = builder(World::builder(&base)).bind(EXECUTOR, IN_WORLD).boot()?;
     make_wheels(&world)?;
     world.must(["mkdir", "-p", "/opt/site", "/trap"])?;
     if owner != "root" {
@@ -146,13 +159,18 @@ fn prepared(owner: &str) -> Result<Frozen> {
         world.write("/opt/site/venv/lib/python3.11/site-packages/traps.pth", "import traps\n")?;
     }
     world.write("/opt/site/leafd.py", DAEMON)?;
-    world.write("/etc/init.d/leafd", SCRIPT)?;
-    world.must(["chmod", "755", "/etc/init.d/leafd"])?;
+    if systemd {
+        world.write("/etc/systemd/system/leafd.service", UNIT)?;
+        world.must(["systemctl", "enable", "--quiet", "leafd.service"])?;
+    } else {
+        world.write_mode("/etc/init.d/leafd", SCRIPT, 0o755)?;
+    }
     Ok(world.freeze())
 }
 
 struct Environments {
     owner: &'static str,
+    systemd: bool,
     frozen: Frozen,
     stage: Option<Stage<AsService>>,
 }
@@ -173,6 +191,8 @@ impl Environments {
     }
 
     fn seen(&mut self) -> Result<Value, WorldError> {
+        let status =
+            if self.systemd { ["systemctl", "is-active", "leafd"] } else { ["sh", "/etc/init.d/leafd", "status"] };
         let world = self.world()?;
         let look = || -> Result<Value> {
             let own = "cd /opt/site/venv && find . -name __pycache__ -prune -o -path './lib/*/pip*' -prune -o \
@@ -182,7 +202,7 @@ impl Environments {
             Ok(json!({
                 "files": files.lines().collect::<Vec<_>>(),
                 "digests": digests.lines().collect::<Vec<_>>(),
-                "daemon runs": world.run(["/etc/init.d/leafd", "status"])?.ok(),
+                "daemon runs": world.run(status)?.ok(),
             }))
         };
         look().map_err(|error| failed(&error))
@@ -195,7 +215,7 @@ impl Suite for Environments {
     }
 
     fn system(&self) -> String {
-        "debian-12 with pip".to_owned()
+        if self.systemd { "debian-12 with systemd and pip" } else { "debian-12 with pip" }.to_owned()
     }
 
     fn case(&self) -> String {
@@ -214,8 +234,9 @@ impl Suite for Environments {
         self.stage = None;
         let make = || -> Result<Stage<AsService>> {
             let world = self.frozen.world()?;
-            start_daemon(&world)?;
-            Stage::new(AsService(Debian { world, on_boot: start_daemon }))
+            let on_boot = if self.systemd { wait_for_daemon } else { start_daemon };
+            on_boot(&world)?;
+            Stage::new(AsService(Debian { world, on_boot }))
         };
         self.stage = Some(make().map_err(|error| failed(&error))?);
         Ok(())
@@ -303,21 +324,26 @@ impl Suite for Environments {
     }
 }
 
-fn green(owner: &'static str) -> Result<()> {
+fn green(owner: &'static str, systemd: bool) -> Result<()> {
     if !root_or_skip()? {
         return Ok(());
     }
-    let frozen = prepared(owner)?;
-    expect_green(&mut Environments { owner, frozen, stage: None }, 4);
+    let frozen = prepared(owner, systemd)?;
+    expect_green(&mut Environments { owner, systemd, frozen, stage: None }, 4);
     Ok(())
 }
 
 #[test]
 fn package_upgrade_by_pip_as_root() -> Result<()> {
-    green("root")
+    green("root", false)
 }
 
 #[test]
 fn package_upgrade_by_pip_as_another_user() -> Result<()> {
-    green("app")
+    green("app", false)
+}
+
+#[test]
+fn package_upgrade_by_pip_as_another_user_under_systemd() -> Result<()> {
+    green("app", true)
 }

@@ -21,7 +21,6 @@ const CANARY: &str = "import os\nopen(f'/tmp/ran-{os.geteuid()}', 'a').close()\n
 /// An environment of `app`, and an account of somebody else.
 fn prepared() -> Result<Frozen> {
     let world = World::builder(&Base::python()?).bind(EXECUTOR, IN_WORLD).boot()?;
-    world.write("/etc/stanch/executor.toml", "environments = true\n")?;
     make_wheels(&world)?;
     for user in ["app", "eve"] {
         world.must(["useradd", "--create-home", user])?;
@@ -150,7 +149,7 @@ if [[ "$args" == *" download "* ]]; then
     huge) truncate -s 100G "$dest/leaf-1.1-py3-none-any.whl"; exit 0 ;;
     folder) mkdir "$dest/leaf-1.1-py3-none-any.whl"; exit 0 ;;
     many) (cd "$dest" && seq -f "%g-1-py3-none-any.whl" 250000 | xargs touch); exit 0 ;;
-    swap) rm -rf "$dest" 2>/dev/null; mv "$dest" "$dest.old" 2>/dev/null && echo moved >>/tmp/wrote; ln -s /root "$dest" && echo linked >>/tmp/wrote; exit 0 ;;
+    swap) rm -rf "$dest" 2>/dev/null; mv "$dest" "$dest.old" 2>/dev/null && echo moved >>/tmp/wrote; ln -sfT /root "$dest" && echo linked >>/tmp/wrote; exit 0 ;;
     esac
 fi
 if [[ "$args" == *" install "* && "$args" == *" --find-links "* ]]; then

@@ -148,7 +148,7 @@ impl Place {
         let limit = ASKING.to_string();
         let before = ["--pid", "--fork", "--kill-child", "--", "timeout", "--signal=KILL", &limit];
         let words: Vec<OsString> = before.iter().map(OsString::from).chain(self.as_owner(words)).collect();
-        Invocation::reading("unshare", words).piped(Duration::from_secs(ASKING + 30), MOST_SAID)
+        Invocation::reading("unshare", words).piped(Duration::from_secs(ASKING + 30), MOST_SAID).contained()
     }
 
     /// A program that changes the environment, as the owner. It waits until what a former life began is done: the first
@@ -166,7 +166,7 @@ impl Place {
         all.extend(["timeout", "--signal=KILL", &limit].map(OsString::from));
         all.extend(self.as_owner(words));
         let patience = Duration::from_secs(WORKING + u64::from(wait) + 30);
-        Ok(Invocation::reading("unshare", all).piped(patience, MOST_TOLD))
+        Ok(Invocation::reading("unshare", all).piped(patience, MOST_TOLD).contained())
     }
 
     /// pip with these arguments. Its configuration is its owner's: it alone says where packages come from.
@@ -195,7 +195,7 @@ impl Place {
 
     /// An empty folder for handing over.
     pub(super) fn handing(&self) -> Result<Handed, ActionError> {
-        Handed::new().map_err(|e| ActionError::caused("cannot make a folder to hand files over", e))
+        Handed::new(self.account.gid).map_err(|e| ActionError::caused("cannot make a folder to hand files over", e))
     }
 }
 
@@ -301,7 +301,7 @@ pub(super) struct Handed {
 }
 
 impl Handed {
-    fn new() -> io::Result<Self> {
+    fn new(gid: u32) -> io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         // Whoever could change a folder on the way could lead root's hand elsewhere.
         trust::own_folder(HANDED)?;
@@ -310,7 +310,9 @@ impl Handed {
         let folder = Path::new(HANDED).join(own);
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let handed = Self { folder };
-        fs::set_permissions(&handed.folder, fs::Permissions::from_mode(0o755))?;
+        // What comes from an index of the owner's own is not everybody's.
+        std::os::unix::fs::chown(&handed.folder, None, Some(gid))?;
+        fs::set_permissions(&handed.folder, fs::Permissions::from_mode(0o750))?;
         Ok(handed)
     }
 
@@ -334,12 +336,15 @@ impl Handed {
     /// A folder in it for what the owner brings, which only the owner can write to.
     pub(super) fn mailbox(&self, place: &Place) -> Result<Mailbox, ActionError> {
         let path = self.folder.join("brought");
-        let make = || -> io::Result<()> {
+        let make = || -> io::Result<std::os::fd::OwnedFd> {
             fs::DirBuilder::new().mode(0o700).create(&path)?;
-            std::os::unix::fs::chown(&path, Some(place.account.uid), Some(place.account.gid))
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let folder = rustix::fs::open(&path, flags, rustix::fs::Mode::empty())?;
+            std::os::unix::fs::fchown(&folder, Some(place.account.uid), Some(place.account.gid))?;
+            Ok(folder)
         };
-        make().map_err(|e| ActionError::caused("cannot make a folder for downloads", e))?;
-        Ok(Mailbox { path: path.to_string_lossy().into_owned() })
+        let folder = make().map_err(|e| ActionError::caused("cannot make a folder for downloads", e))?;
+        Ok(Mailbox { path: path.to_string_lossy().into_owned(), folder })
     }
 }
 
@@ -353,20 +358,19 @@ impl Drop for Handed {
 /// What an owner brings: it may be anything, and may change while it is read.
 pub(super) struct Mailbox {
     pub(super) path: String,
+    /// The folder itself, held open.
+    folder: std::os::fd::OwnedFd,
 }
 
 impl Mailbox {
     /// The names of what is there.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
-        let folder = trust::own_folder(self.path.rsplit_once('/').map_or("/", |(above, _)| above))?;
-        Reader::new(folder.as_fd()).names("brought")
+        Reader::new(self.folder.as_fd()).names("")
     }
 
     /// Copies a file of at most this size.
     pub(super) fn take(&self, name: &str, most: u64, to: &Path) -> io::Result<()> {
-        let folder = trust::own_folder(self.path.rsplit_once('/').map_or("/", |(above, _)| above))?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = beneath(folder.as_fd(), &format!("brought/{name}"), flags)?;
+        let file = beneath(self.folder.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let about = rustix::fs::fstat(&file)?;
         let size = u64::try_from(about.st_size).unwrap_or(u64::MAX);
         if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile || size > most {

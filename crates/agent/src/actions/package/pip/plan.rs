@@ -21,7 +21,7 @@ use super::{Pip, Place, files};
 use crate::actions::package::{NAME, failed};
 use crate::facts::python;
 
-/// How long pip may be asked about one environment in all.
+/// How long all pips of a host may be asked for one answer.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What a request wants of one package.
@@ -125,6 +125,7 @@ impl Pip<'_> {
                 }
             }
         }
+        let until = Instant::now() + PATIENCE;
         for (environment, targets) in places {
             let place = match Place::open(self.host, &environment) {
                 Ok(place) => place,
@@ -136,12 +137,18 @@ impl Pip<'_> {
                 }
             };
             let targets: Targets<'_> = targets.iter().map(|(name, want)| (name.as_str(), *want)).collect();
-            self.plan_in(&place, targets, answer)?;
+            self.plan_in(&place, targets, until, answer)?;
         }
         Ok(())
     }
 
-    fn plan_in(&self, place: &Place, targets: Targets<'_>, answer: &mut PlanAnswer) -> Result<(), ActionError> {
+    fn plan_in(
+        &self,
+        place: &Place,
+        targets: Targets<'_>,
+        until: Instant,
+        answer: &mut PlanAnswer,
+    ) -> Result<(), ActionError> {
         let environment = place.read();
         let mut open: Targets<'_> = BTreeMap::new();
         for (name, want) in targets {
@@ -160,7 +167,7 @@ impl Pip<'_> {
         if open.is_empty() {
             return Ok(());
         }
-        let asking = Asking { place, environment: &environment, until: Instant::now() + PATIENCE };
+        let asking = Asking { place, environment: &environment, until };
         let agreed = match self.attempt(&asking, &open)? {
             Ok(packages) => Some((open, packages)),
             Err(objection) if open.len() == 1 => {
@@ -225,7 +232,7 @@ impl Pip<'_> {
         let mut complaint = String::new();
         for (exact, still) in [(true, true), (false, true), (true, false), (false, false)] {
             if Instant::now() >= *until {
-                return Ok(Err(format!("its pip was asked for {} s without an end", PATIENCE.as_secs()).into()));
+                return Ok(Err(format!("pip was asked for {} s without an end", PATIENCE.as_secs()).into()));
             }
             let target = |(name, want): (&&str, &&Wanted)| match &want.fixed {
                 Some(fixed) if exact => format!("{name}=={fixed}\n"),

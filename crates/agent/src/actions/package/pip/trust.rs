@@ -14,6 +14,8 @@ use rustix::io::Errno;
 const MOST_ENTRIES: usize = 300_000;
 const MOST_LINKS: usize = 40;
 const DEEPEST: usize = 64;
+/// File systems that a program serves (`FUSE_SUPER_MAGIC`).
+const FUSE: rustix::fs::FsWord = 0x6573_5546;
 
 /// One walk on behalf of one user.
 pub(super) struct Walk {
@@ -166,6 +168,12 @@ impl Walk {
         self.descend(folder.as_fd(), path, path, closed, 0)
     }
 
+    /// What a user serves may answer anything, or never.
+    fn is_the_kernels(folder: BorrowedFd<'_>, path: &str) -> Result<(), String> {
+        let about = rustix::fs::fstatfs(folder).map_err(|e| format!("{path}: {}", io::Error::from(e)))?;
+        if about.f_type == FUSE { Err(format!("{path} lies on a file system that a program serves")) } else { Ok(()) }
+    }
+
     fn descend(
         &mut self,
         folder: BorrowedFd<'_>,
@@ -178,6 +186,7 @@ impl Walk {
         if depth > DEEPEST {
             return Err(format!("{path} lies too deep to be looked through"));
         }
+        Self::is_the_kernels(folder, path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let reading = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(|e| cannot(path, e))?;
         let mut folders = Vec::new();
