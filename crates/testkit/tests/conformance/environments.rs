@@ -104,7 +104,8 @@ const KILLER: &str = "while read -r _ </run/kill; do kill -9 \"$(cat /run/execut
 
 fn start_daemon(world: &World) -> Result<()> {
     world.must(["mkfifo", "-m", "666", "/run/kill"])?;
-    world.must(["start-stop-daemon", "--start", "--background", "--startas", "/bin/sh", "--", "-c", KILLER])?;
+    let background = ["start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", "/run/killer.pid"];
+    world.must(background.iter().chain(&["--startas", "/bin/sh", "--", "-c", KILLER]))?;
     world.must(["/etc/init.d/leafd", "start"]).map(drop)
 }
 
