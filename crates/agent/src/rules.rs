@@ -43,8 +43,7 @@ pub struct Rules {
     pub hours: Vec<Hours>,
     /// Whether this host may be rebooted.
     pub reboot: bool,
-    /// Whether packages of Python's environments may be changed. Off until a host's own root says so: whoever may write to an
-    /// environment, or to what its Python is, can lead what runs there.
+    /// Whether packages of Python's environments may be changed.
     pub environments: bool,
     /// Whether systemd itself may be executed anew.
     pub reexec: bool,
@@ -77,7 +76,7 @@ impl Default for Rules {
             denied_settings: Vec::new(),
             hours: Vec::new(),
             reboot: false,
-            environments: false,
+            environments: true,
             reexec: false,
             rehearsals: true,
             lock_timeout_seconds: 300,
@@ -192,7 +191,7 @@ pub enum RulesError {
 struct Written {
     actions: Option<BTreeSet<String>>,
     reboot: bool,
-    environments: bool,
+    environments: Option<bool>,
     reexec: bool,
     rehearsals: Option<bool>,
     lock_timeout_seconds: Option<toml::Spanned<u32>>,
@@ -305,7 +304,7 @@ impl Rules {
             denied_settings: written.deny.settings,
             allowed_services: written.allow.services,
             reboot: written.reboot,
-            environments: written.environments,
+            environments: written.environments.unwrap_or(true),
             reexec: written.reexec,
             rehearsals: written.rehearsals.unwrap_or(true),
             ..Self::default()
@@ -563,6 +562,13 @@ name = "web"
 command = ["/usr/bin/curl", "-fsS", "http://localhost/health"]
 timeout_seconds = 10
 "#;
+
+    #[test]
+    fn environments_are_changed_unless_a_host_keeps_them() {
+        assert!(Rules::default().permit_environments().is_ok());
+        assert!(Rules::parse("reboot = true\n").unwrap().permit_environments().is_ok());
+        assert!(Rules::parse("environments = false\n").unwrap().permit_environments().is_err());
+    }
 
     #[test]
     fn what_is_written_is_what_holds() {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use stanch_model::ecosystem;
 use stanch_model::facts::{HostFacts, ServiceRef};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
@@ -187,7 +188,7 @@ struct View<'a> {
     before: Index<'a>,
     after: BTreeMap<&'a FindingId, &'a Finding>,
     installed: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    /// Source packages with what still runs their old files.
+    /// Source packages, and components by what their versions share, with what still runs their old files.
     running: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
@@ -213,8 +214,11 @@ impl<'a> View<'a> {
             let name = process.service.as_ref().map_or(process.exe.as_str(), |service| match service {
                 ServiceRef::Systemd(name) | ServiceRef::Sysv(name) | ServiceRef::Session(name) => name,
             });
-            for source in process.files.iter().filter_map(|file| sources.get(file.package.as_deref()?)) {
-                running.entry(source).or_default().insert(name);
+            for package in process.files.iter().filter_map(|file| file.package.as_deref()) {
+                let is_component = ecosystem::without_version(package).is_some();
+                if let Some(owner) = if is_component { Some(package) } else { sources.get(package).copied() } {
+                    running.entry(owner).or_default().insert(name);
+                }
             }
         }
         Self {
@@ -268,9 +272,12 @@ impl<'a> View<'a> {
         if !changed {
             return ItemVerdict::Withdrawn;
         }
-        let sources = members.iter().map(|finding| finding.package.as_str());
-        let mut running: BTreeSet<&str> =
-            sources.filter_map(|source| self.running.get(source)).flatten().copied().collect();
+        let mut running: BTreeSet<&str> = BTreeSet::new();
+        for finding in &members {
+            let shared = ecosystem::without_version(&finding.binary);
+            let owner = shared.as_deref().unwrap_or(&finding.package);
+            running.extend(self.running.get(owner).into_iter().flatten());
+        }
         if !booted {
             running.insert("kernel");
         }
@@ -305,6 +312,16 @@ impl<'a> View<'a> {
         let uses = |detector| members.iter().any(|finding| finding.detector == detector);
         let why = |what: &str, unread: &str| format!("{what} could not be read: {unread}");
         if uses(Detector::Running)
+            && let stanch_model::facts::Known::Unknown(unread) = &self.facts.stale
+        {
+            return Some(why("the processes", unread));
+        }
+        if let Some(finding) = members.iter().find(|finding| self.facts.is_unsearched(&finding.binary)) {
+            let environment = ecosystem::environment(&finding.binary).unwrap_or_default();
+            return Some(format!("{environment} was not looked at: there is too much to search"));
+        }
+        // A package that only a process tells to be old: without the processes nobody can say that it is not run any more.
+        if members.iter().any(|finding| ecosystem::environment(&finding.binary).is_some())
             && let stanch_model::facts::Known::Unknown(unread) = &self.facts.stale
         {
             return Some(why("the processes", unread));

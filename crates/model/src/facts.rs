@@ -49,6 +49,10 @@ pub struct HostFacts {
     /// Packages whose versions are not dpkg's, in order: of rpm and apk, and of the ecosystems beside the distributions.
     #[serde(default)]
     pub components: Vec<Component>,
+    /// Folders below which not all components were looked for or are told of: what is known there from before stays as it
+    /// is unless these facts say otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsearched: Vec<String>,
     /// What dpkg left half done: names of packages that are unpacked, half-configured, half-installed or waiting for
     /// triggers.
     pub broken: Vec<String>,
@@ -82,6 +86,20 @@ pub struct HostFacts {
     /// not be understood, indexes that could not be read. Shown beside every count; empty when nothing was left out.
     #[serde(default)]
     pub gaps: Vec<String>,
+}
+
+impl HostFacts {
+    /// Whether nobody can tell from these facts what became of the component of this package URL: it was in a place that
+    /// was not looked at, and no version of it is told of.
+    pub fn is_unsearched(&self, purl: &str) -> bool {
+        let Some(environment) = crate::ecosystem::environment(purl) else { return false };
+        let within = |folder: &String| {
+            environment.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let shared = crate::ecosystem::without_version(purl);
+        self.unsearched.iter().any(within)
+            && !self.components.iter().any(|one| crate::ecosystem::without_version(&one.purl) == shared)
+    }
 }
 
 /// The settings that the posture pack names ([`crate::posture`]), as they are. What is not listed is not on the host.

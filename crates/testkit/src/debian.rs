@@ -117,6 +117,12 @@ impl Base {
         Self::made("python", &["python3", "python3-venv", "python3-pip"])
     }
 
+    /// The same with systemd as init.
+    pub fn python_systemd() -> Result<Self> {
+        let packages = ["systemd", "systemd-sysv", "dbus", "procps", "python3", "python3-venv", "python3-pip"];
+        Self::made("python-systemd", &packages)
+    }
+
     /// One with rpm and dnf, from which the worlds of rpm are made.
     pub fn rpm() -> Result<Self> {
         Self::made("rpm", &["rpm", "dnf"])

@@ -4,19 +4,21 @@
 //! in its own session, in a systemd scope of its own where systemd runs, and writes to files and not to pipes, which
 //! would break when the reader dies. It is never killed: when its time is over the step fails and says that it still
 //! runs. What an owner wrote for Stanch is bounded instead: it ends when its time or its output is over, with all it
-//! started.
+//! started. What anybody may have written comes through pipes, so that it cannot fill a file or memory of ours, not even
+//! when its caller is gone.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 /// Most bytes kept of each output of a program.
@@ -38,6 +40,9 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("APT_LISTCHANGES_FRONTEND", "none"),
     ("UCF_FORCE_CONFFOLD", "1"),
 ];
+
+/// What a contained program may use where systemd counts it.
+const LIMITS: [&str; 3] = ["--property=TasksMax=512", "--property=MemoryMax=4G", "--property=CPUWeight=20"];
 
 /// One run of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,11 @@ pub struct Invocation {
     /// It may write so many bytes. It is ended with all it started when they or its time are over, and what it leaves
     /// behind in its session ends when it does.
     pub most_output: Option<u64>,
+    /// Its outputs are read through pipes, and it may write so many bytes to each: it is ended when they or its time are
+    /// over. Whoever asks for this makes sure that all it starts ends with it, as in a process namespace of its own.
+    pub piped: Option<u64>,
+    /// It is somebody else's and gets a share of the machine of its own, where systemd gives out such.
+    pub contained: bool,
 }
 
 impl Invocation {
@@ -77,6 +87,8 @@ impl Invocation {
             from: None,
             into: None,
             most_output: None,
+            piped: None,
+            contained: false,
         }
     }
 
@@ -119,6 +131,18 @@ impl Invocation {
     #[must_use]
     pub fn bounded(self, patience: Duration, most_output: u64) -> Self {
         Self { patience, most_output: Some(most_output), ..self }
+    }
+
+    /// The same through pipes, within bounds.
+    #[must_use]
+    pub fn piped(self, patience: Duration, most: u64) -> Self {
+        Self { patience, piped: Some(most), ..self }
+    }
+
+    /// The same with a share of the machine of its own.
+    #[must_use]
+    pub fn contained(self) -> Self {
+        Self { contained: true, ..self }
     }
 
     /// The command line, for people: without the settings (`-o NAME=VALUE`), which are always the same.
@@ -251,8 +275,11 @@ impl Host {
 
     fn command(&self, invocation: &Invocation) -> Command {
         let mut words: Vec<OsString> = Vec::new();
-        if invocation.log.is_some() && self.gives_scopes() {
-            words.extend(["systemd-run", "--scope", "--quiet", "--collect", "--"].map(OsString::from));
+        if (invocation.log.is_some() || invocation.contained) && self.gives_scopes() {
+            words.extend(["systemd-run", "--scope", "--quiet", "--collect"].map(OsString::from));
+            // What somebody else's program uses up is not what the executor needs itself.
+            words.extend(LIMITS.into_iter().filter(|_| invocation.contained).map(OsString::from));
+            words.push("--".into());
         }
         if self.has("setsid") {
             words.push("setsid".into());
@@ -267,8 +294,57 @@ impl Host {
     }
 }
 
+impl Host {
+    fn run_piped(&self, invocation: &Invocation, most: u64) -> Result<Output, CommandError> {
+        let shown = invocation.shown();
+        let keep = |source: io::Error| CommandError::Output { command: shown.clone(), source };
+        let mut command = self.command(invocation);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(feed) = &invocation.feed {
+            command.stdin(holding(feed).map_err(keep)?);
+        } else if let Some(file) = &invocation.from {
+            command.stdin(File::open(file).map_err(keep)?);
+        }
+        let mut child = command.spawn().map_err(|source| CommandError::Start { command: shown.clone(), source })?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let full = AtomicBool::new(false);
+        let (ended, stdout, stderr) = std::thread::scope(|scope| {
+            let out = scope.spawn(|| out.map(|pipe| drain(pipe, most, &full)).unwrap_or_default());
+            let err = scope.spawn(|| err.map(|pipe| drain(pipe, most, &full)).unwrap_or_default());
+            let ended = wait_bounded(&child, invocation.patience, &|| Ok(full.load(Ordering::SeqCst)));
+            end(&mut child);
+            // A thread of ours does not panic; if it did, nothing was read.
+            (ended, out.join().unwrap_or_default(), err.join().unwrap_or_default())
+        });
+        match ended.map_err(keep)? {
+            Bounded::Ended if !full.load(Ordering::SeqCst) => {}
+            Bounded::Late => {
+                let seconds = invocation.patience.as_secs();
+                return Err(CommandError::Late { command: shown, seconds, runs: false });
+            }
+            Bounded::Ended | Bounded::Endless => return Err(CommandError::Endless { command: shown, bytes: most }),
+        }
+        let status = child.try_wait().map_err(keep)?;
+        Ok(Output { code: status.and_then(|status| status.code()), stdout, stderr })
+    }
+}
+
+/// Reads a pipe to its end, or until it gave too much.
+fn drain(pipe: impl Read, most: u64, full: &AtomicBool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A pipe that cannot be read is one that has ended.
+    let _ = pipe.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    if bytes.len() as u64 > most {
+        full.store(true, Ordering::SeqCst);
+    }
+    bytes
+}
+
 impl Programs for Host {
     fn run(&self, invocation: &Invocation) -> Result<Output, CommandError> {
+        if let Some(most) = invocation.piped {
+            return self.run_piped(invocation, most);
+        }
         let shown = invocation.shown();
         let keep = |source: io::Error| CommandError::Output { command: shown.clone(), source };
         let mut command = self.command(invocation);
@@ -377,10 +453,11 @@ fn wait_bounded(child: &Child, patience: Duration, endless: &dyn Fn() -> io::Res
     }
 }
 
-/// A file in memory with this in it, to be read from its start.
+/// A file in memory with this in it, to be read from its start and written by nobody any more.
 fn holding(bytes: &[u8]) -> io::Result<File> {
-    let mut file = in_memory()?;
+    let mut file = File::from(rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     file.rewind()?;
     Ok(file)
 }
@@ -425,6 +502,35 @@ mod tests {
         let late = Invocation::reading("sh", ["-c", "sleep 600 & echo $!; wait"]).within(Duration::from_millis(200));
         let error = Host::default().run(&late).unwrap_err();
         assert!(matches!(error, CommandError::Late { runs: false, .. }), "{error}");
+    }
+
+    /// A program in a process namespace of its own, as pip runs.
+    fn shut_in(script: &str, patience: Duration, most: u64) -> Option<Result<Output, CommandError>> {
+        // It takes root, as every change of a host does.
+        rustix::process::geteuid().is_root().then(|| {
+            let words = ["--pid", "--fork", "--kill-child", "--", "timeout", "60", "sh", "-c", script];
+            Host::default().run(&Invocation::reading("unshare", words).piped(patience, most))
+        })
+    }
+
+    #[test]
+    fn what_writes_without_end_is_ended_and_so_is_what_hides_in_another_session() {
+        let Some(flood) = shut_in("cat /dev/zero", Duration::from_secs(60), 1 << 16) else { return };
+        assert!(matches!(flood, Err(CommandError::Endless { bytes: 65536, .. })), "{flood:?}");
+        // It keeps its output open; nobody waits for it.
+        let started = Instant::now();
+        let hidden = shut_in("setsid sleep 600 & echo done", Duration::from_secs(60), 100).unwrap().unwrap();
+        assert_eq!(hidden.text(), "done\n");
+        let late = shut_in("setsid sleep 600 & sleep 600", Duration::from_millis(200), 100).unwrap();
+        assert!(matches!(late, Err(CommandError::Late { runs: false, .. })), "{late:?}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_fed_cannot_be_written_to() {
+        let script = "echo more >>/dev/stdin; cat";
+        let program = Invocation::reading("sh", ["-c", script]).fed(b"fed".to_vec());
+        assert_eq!(Host::default().run(&program).unwrap().text(), "fed");
     }
 
     #[test]

@@ -201,12 +201,8 @@ fn facts(
         os,
         architecture,
         packages,
-        components: other
-            .map(|system| system.packages)
-            .into_iter()
-            .flatten()
-            .chain(environments.components())
-            .collect(),
+        components: other.map(|system| system.packages).into_iter().flatten().chain(environments.components).collect(),
+        unsearched: environments.unsearched.into_iter().collect(),
         broken: status.broken,
         candidates: indexes.candidates,
         indexes_at: indexes.fetched_at,
@@ -345,6 +341,7 @@ pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> Host
         architecture,
         packages: Vec::new(),
         components: Vec::new(),
+        unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: unknown(elsewhere),
         indexes_at: None,

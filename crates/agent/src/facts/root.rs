@@ -5,8 +5,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -48,6 +49,16 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         let folder = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { folder, path: path.to_owned(), walk: false })
+    }
+
+    /// The root folder that is open here, whatever becomes of its path.
+    pub(crate) fn held(folder: OwnedFd, path: &Path) -> Self {
+        Self { folder, path: path.to_owned(), walk: false }
+    }
+
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
     }
 
     /// The folder's path, for messages.
@@ -103,10 +114,11 @@ impl Root {
         })
     }
 
-    /// When something was put there or last renamed, in seconds since 1970: what an archive says of its age does not count.
-    pub(crate) fn put(&self, path: &str) -> io::Result<u64> {
+    /// When something was put there or last renamed, since 1970: what an archive says of its age does not count.
+    pub(crate) fn put(&self, path: &str) -> io::Result<Duration> {
         let stat = rustix::fs::fstat(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW)?)?;
-        Ok(u64::try_from(stat.st_ctime).unwrap_or(0))
+        let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or(0);
+        Ok(Duration::new(u64::try_from(stat.st_ctime).unwrap_or(0), nanoseconds))
     }
 
     /// Mode and owners of a file or folder; a link at its end is not followed, and is none.

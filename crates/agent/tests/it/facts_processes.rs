@@ -116,6 +116,33 @@ fn a_process_of_an_environment_that_is_older_than_a_package_there_still_runs_the
 }
 
 #[test]
+fn a_process_is_known_to_run_from_an_environment_however_its_python_was_called() {
+    let tree = world();
+    tree.write("opt/app/pyvenv.cfg", "");
+    tree.write(
+        "opt/app/lib/python3.11/site-packages/jinja2-3.1.3.dist-info/METADATA",
+        "Name: jinja2\nVersion: 3.1.3\n",
+    );
+    tree.write("proc/stat", format!("btime {}\n", jiff::Timestamp::now().as_second() - 3600));
+    let python = |pid: u32, called: &str, environ: &str, maps: &str| {
+        process(&tree, pid, 1, "/usr/bin/python3.11", "0::/\n", &[]);
+        tree.write(&format!("proc/{pid}/cmdline"), format!("{called}\0app.py\0"));
+        tree.write(&format!("proc/{pid}/environ"), environ);
+        tree.write(&format!("proc/{pid}/maps"), format!("7f00-7f01 r-xp 00000000 08:01 77    {maps}\n"));
+    };
+    let library = "/opt/app/lib/python3.11/site-packages/jinja2/_speedups.so";
+    python(60, "python", "A=b\0VIRTUAL_ENV=/opt/app\0", "");
+    python(61, "python3", "PATH=/opt/app/bin:/usr/bin\0", "");
+    python(62, "worker: idle", "", library);
+    python(63, "bin/python", "", "");
+    tree.link("/opt/app", "proc/63/cwd");
+    python(70, "python", "VIRTUAL_ENV=/opt/other\0PATH=/usr/bin\0", "/opt/application/lib/x.so");
+    python(71, "/usr/bin/python3", "VIRTUAL_ENV=/opt/app\0", "");
+    let pids: Vec<u32> = stale(&tree).iter().map(|one| one.pid).collect();
+    assert_eq!(pids, [60, 61, 62, 63]);
+}
+
+#[test]
 fn a_containers_process_is_not_blamed_on_the_host() {
     let tree = world();
     tree.write("run/systemd/system/x", "");

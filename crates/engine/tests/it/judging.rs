@@ -208,3 +208,60 @@ fn what_holds_a_problem_off_is_judged_by_its_own_newer_checks_and_closes_nothing
     assert_eq!(failed.outcome, CheckOutcome::Failed);
     assert!(failed.failure.is_some());
 }
+
+/// A host on which pip upgraded leaf in an environment an hour ago.
+fn upgraded_by_pip() -> Scene {
+    let asset = host();
+    let purl = |version: &str| format!("pkg:pypi/leaf@{version}?environment=/opt/site");
+    let mut facts = facts(&asset);
+    facts.components = serde_json::from_value(serde_json::json!([
+        { "ecosystem": "PyPI", "name": "leaf", "version": "1.1", "purl": purl("1.1"), "keeper": { "manager": "pip" } },
+    ]))
+    .unwrap();
+    let found = advisory(&asset, "GHSA-1", "leaf", &purl("1.0"));
+    let before = vec![Finding { version: "1.0".to_owned(), ..found }];
+    Scene { before, after: Vec::new(), facts, checks: Vec::new(), fresh: true }
+}
+
+fn python(package: &str, service: &str) -> StaleProcess {
+    StaleProcess {
+        pid: 7,
+        started: 1,
+        exe: "/opt/site/bin/python".to_owned(),
+        service: Some(ServiceRef::Systemd(service.to_owned())),
+        container: None,
+        files: vec![StaleFile { path: "/opt/site/lib/leaf".to_owned(), package: Some(package.to_owned()) }],
+    }
+}
+
+#[test]
+fn a_package_of_an_environment_is_not_fixed_while_a_process_runs_the_old_one() {
+    let mut scene = upgraded_by_pip();
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed);
+    let other = python("pkg:pypi/leaf?environment=/opt/other", "other.service");
+    scene.facts.stale = Known::Known(vec![other.clone()]);
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed, "the same package elsewhere is another thing");
+    scene.facts.stale = Known::Known(vec![other, python("pkg:pypi/leaf?environment=/opt/site", "site.service")]);
+    let judgement = scene.judge();
+    let running = vec!["site.service".to_owned()];
+    assert_eq!(judgement.items[0].1, ItemVerdict::FixedNotRunning { running });
+    assert_eq!(judgement.closed().count(), 0);
+    scene.facts.stale = Known::Unknown("needs root".to_owned());
+    assert!(
+        matches!(scene.judge().items[0].1, ItemVerdict::Unknown { .. }),
+        "who cannot see the processes cannot tell"
+    );
+}
+
+#[test]
+fn a_package_in_a_place_that_was_not_searched_is_neither_fixed_nor_gone() {
+    let mut scene = upgraded_by_pip();
+    scene.facts.unsearched = vec!["/opt".to_owned()];
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed, "its newer version is told of all the same");
+    scene.facts.components.clear();
+    for (unsearched, known) in [("/opt", false), ("/opt/site", false), ("/opt/sit", true), ("/srv", true)] {
+        scene.facts.unsearched = vec![unsearched.to_owned()];
+        let verdict = scene.judge().items[0].1.clone();
+        assert_eq!(!matches!(verdict, ItemVerdict::Unknown { .. }), known, "{unsearched}: {verdict:?}");
+    }
+}

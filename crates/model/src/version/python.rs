@@ -63,6 +63,13 @@ impl FromStr for PythonVersion {
     }
 }
 
+impl PythonVersion {
+    /// Whether it comes before the release it names: alpha, beta, candidate or development.
+    pub fn is_prerelease(&self) -> bool {
+        self.key.pre != Pre::Final || self.key.dev != Dev::Final
+    }
+}
+
 impl Ord for PythonVersion {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key.cmp(&other.key)
@@ -230,6 +237,16 @@ mod tests {
             ("01.001", "1.1"),
         ] {
             assert_eq!(version(one), version(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_comes_before_a_release_is_told_from_one() {
+        for text in ["1.0a1", "1.0.dev3", "1.0rc1.post2", "1.0.post1.dev1"] {
+            assert!(version(text).is_prerelease(), "{text}");
+        }
+        for text in ["1.0", "1.0.post1", "1!2", "1.0+dev1"] {
+            assert!(!version(text).is_prerelease(), "{text}");
         }
     }
 

@@ -228,7 +228,7 @@ async fn judge(app: &App, asset: &Asset, edition: &Edition) -> Result<bool, Pass
     let ran = able(&read);
     let mut detection = detection;
     detection.findings.retain(|finding| ran.contains(&finding.detector));
-    // A setting that could not be read this time stays as it was, although others could be.
+    // What could not be read this time stays as it was, although the rest could be.
     detection.findings.extend(before.iter().filter(|finding| is_unread(finding, &read)).cloned());
     // What a detector could not look at is as it was: neither gone nor fixed.
     let kept = before.iter().filter(|finding| !ran.contains(&finding.detector));
@@ -344,8 +344,11 @@ fn setting(finding: &Finding, facts: &HostFacts) -> Option<Reading> {
     Some(posture::find(&finding.id)?.reading(facts.posture.as_ref()?))
 }
 
+/// Whether these facts say nothing of what a finding is about: a setting that could not be read, or a package in a place
+/// that was not searched.
 fn is_unread(finding: &Finding, facts: &HostFacts) -> bool {
     matches!(setting(finding, facts), Some(Reading::Unread(_)))
+        || (finding.detector == Detector::Advisory && facts.is_unsearched(&finding.binary))
 }
 
 /// Every open finding of an asset.
@@ -442,6 +445,8 @@ async fn count(app: &App) -> Result<(), PassError> {
 
 #[cfg(test)]
 mod tests {
+    use stanch_model::finding::OcsfClass;
+
     use super::*;
 
     #[test]
@@ -451,5 +456,37 @@ mod tests {
         assert_eq!(bounded(lines(LINES), rest), lines(LINES));
         let some = bounded(lines(LINES + 10), rest);
         assert_eq!((some.len(), some.last().map(String::as_str)), (LINES, Some("11 more")));
+    }
+
+    #[test]
+    fn what_was_found_in_a_place_that_was_not_searched_stays_as_it_was() {
+        let asset = Asset::unlabelled(stanch_model::asset::AssetKind::Host, "web", "web");
+        let binary = "pkg:pypi/leaf@1.0?environment=/opt/site/venv";
+        let finding: Finding = serde_json::from_value(serde_json::json!({
+            "fingerprint": stanch_model::finding::fingerprint(&asset.id, Detector::Advisory, "GHSA-1", binary),
+            "asset": asset.id, "class": OcsfClass::Vulnerability, "detector": Detector::Advisory, "id": "GHSA-1", "aliases": [],
+            "package": "leaf", "binary": binary, "version": "1.0", "fixed_version": "1.1",
+            "verdict": Verdict::AffectedFixable, "reason": "", "cvss_vectors": [],
+        }))
+        .unwrap();
+        let facts = |unsearched: &str, there: &[&str]| -> HostFacts {
+            let component = |version: &&str| {
+                serde_json::json!({
+                    "ecosystem": "PyPI", "name": "leaf", "version": version,
+                    "purl": format!("pkg:pypi/leaf@{version}?environment=/opt/site/venv"),
+                })
+            };
+            serde_json::from_value(serde_json::json!({
+                "asset": asset, "collected_at": "2026-01-01T00:00:00Z", "boot_id": {"known": "b"},
+                "os": {"id": "debian", "version_id": "12", "codename": "bookworm", "pretty_name": "Debian"},
+                "architecture": "amd64", "packages": [], "broken": [], "candidates": {"known": {}},
+                "kernel": {"unknown": "x"}, "stale": {"known": []}, "sockets": {"known": []}, "updaters": [],
+                "unsearched": [unsearched], "components": there.iter().map(component).collect::<Vec<_>>(),
+            }))
+            .unwrap()
+        };
+        assert!(is_unread(&finding, &facts("/opt", &[])), "an early end of the search says nothing");
+        assert!(!is_unread(&finding, &facts("/srv", &[])), "it was looked for, and is gone");
+        assert!(!is_unread(&finding, &facts("/opt", &["1.1"])), "another version is there");
     }
 }

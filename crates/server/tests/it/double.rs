@@ -222,6 +222,7 @@ impl Host {
             architecture: "amd64".to_owned(),
             packages: self.installed.iter().map(package).collect(),
             components: Vec::new(),
+            unsearched: Vec::new(),
             broken: Vec::new(),
             candidates: if self.blind {
                 Known::Unknown("the indexes are damaged".to_owned())

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use stanch_action::{Crash, Death, Idempotency, Sent, World as Suite, WorldError};
 use stanch_model::id::{AssetId, ItemId};
 use stanch_model::order::{StepRequest, Verb};
-use stanch_testkit::world::Frozen;
-use stanch_testkit::{Base, World, root_or_skip};
+use stanch_testkit::world::{Frozen, PATIENCE};
+use stanch_testkit::{Base, World, root_or_skip, wait_until};
 
 use crate::expect_green;
-use crate::stage::{Debian, EXECUTOR, IN_WORLD, Machine, Stage, asset};
+use crate::stage::{AsService, Debian, EXECUTOR, IN_WORLD, Machine, Stage, asset};
 
 const LEAF: &str = "pkg:pypi/leaf?environment=/opt/site/venv";
 const SOURCE: &str = "/opt/site/venv/lib/python3.11/site-packages/leaf/__init__.py";
@@ -40,9 +40,10 @@ wheel("along", "2.0", {"along.py": "x = 1\n"})
 wheel("app", "1", {"app.py": "import leaf\n"}, requires=["leaf<2"])
 "#;
 
-/// Springs traps in the midst of pip: Python tells its own audit hooks of every rename and every file that is opened.
+/// Springs traps in the midst of pip: Python tells its own audit hooks of every rename and every file that is opened. pip
+/// runs where it sees no process but its own, so it asks for the executor's end through a pipe.
 const TRAPS: &str = r#"
-import os, signal, sys, time
+import os, sys, time
 def spring(name):
     try:
         how = open(f"/trap/{name}").read()
@@ -50,7 +51,11 @@ def spring(name):
     except OSError:
         return
     if how == "kill":
-        os.kill(int(open("/run/executor.pid").read()), signal.SIGKILL)
+        executor = "/proc/" + open("/run/executor.pid").read()
+        with open("/run/kill", "w") as pipe:
+            pipe.write("now\n")
+        while os.path.exists(executor):
+            time.sleep(0.01)
     else:
         open("/run/trapped", "w").close()
         while True:
@@ -62,6 +67,10 @@ def hook(event, args):
         spring("install")
 sys.addaudithook(hook)
 "#;
+
+/// What lies beside the files of a package and in no list of it: pip takes it away with the folder.
+const UNLISTED: &str = "cd /opt/site/venv/lib/python3.11/site-packages/leaf
+chmod 750 . && chmod 600 old.py && mkdir -m 700 empty && ln -s old.py link && ln -s nowhere/at/all dangling";
 
 const DAEMON: &str =
     "import leaf, time\nopen('/run/leafd.version', 'w').write(leaf.v)\nwhile True:\n    time.sleep(60)\n";
@@ -90,21 +99,47 @@ status) $run --status ;;
 esac
 "#;
 
+/// Ends the executor whenever somebody writes to a pipe.
+const KILLER: &str = "while read -r _ </run/kill; do kill -9 \"$(cat /run/executor.pid)\"; done";
+
 fn start_daemon(world: &World) -> Result<()> {
+    world.must(["mkfifo", "-m", "666", "/run/kill"])?;
+    let background = ["start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", "/run/killer.pid"];
+    world.must(background.iter().chain(&["--startas", "/bin/sh", "--", "-c", KILLER]))?;
     world.must(["/etc/init.d/leafd", "start"]).map(drop)
 }
 
-/// The disk with the old version in an environment of this owner.
-fn prepared(owner: &str) -> Result<Frozen> {
-    let world = World::builder(&Base::python()?).daemons().bind(EXECUTOR, IN_WORLD).boot()?;
-    world.write("/etc/stanch/executor.toml", "environments = true\n")?;
+/// Makes the wheels below `/srv/wheels`.
+pub(crate) fn make_wheels(world: &World) -> Result<()> {
     world.write("/root/wheels.py", WHEELS)?;
-    world.must(["python3", "/root/wheels.py"])?;
+    world.must(["python3", "/root/wheels.py"]).map(drop)
+}
+
+const UNIT: &str = "[Service]\nUser=app\nExecStart=/opt/site/venv/bin/python /opt/site/leafd.py\n\
+                    ExecStartPre=+/usr/bin/install -o app /dev/null /run/leafd.version\n\
+                    [Install]\nWantedBy=multi-user.target\n";
+
+/// systemd starts it by itself.
+fn wait_for_daemon(world: &World) -> Result<()> {
+    wait_until("the daemon runs", PATIENCE, || Ok(world.text("/run/leafd.version").is_ok_and(|text| !text.is_empty())))
+}
+
+/// The disk with the old version in an environment of this owner.
+fn prepared(owner: &str, systemd: bool) -> Result<Frozen> {
+    let (base, builder): (_, fn(stanch_testkit::world::Builder) -> stanch_testkit::world::Builder) = if systemd {
+        (Base::python_systemd()?, stanch_testkit::world::Builder::systemd)
+    } else {
+        (Base::python()?, stanch_testkit::world::Builder::daemons)
+    };
+    let world = builder(World::builder(&base)).bind(EXECUTOR, IN_WORLD).boot()?;
+    make_wheels(&world)?;
     world.must(["mkdir", "-p", "/opt/site", "/trap"])?;
     if owner != "root" {
         world.must(["useradd", "--create-home", "--shell", "/usr/sbin/nologin", owner])?;
         world.must(["chown", owner, "/opt/site"])?;
     }
+    let group = world.must(["id", "--group", "--name", owner])?;
+    world.must(["chgrp", group.trim(), "/opt/site"])?;
     let venv = "/opt/site/venv";
     let as_owner = |words: &[&str]| {
         let whom =
@@ -118,21 +153,27 @@ fn prepared(owner: &str) -> Result<Frozen> {
         "printf '[global]\\nno-index = true\\nfind-links = /srv/wheels\\n' > /opt/site/venv/pip.conf",
     ])?;
     as_owner(&["/opt/site/venv/bin/pip", "install", "--quiet", "leaf==1.0", "app==1"])?;
+    as_owner(&["sh", "-euc", UNLISTED])?;
     if owner == "root" {
         // The distribution has a `sitecustomize` of its own, which would come first.
         world.write("/opt/site/venv/lib/python3.11/site-packages/traps.py", TRAPS)?;
         world.write("/opt/site/venv/lib/python3.11/site-packages/traps.pth", "import traps\n")?;
     }
     world.write("/opt/site/leafd.py", DAEMON)?;
-    world.write("/etc/init.d/leafd", SCRIPT)?;
-    world.must(["chmod", "755", "/etc/init.d/leafd"])?;
+    if systemd {
+        world.write("/etc/systemd/system/leafd.service", UNIT)?;
+        world.must(["systemctl", "enable", "--quiet", "leafd.service"])?;
+    } else {
+        world.write_mode("/etc/init.d/leafd", SCRIPT, 0o755)?;
+    }
     Ok(world.freeze())
 }
 
 struct Environments {
     owner: &'static str,
+    systemd: bool,
     frozen: Frozen,
-    stage: Option<Stage<Debian>>,
+    stage: Option<Stage<AsService>>,
 }
 
 fn failed(error: &anyhow::Error) -> WorldError {
@@ -140,27 +181,29 @@ fn failed(error: &anyhow::Error) -> WorldError {
 }
 
 impl Environments {
-    fn stage(&mut self) -> Result<&mut Stage<Debian>, WorldError> {
+    fn stage(&mut self) -> Result<&mut Stage<AsService>, WorldError> {
         self.stage.as_mut().ok_or_else(|| WorldError::new("not broken yet"))
     }
 
     fn world(&mut self) -> Result<&World, WorldError> {
         let stage = self.stage()?;
         stage.machine.switch_on().map_err(|error| failed(&error))?;
-        Ok(&stage.machine.world)
+        Ok(&stage.machine.0.world)
     }
 
     fn seen(&mut self) -> Result<Value, WorldError> {
+        let status =
+            if self.systemd { ["systemctl", "is-active", "leafd"] } else { ["sh", "/etc/init.d/leafd", "status"] };
         let world = self.world()?;
         let look = || -> Result<Value> {
             let own = "cd /opt/site/venv && find . -name __pycache__ -prune -o -path './lib/*/pip*' -prune -o \
                        -path './lib/*/setuptools*' -prune -o -path './lib/*/pkg_resources*' -prune -o";
-            let files = world.must(["sh", "-c", &format!("{own} -printf '%m %u %p\\n' | sort")])?;
+            let files = world.must(["sh", "-c", &format!("{own} -printf '%y %m %u %g %p %l\\n' | sort")])?;
             let digests = world.must(["sh", "-c", &format!("{own} -type f -print0 | sort -z | xargs -0 sha256sum")])?;
             Ok(json!({
                 "files": files.lines().collect::<Vec<_>>(),
                 "digests": digests.lines().collect::<Vec<_>>(),
-                "daemon runs": world.run(["/etc/init.d/leafd", "status"])?.ok(),
+                "daemon runs": world.run(status)?.ok(),
             }))
         };
         look().map_err(|error| failed(&error))
@@ -173,7 +216,7 @@ impl Suite for Environments {
     }
 
     fn system(&self) -> String {
-        "debian-12 with pip".to_owned()
+        if self.systemd { "debian-12 with systemd and pip" } else { "debian-12 with pip" }.to_owned()
     }
 
     fn case(&self) -> String {
@@ -190,10 +233,11 @@ impl Suite for Environments {
 
     fn break_it(&mut self) -> Result<(), WorldError> {
         self.stage = None;
-        let make = || -> Result<Stage<Debian>> {
+        let make = || -> Result<Stage<AsService>> {
             let world = self.frozen.world()?;
-            start_daemon(&world)?;
-            Stage::new(Debian { world, on_boot: start_daemon })
+            let on_boot = if self.systemd { wait_for_daemon } else { start_daemon };
+            on_boot(&world)?;
+            Stage::new(AsService(Debian { world, on_boot }))
         };
         self.stage = Some(make().map_err(|error| failed(&error))?);
         Ok(())
@@ -281,21 +325,26 @@ impl Suite for Environments {
     }
 }
 
-fn green(owner: &'static str) -> Result<()> {
+fn green(owner: &'static str, systemd: bool) -> Result<()> {
     if !root_or_skip()? {
         return Ok(());
     }
-    let frozen = prepared(owner)?;
-    expect_green(&mut Environments { owner, frozen, stage: None }, 4);
+    let frozen = prepared(owner, systemd)?;
+    expect_green(&mut Environments { owner, systemd, frozen, stage: None }, 4);
     Ok(())
 }
 
 #[test]
 fn package_upgrade_by_pip_as_root() -> Result<()> {
-    green("root")
+    green("root", false)
 }
 
 #[test]
 fn package_upgrade_by_pip_as_another_user() -> Result<()> {
-    green("app")
+    green("app", false)
+}
+
+#[test]
+fn package_upgrade_by_pip_as_another_user_under_systemd() -> Result<()> {
+    green("app", true)
 }

@@ -4,6 +4,8 @@
 //! of the points; with `STANCH_ALL_POINTS=1` it is all of them.
 
 mod environments;
+mod environments_hostile;
+mod environments_shapes;
 mod packages;
 mod reboot;
 mod scripts;

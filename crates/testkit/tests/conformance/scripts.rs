@@ -1,7 +1,6 @@
 //! `script.run`: the shipped library, and two scripts that are killed in the middle.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use stanch_testkit::world::Frozen;
 use stanch_testkit::{Base, ScriptKey, World, root_or_skip};
 
 use crate::expect_green;
-use crate::stage::{Debian, EXECUTOR, IN_WORLD, Machine, Stage, asset, trap};
+use crate::stage::{AsService, Debian, EXECUTOR, IN_WORLD, Machine, Stage, asset, trap};
 
 /// What one script is shown on, in the words of a shell inside the world.
 struct Show {
@@ -35,32 +34,6 @@ struct Show {
     meddled: &'static str,
     /// Where it can be killed.
     inside: &'static [&'static str],
-}
-
-/// A Debian whose executor runs as its unit has it run: other accounts can read nothing that it makes.
-struct AsService(Debian);
-
-impl Machine for AsService {
-    fn switch_on(&self) -> Result<()> {
-        self.0.switch_on()
-    }
-
-    fn power_off(&self) {
-        self.0.power_off();
-    }
-
-    fn executor(&self) -> Result<Command> {
-        let line = format!("umask 077; exec {IN_WORLD} \"$@\"");
-        self.0.world.command(["sh", "-c", &line, "sh", "--folder", "/var/lib/stanch/executor"])
-    }
-
-    fn trap(&self, name: &str, death: Death) -> Result<()> {
-        self.0.trap(name, death)
-    }
-
-    fn is_trapped(&self) -> bool {
-        self.0.is_trapped()
-    }
 }
 
 struct Scripts {

@@ -77,6 +77,32 @@ impl Machine for Debian {
     }
 }
 
+/// A Debian whose executor runs as its unit has it run: other accounts can read nothing that it makes.
+pub(crate) struct AsService(pub(crate) Debian);
+
+impl Machine for AsService {
+    fn switch_on(&self) -> Result<()> {
+        self.0.switch_on()
+    }
+
+    fn power_off(&self) {
+        self.0.power_off();
+    }
+
+    fn executor(&self) -> Result<Command> {
+        let line = format!("umask 077; exec {IN_WORLD} \"$@\"");
+        self.0.world.command(["sh", "-c", &line, "sh", "--folder", "/var/lib/stanch/executor"])
+    }
+
+    fn trap(&self, name: &str, death: Death) -> Result<()> {
+        self.0.trap(name, death)
+    }
+
+    fn is_trapped(&self) -> bool {
+        self.0.is_trapped()
+    }
+}
+
 /// A line for a maintainer script that springs the trap of this name.
 pub(crate) fn trap(name: &str) -> String {
     format!(

@@ -190,7 +190,7 @@ fn take(
 pub(crate) fn staging() -> Result<PathBuf, ActionError> {
     let folder = Path::new(STAGING);
     let cannot = |e| ActionError::caused("cannot make a folder for downloads", e);
-    make_folder(folder, 0o755)?;
+    super::pip::trust::own_folder(STAGING).map_err(cannot)?;
     let inner = folder.join(std::process::id().to_string());
     match fs::remove_dir_all(&inner) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot(e)),

@@ -3,33 +3,66 @@
 //! A RECORD belongs to the owner of the environment and may say anything. A path in it counts only below the environment;
 //! what is read is read without leaving it.
 
-use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stanch_action::ActionError;
 use stanch_model::canonical::Hasher;
 
 use super::params::{Dist, Projection};
-use crate::facts::Root;
+use super::place::Place;
+use super::snapshot::is_compiled;
 use crate::facts::python::{Environment, Installed};
 
-const MOST_RECORD: u64 = 64 << 20;
-const MOST_FILES: usize = 200_000;
+const MOST_RECORD: u64 = 16 << 20;
+const MOST_FILES: usize = 100_000;
 
-/// What a RECORD lists, below the environment, in order. `None` where there is no RECORD that could be read; `Err` names a
-/// path that leads out of the environment.
-pub(crate) fn listed(root: &Root, environment: &str, installed: &Installed) -> Option<Result<Vec<String>, String>> {
-    let text = root.text(&format!("{}/RECORD", installed.about), MOST_RECORD).ok()?;
-    let (site, _) = installed.about.rsplit_once('/')?;
+/// Why there is no list of a package's files.
+pub(super) enum Unlisted {
+    /// There is no RECORD that could be read.
+    None,
+    /// It names a path that leads out of the environment.
+    Outside(String),
+    /// It is longer than any that is believed.
+    TooLong,
+}
+
+impl Unlisted {
+    /// In words, of this package.
+    pub(super) fn told(&self, name: &str) -> String {
+        match self {
+            Self::None => format!("{name} has no list of its files: pip did not install it"),
+            Self::Outside(path) => format!("{name} has a file outside of the environment: {path}"),
+            Self::TooLong => format!("{name} lists more than {MOST_FILES} files"),
+        }
+    }
+}
+
+/// What a RECORD lists, below the environment, in order.
+pub(super) fn listed(place: &Place, installed: &Installed) -> Result<BTreeSet<String>, Unlisted> {
+    let text = place.folder().text(&format!("{}/RECORD", installed.about), MOST_RECORD).map_err(|_| Unlisted::None)?;
+    let (site, _) = installed.about.rsplit_once('/').ok_or(Unlisted::None)?;
     let mut paths = BTreeSet::new();
-    for line in text.lines().filter(|line| !line.is_empty()).take(MOST_FILES) {
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if paths.len() >= MOST_FILES {
+            return Err(Unlisted::TooLong);
+        }
         let path = first_field(line);
-        match below(environment, site, &path) {
+        match below(&place.path, site, &path) {
             Some(path) => paths.insert(path),
-            None => return Some(Err(path)),
+            None => return Err(Unlisted::Outside(path)),
         };
     }
-    Some(Ok(paths.into_iter().collect()))
+    Ok(paths)
+}
+
+/// The lists of those of these packages that have one.
+pub(super) fn lists<'a>(
+    place: &Place,
+    environment: &Environment,
+    names: impl Iterator<Item = &'a str>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let list = |name: &str| Some((name.to_owned(), listed(place, environment.packages.get(name)?).ok()?));
+    names.filter_map(list).collect()
 }
 
 /// The first field of a line of comma-separated values.
@@ -52,7 +85,7 @@ fn first_field(line: &str) -> String {
 }
 
 /// The path below the environment; `None` for one that leads elsewhere.
-pub(crate) fn below(environment: &str, site: &str, path: &str) -> Option<String> {
+fn below(environment: &str, site: &str, path: &str) -> Option<String> {
     let joined = match path.strip_prefix(environment) {
         Some(inside) if inside.starts_with('/') => inside.to_owned(),
         _ if path.starts_with('/') => return None,
@@ -70,30 +103,27 @@ pub(crate) fn below(environment: &str, site: &str, path: &str) -> Option<String>
     plain.then(|| parts.join("/"))
 }
 
-/// Whether Python writes this file by itself, whenever it likes.
-pub(crate) fn is_compiled(path: &str) -> bool {
-    path.split('/').any(|part| part == "__pycache__")
-}
-
 /// The packages of these names, as they are.
-pub(crate) fn projection<'a>(
-    root: &Root,
+pub(super) fn projection<'a>(
+    place: &Place,
     environment: &Environment,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<Projection, ActionError> {
     let mut projection = Projection::default();
+    let mut reader = place.reader();
     for name in names {
         let Some(installed) = environment.packages.get(name) else { continue };
-        let paths = match listed(root, &environment.path, installed) {
-            Some(Ok(paths)) => paths,
-            // What was broken off while it was written has no list yet.
-            Some(Err(_)) | None => Vec::new(),
-        };
+        // What was broken off while it was written has no list yet.
+        let paths = listed(place, installed).unwrap_or_default();
         let mut hasher = Hasher::new();
         for path in paths.iter().filter(|path| !is_compiled(path)) {
             hasher.update(path.as_bytes());
             hasher.update(b"\0");
-            digest(root, path, &mut hasher).map_err(|e| ActionError::caused(format!("cannot read {path}"), e))?;
+            match reader.entry(path).map_err(|e| ActionError::caused(format!("cannot read {path}"), e))? {
+                Some(entry) => entry.add_to(&mut hasher),
+                None => hasher.update(b"absent"),
+            }
+            hasher.update(b"\0");
         }
         let dist = Dist { version: installed.version.clone(), files: hasher.finish() };
         projection.packages.insert(name.to_owned(), dist);
@@ -101,32 +131,8 @@ pub(crate) fn projection<'a>(
     Ok(projection)
 }
 
-/// Adds mode and content of a file, or that there is none.
-fn digest(root: &Root, path: &str, hasher: &mut Hasher) -> std::io::Result<()> {
-    let Ok(mode) = root.mode(path) else {
-        hasher.update(root.link(path).map_or("absent".to_owned(), |link| format!("link {link}")).as_bytes());
-        return Ok(());
-    };
-    hasher.update(&mode.mode.to_be_bytes());
-    let Ok((mut file, size)) = root.file(path) else { return Ok(()) };
-    hasher.update(&size.to_be_bytes());
-    let mut part = vec![0; 1 << 16];
-    // What grows while it is read is read as far as it was.
-    let mut left = size;
-    while left > 0 {
-        let count = file.read(&mut part)?;
-        if count == 0 {
-            break;
-        }
-        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(count);
-        hasher.update(part.get(..taken).unwrap_or_default());
-        left -= taken as u64;
-    }
-    Ok(())
-}
-
 /// Where pip puts a file of a wheel, below the environment; nothing for what it does not install as a file.
-pub(crate) fn of_wheel(site: &str, path: &str) -> Option<String> {
+pub(super) fn of_wheel(site: &str, path: &str) -> Option<String> {
     let path = match path.split_once(".data/") {
         Some((wheel, rest)) if !wheel.contains('/') => match rest.split_once('/')? {
             ("purelib" | "platlib", rest) => format!("{site}/{rest}"),
@@ -139,11 +145,21 @@ pub(crate) fn of_wheel(site: &str, path: &str) -> Option<String> {
     below("/", "", &path)
 }
 
-/// The name of a wheel's package and its version, by the name of its file.
-pub(crate) fn wheel(file: &str) -> Option<(String, String)> {
-    let mut parts = file.strip_suffix(".whl")?.split('-');
-    let (name, version) = (parts.next()?, parts.next()?);
-    Some((stanch_model::ecosystem::normal_name("PyPI", name).into_owned(), version.replace('_', "-")))
+/// Where pip puts a program that a wheel names an entry point of.
+pub(super) fn of_entry_point(name: &str) -> Option<String> {
+    let plain =
+        !name.is_empty() && !name.contains('/') && !matches!(name, "." | "..") && !name.chars().any(char::is_control);
+    plain.then(|| format!("bin/{name}"))
+}
+
+/// The name of a wheel's package, by the name of its file, if that can be nothing but the name of a file.
+pub(super) fn wheel(file: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+!-".contains(&byte);
+    if file.len() > 250 || file.starts_with(['.', '-']) || !file.bytes().all(plain) {
+        return None;
+    }
+    let name = file.strip_suffix(".whl")?.split('-').next()?;
+    Some(stanch_model::ecosystem::normal_name("PyPI", name).into_owned())
 }
 
 #[cfg(test)]
@@ -177,6 +193,13 @@ mod tests {
         assert_eq!(at("x-1.data/purelib/a.py").as_deref(), Some("lib/python3.11/site-packages/a.py"));
         assert_eq!(at("x-1.data/headers/a.h"), None);
         assert_eq!(at("../../../../etc/passwd"), None);
-        assert_eq!(wheel("Zope_Interface-6.1-py3-none-any.whl"), Some(("zope-interface".to_owned(), "6.1".to_owned())));
+        assert_eq!(wheel("Zope_Interface-6.1-py3-none-any.whl").as_deref(), Some("zope-interface"));
+        for name in ["-r-1-x.whl", ".x-1.whl", "a b-1.whl", "a\n-1.whl", "a-1.tar.gz"] {
+            assert_eq!(wheel(name), None, "{name:?}");
+        }
+        assert_eq!(of_entry_point("flask").as_deref(), Some("bin/flask"));
+        for name in ["", "..", "../x", "a\nb"] {
+            assert_eq!(of_entry_point(name), None, "{name:?}");
+        }
     }
 }

@@ -35,6 +35,24 @@ pub(crate) struct Planned {
     pub(crate) sha256: Digest,
 }
 
+impl Planned {
+    /// What speaks against it by itself: versions only rise, and nobody is moved to one that is not released.
+    pub(super) fn objection(&self) -> Option<String> {
+        let Self { name, from, to, .. } = self;
+        let Ok(after) = to.parse::<PythonVersion>() else { return Some(format!("{to} of {name} is no version")) };
+        let before = from.as_ref().map(|from| from.parse::<PythonVersion>());
+        match &before {
+            Some(Err(_)) => return Some(format!("the version of {name} that is there is none")),
+            Some(Ok(before)) if after <= *before => {
+                return Some(format!("it would not take {name} up from {before}, but to {to}"));
+            }
+            _ => {}
+        }
+        let was = matches!(&before, Some(Ok(before)) if before.is_prerelease());
+        (after.is_prerelease() && !was).then(|| format!("{name} {to} is not released yet"))
+    }
+}
+
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
     if python::is_name(&text) { Ok(text) } else { Err(D::Error::custom(format!("{text:?} is no package's name"))) }
@@ -158,4 +176,35 @@ pub(crate) fn params_schema() -> Value {
             "before": {"type": "object"},
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_only_rise_in_the_order_of_python_and_end_at_a_release() {
+        let objection = |from: Option<&str>, to: &str| {
+            let planned = Planned {
+                name: "x".to_owned(),
+                from: from.map(str::to_owned),
+                to: to.to_owned(),
+                items: Vec::new(),
+                sha256: Digest::of_bytes(b""),
+            };
+            planned.objection()
+        };
+        for (from, to) in [(Some("1.9"), "1.10"), (None, "1.0"), (Some("1.0rc1"), "1.0rc2"), (Some("2.0"), "1!1.0")] {
+            assert_eq!(objection(from, to), None, "{from:?} {to}");
+        }
+        for (from, to) in [
+            (Some("1.10"), "1.9"),
+            (Some("1.0"), "1.0.0"),
+            (Some("1.0"), "2.0rc1"),
+            (None, "1.0.dev1"),
+            (Some("1!1"), "2"),
+        ] {
+            assert!(objection(from, to).is_some(), "{from:?} {to}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! they are in the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use stanch_action::{ActionError, PlanAnswer};
@@ -18,7 +19,10 @@ use stanch_model::version::PythonVersion;
 use super::params::{Params, Planned};
 use super::{Pip, Place, files};
 use crate::actions::package::{NAME, failed};
-use crate::facts::{Root, python};
+use crate::facts::python;
+
+/// How long all pips of a host may be asked for one answer.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What a request wants of one package.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +52,8 @@ struct Install {
     download_info: Download,
     #[serde(default)]
     is_direct: bool,
+    #[serde(default)]
+    is_yanked: bool,
     metadata: Metadata,
 }
 
@@ -119,8 +125,9 @@ impl Pip<'_> {
                 }
             }
         }
+        let until = Instant::now() + PATIENCE;
         for (environment, targets) in places {
-            let place = match Place::open(&environment) {
+            let place = match Place::open(self.host, &environment) {
                 Ok(place) => place,
                 Err(why) => {
                     for (name, want) in targets {
@@ -130,22 +137,28 @@ impl Pip<'_> {
                 }
             };
             let targets: Targets<'_> = targets.iter().map(|(name, want)| (name.as_str(), *want)).collect();
-            self.plan_in(&place, targets, answer)?;
+            self.plan_in(&place, targets, until, answer)?;
         }
         Ok(())
     }
 
-    fn plan_in(&self, place: &Place, targets: Targets<'_>, answer: &mut PlanAnswer) -> Result<(), ActionError> {
-        let (root, environment) = place.read()?;
+    fn plan_in(
+        &self,
+        place: &Place,
+        targets: Targets<'_>,
+        until: Instant,
+        answer: &mut PlanAnswer,
+    ) -> Result<(), ActionError> {
+        let environment = place.read();
         let mut open: Targets<'_> = BTreeMap::new();
         for (name, want) in targets {
             let installed = environment.packages.get(name).map(|installed| installed.version.parse::<PythonVersion>());
             match installed {
-                Some(Ok(version)) if want.fixed.as_ref().is_some_and(|fixed| version >= *fixed) => {
-                    answer.compliant.extend(want.items.iter().cloned());
-                }
                 Some(_) if environment.closed.is_some() => {
                     refuse(answer, want, name, environment.closed.unwrap_or_default().to_owned().into());
+                }
+                Some(Ok(version)) if want.fixed.as_ref().is_some_and(|fixed| version >= *fixed) => {
+                    answer.compliant.extend(want.items.iter().cloned());
                 }
                 Some(_) => drop(open.insert(name, want)),
                 None => refuse(answer, want, name, format!("it is not installed in {}", place.path).into()),
@@ -154,13 +167,14 @@ impl Pip<'_> {
         if open.is_empty() {
             return Ok(());
         }
-        let agreed = match self.attempt(place, &root, &environment, &open)? {
+        let asking = Asking { place, environment: &environment, until };
+        let agreed = match self.attempt(&asking, &open)? {
             Ok(packages) => Some((open, packages)),
             Err(objection) if open.len() == 1 => {
                 open.iter().for_each(|(name, want)| refuse(answer, want, name, objection_of(&objection)));
                 None
             }
-            Err(_) => self.largest(place, &root, &environment, open, answer)?,
+            Err(_) => self.largest(&asking, open, answer)?,
         };
         let Some((chosen, packages)) = agreed else { return Ok(()) };
         if packages.is_empty() {
@@ -168,7 +182,7 @@ impl Pip<'_> {
             return Ok(());
         }
         let changes = packages.iter().map(|planned| change(planned, &chosen, place)).collect();
-        let before = files::projection(&root, &environment, packages.iter().map(|planned| planned.name.as_str()))?;
+        let before = files::projection(place, &environment, packages.iter().map(|planned| planned.name.as_str()))?;
         let digest = before.observation()?.digest().map_err(|e| failed(e, "the projection has no digest"))?;
         let params = Params {
             manager: Manager::Pip,
@@ -192,9 +206,7 @@ impl Pip<'_> {
     /// One package that cannot be upgraded never keeps the others back.
     fn largest<'w>(
         &self,
-        place: &Place,
-        root: &Root,
-        environment: &python::Environment,
+        asking: &Asking<'_>,
         open: Targets<'w>,
         answer: &mut PlanAnswer,
     ) -> Result<Option<(Targets<'w>, Vec<Planned>)>, ActionError> {
@@ -202,7 +214,7 @@ impl Pip<'_> {
         for (name, want) in open {
             let mut together = chosen.as_ref().map(|(targets, _)| targets.clone()).unwrap_or_default();
             together.insert(name, want);
-            match self.attempt(place, root, environment, &together)? {
+            match self.attempt(asking, &together)? {
                 Ok(packages) => chosen = Some((together, packages)),
                 Err(objection) => refuse(answer, want, name, objection),
             }
@@ -213,13 +225,15 @@ impl Pip<'_> {
     /// Asks pip, from what moves least to what moves more.
     fn attempt(
         &self,
-        place: &Place,
-        root: &Root,
-        environment: &python::Environment,
+        asking: &Asking<'_>,
         targets: &Targets<'_>,
     ) -> Result<Result<Vec<Planned>, Objection>, ActionError> {
+        let Asking { place, environment, until } = asking;
         let mut complaint = String::new();
         for (exact, still) in [(true, true), (false, true), (true, false), (false, false)] {
+            if Instant::now() >= *until {
+                return Ok(Err(format!("pip was asked for {} s without an end", PATIENCE.as_secs()).into()));
+            }
             let target = |(name, want): (&&str, &&Wanted)| match &want.fixed {
                 Some(fixed) if exact => format!("{name}=={fixed}\n"),
                 Some(fixed) => format!("{name}>={fixed}\n"),
@@ -233,24 +247,28 @@ impl Pip<'_> {
             let requirements: String =
                 targets.iter().map(target).chain(environment.packages.iter().filter_map(other)).collect();
             let upgrade = targets.values().any(|want| want.fixed.is_none());
-            let mut words = vec!["install", "--dry-run", "--quiet", "--report", "-", "--only-binary", ":all:"];
-            words.extend(upgrade.then_some("--upgrade"));
-            words.extend(["--requirement", "/dev/stdin"]);
-            let output =
-                self.run("pip install --dry-run", &place.pip_reading(&words).fed(requirements.into_bytes()))?;
-            if !output.ok() {
-                if complaint.is_empty() {
-                    complaint = output.complaint();
+            let words = if upgrade { vec!["--upgrade"] } else { Vec::new() };
+            let report = match self.dry_run(place, &words, requirements)? {
+                Ok(report) => report,
+                Err(why) => {
+                    complaint = if complaint.is_empty() { why } else { complaint };
+                    continue;
                 }
-                continue;
-            }
-            let Ok(report) = serde_json::from_slice::<Report>(&output.stdout) else {
+            };
+            let Some(report) = report else {
                 return Ok(Err(Objection {
                     reason: "its pip does not tell what it would do".to_owned(),
                     hint: Some("pip 22.2 and later do; upgrade pip in the environment"),
                 }));
             };
-            return self.accepted(root, environment, targets, &report);
+            // A version that was taken back is had by its exact name only; a later one may do.
+            match report.install.iter().find(|install| install.is_yanked) {
+                Some(install) => {
+                    let Metadata { name, version } = &install.metadata;
+                    complaint = format!("{name} {version} was taken back by those who made it");
+                }
+                None => return self.accepted(asking, targets, &report),
+            }
         }
         Ok(Err(Objection {
             reason: format!("pip cannot do it: {complaint}"),
@@ -258,11 +276,94 @@ impl Pip<'_> {
         }))
     }
 
+    /// What pip says it would do; nothing where it does not say it in a form that is known. The inner error is its complaint.
+    #[allow(clippy::type_complexity)]
+    fn dry_run(
+        &self,
+        place: &Place,
+        words: &[&str],
+        requirements: String,
+    ) -> Result<Result<Option<Report>, String>, ActionError> {
+        let mut all = vec!["install", "--dry-run", "--quiet", "--report", "-", "--only-binary", ":all:"];
+        all.extend(words);
+        all.extend(["--requirement", "/dev/stdin"]);
+        let asked = place.pip_reading(&all).fed(requirements.into_bytes());
+        let output = self.run("pip install --dry-run", &asked)?;
+        if !output.ok() {
+            return Ok(Err(output.complaint()));
+        }
+        Ok(Ok(serde_json::from_slice(&output.stdout).ok()))
+    }
+
+    /// Asks pip once more before anything changes, whatever an order says: the list has to be what the host's own index and
+    /// pip make of it, no package more and none less, each with the digest that was planned and none older than it is.
+    pub(super) fn confirm(&self, place: &Place, params: &Params) -> Result<(), ActionError> {
+        let environment = place.read();
+        if let Some(closed) = environment.closed {
+            return Err(ActionError::refused(closed));
+        }
+        let planned: BTreeMap<&str, &Planned> =
+            params.packages.iter().map(|planned| (planned.name.as_str(), planned)).collect();
+        if planned.len() != params.packages.len() {
+            return Err(ActionError::refused("the plan names one package twice"));
+        }
+        for (name, planned) in &planned {
+            let installed = environment.packages.get(*name);
+            if installed.map(|installed| &installed.version) != planned.from.as_ref() {
+                return Err(ActionError::refused(format!("{name} is not at the version that the plan starts from")));
+            }
+            if let Some(why) = planned.objection() {
+                return Err(ActionError::refused(why));
+            }
+            if let Some(unlisted) = installed.and_then(|installed| files::listed(place, installed).err()) {
+                return Err(ActionError::refused(unlisted.told(name)));
+            }
+        }
+        let exact = |planned: &Planned| format!("{}=={}\n", planned.name, planned.to);
+        let still = environment.packages.iter().filter(|(name, _)| !planned.contains_key(name.as_str()));
+        let requirements = params.packages.iter().filter(|planned| planned.from.is_some()).map(exact);
+        let requirements: String =
+            requirements.chain(still.map(|(name, installed)| format!("{name}=={}\n", installed.version))).collect();
+        // What comes along new may come only because the others need it, and then in the planned version.
+        let handed = place.handing()?;
+        let new: String = params.packages.iter().filter(|planned| planned.from.is_none()).map(exact).collect();
+        let constraints = handed.give("constraints.txt", new.as_bytes())?;
+        let report = self
+            .dry_run(place, &["--constraint", &constraints], requirements)?
+            .map_err(|why| ActionError::refused(format!("pip would not do what the plan says: {why}")))?
+            .ok_or_else(|| ActionError::refused("its pip does not tell what it would do"))?;
+        let would: BTreeMap<String, (&str, Option<Digest>)> = report
+            .install
+            .iter()
+            .map(|install| {
+                let name = ecosystem::normal_name("PyPI", &install.metadata.name).into_owned();
+                let sha256 = install.sha256().filter(|_| !install.is_direct && !install.is_yanked);
+                (name, (install.metadata.version.as_str(), sha256))
+            })
+            .collect();
+        let as_planned = |planned: &Planned| {
+            would
+                .get(&planned.name)
+                .is_some_and(|(version, sha256)| same_version(version, &planned.to) && *sha256 == Some(planned.sha256))
+        };
+        let other: Vec<&str> = params
+            .packages
+            .iter()
+            .filter(|planned| !as_planned(planned))
+            .map(|planned| planned.name.as_str())
+            .chain(would.keys().map(String::as_str).filter(|name| !planned.contains_key(name)))
+            .take(10)
+            .collect();
+        if other.is_empty() && report.install.len() == params.packages.len() {
+            return Ok(());
+        }
+        Err(ActionError::refused(format!("pip and its index say something else than the plan of {}", other.join(", "))))
+    }
+
     /// What pip would do, unless something speaks against it.
     fn accepted(
         &self,
-        root: &Root,
-        environment: &python::Environment,
+        asking: &Asking<'_>,
         targets: &Targets<'_>,
         report: &Report,
     ) -> Result<Result<Vec<Planned>, Objection>, ActionError> {
@@ -275,9 +376,9 @@ impl Pip<'_> {
         for install in &report.install {
             let name = ecosystem::normal_name("PyPI", &install.metadata.name).into_owned();
             let to = &install.metadata.version;
-            let Ok(version) = to.parse::<PythonVersion>() else {
+            if to.parse::<PythonVersion>().is_err() {
                 return Ok(Err(format!("it would bring {name} {to}, which is no version").into()));
-            };
+            }
             if !python::is_name(&name) {
                 return Ok(Err("it would bring a package whose name is none".to_owned().into()));
             }
@@ -290,28 +391,34 @@ impl Pip<'_> {
             let Some(sha256) = install.sha256().filter(|_| !install.is_direct) else {
                 return Ok(Err(format!("it would bring {name} {to} from outside of the index").into()));
             };
-            let installed = environment.packages.get(&name);
+            let installed = asking.environment.packages.get(&name);
             let from = installed.map(|installed| installed.version.clone());
-            if from.as_ref().is_some_and(|from| from.parse::<PythonVersion>().is_ok_and(|from| version < from)) {
-                return Ok(Err(format!("it would take {name} down to {to}").into()));
-            }
-            match installed.map(|installed| files::listed(root, &environment.path, installed)) {
-                Some(None) => {
-                    return Ok(Err(format!("{name} has no list of its files: pip did not install it").into()));
-                }
-                Some(Some(Err(path))) => {
-                    return Ok(Err(format!("{name} has a file outside of the environment: {path}").into()));
-                }
-                None | Some(Some(Ok(_))) => {}
+            if let Some(unlisted) = installed.and_then(|installed| files::listed(asking.place, installed).err()) {
+                return Ok(Err(unlisted.told(&name).into()));
             }
             let items = match targets.get(name.as_str()) {
                 Some(want) => want.items.iter().cloned().collect(),
                 None => all.clone(),
             };
-            packages.insert(name.clone(), Planned { name, from, to: to.clone(), items, sha256 });
+            let planned = Planned { name: name.clone(), from, to: to.clone(), items, sha256 };
+            if let Some(why) = planned.objection() {
+                return Ok(Err(why.into()));
+            }
+            packages.insert(name, planned);
         }
         Ok(Ok(packages.into_values().collect()))
     }
+}
+
+/// What pip is asked about.
+struct Asking<'a> {
+    place: &'a Place,
+    environment: &'a python::Environment,
+    until: Instant,
+}
+
+fn same_version(one: &str, other: &str) -> bool {
+    matches!((one.parse::<PythonVersion>(), other.parse::<PythonVersion>()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn objection_of(objection: &Objection) -> Objection {
