@@ -61,24 +61,25 @@ impl Lan {
         IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1))
     }
 
-    /// Lays a cable to a world. The world has its network until it is switched off.
+    /// Lays a cable to a world and answers where the world is. It has its network until it is switched off.
     ///
     /// # Errors
     /// When the world is off, or the kernel refuses.
-    pub fn join(&mut self, world: &World) -> Result<()> {
+    pub fn join(&mut self, world: &World) -> Result<IpAddr> {
         self.joined += 1;
         let [high, low] = (self.joined + 1).to_be_bytes();
         let init = world.init().context("the world is off")?.to_string();
-        let (cable, address) = (format!("w{init}"), format!("10.77.{high}.{low}/16"));
+        let (cable, address) = (format!("w{init}"), Ipv4Addr::new(10, 77, high, low));
         ip(["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &init])?;
         ip(["link", "set", &cable, "master", BRIDGE, "up"])?;
         let inside = |args: &[&str]| {
             let enter = ["-t", &init, "-n", "ip"];
             host::run("nsenter", enter.iter().chain(args).map(OsStr::new)).map(drop)
         };
-        inside(&["addr", "add", &address, "dev", "eth0"])?;
+        inside(&["addr", "add", &format!("{address}/16"), "dev", "eth0"])?;
         inside(&["link", "set", "lo", "up"])?;
-        inside(&["link", "set", "eth0", "up"])
+        inside(&["link", "set", "eth0", "up"])?;
+        Ok(address.into())
     }
 }
 
