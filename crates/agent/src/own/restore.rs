@@ -337,7 +337,9 @@ impl Places {
         if [AGENT, SERVER].iter().any(|package| self.of(package).join(WATCH).exists()) {
             return Ok(());
         }
-        must(host, &Invocation::reading("systemctl", ["disable", "--quiet", "--now", TIMER]))?;
+        if self.units.join(TIMER).exists() {
+            must(host, &Invocation::reading("systemctl", ["disable", "--quiet", "--now", TIMER]))?;
+        }
         for (name, _) in UNITS {
             remove(&self.units.join(name))?;
         }
