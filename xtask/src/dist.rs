@@ -104,7 +104,8 @@ pub(crate) fn run(out: Option<PathBuf>, debug: bool, release: Option<&Release>) 
     steps::run("build", &mut build)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let built = target.join(if debug { "debug" } else { "release" });
-    let out = out.unwrap_or_else(|| target.join("dist"));
+    // rpmbuild works in another folder.
+    let out = std::path::absolute(out.unwrap_or_else(|| target.join("dist")))?;
     fs::create_dir_all(&out)?;
     let work = out.join("work");
     fs::remove_dir_all(&work).or_else(|error| match error.kind() {
