@@ -453,12 +453,18 @@ fn together(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, 
     let link = stanch(&home, &["sign-in"])?;
     let near = lan::tunnel(&home, 7070)?.to_string();
     let visitor = Visitor::sign_in(runtime.handle(), &link.trim().replace("127.0.0.1:7070", &near))?;
-    let token = visitor.post("/api/v1/enrolments", json!({ "name": "all", "uses": HOSTS + 1, "confirmed": true }))?;
-    let token = part(&token, "token").as_str().context("a token")?.to_owned();
+    // Environments of their own: within one, so few hosts are never disrupted two at a time.
+    let token = |environment: &str, uses: usize| -> Result<String> {
+        let host = json!({ "environment": environment });
+        let wanted = json!({ "name": environment, "uses": uses, "confirmed": true, "host": host });
+        let made = visitor.post("/api/v1/enrolments", wanted)?;
+        Ok(part(&made, "token").as_str().context("a token")?.to_owned())
+    };
     let server = format!("https://{address}:7443");
-    home.write_mode("/root/token", &token, 0o600)?;
+    home.write_mode("/root/token", token("control", 1)?, 0o600)?;
     home.must(["stanch-agent", "enrol", "--server", &server, "--token-file", "/root/token"])?;
     home.must(["systemctl", "enable", "--now", UNIT])?;
+    let token = token("production", HOSTS)?;
     let hosts: Result<Vec<Host>> =
         (0..HOSTS).map(|number| Host::boot(&archive, &mut lan, number, &server, &token)).collect();
     let hosts = hosts?;
