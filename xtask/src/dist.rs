@@ -32,8 +32,6 @@ struct Package {
     folder: &'static str,
     /// Files: where from, below `packaging/` or the folder of the build; where to; their mode.
     files: Vec<(PathBuf, String, u32)>,
-    /// Symbolic links: where they point, where they stand.
-    links: Vec<(&'static str, &'static str)>,
     conffiles: Vec<&'static str>,
     depends: Vec<String>,
 }
@@ -97,14 +95,17 @@ const MEMBER: &str = "_stanch-release";
 pub(crate) fn run(out: Option<PathBuf>, debug: bool, release: Option<&Release>) -> Result<()> {
     packages::ensure(TOOLS)?;
     let mut build = cargo();
-    build.args(["build", "--locked", "-p", "stanch", "-p", "stanch-agent"]);
-    if !debug {
-        build.arg("--release");
+    if debug {
+        // For proofs: with the whole workspace, as in the gate, because of a part alone cargo builds everything once more.
+        build.args(["build", "--locked", "--workspace", "--bins"]);
+    } else {
+        build.args(["build", "--locked", "-p", "stanch", "-p", "stanch-agent", "--release"]);
     }
     steps::run("build", &mut build)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let built = target.join(if debug { "debug" } else { "release" });
-    let out = out.unwrap_or_else(|| target.join("dist"));
+    // rpmbuild works in another folder.
+    let out = std::path::absolute(out.unwrap_or_else(|| target.join("dist")))?;
     fs::create_dir_all(&out)?;
     let work = out.join("work");
     fs::remove_dir_all(&work).or_else(|error| match error.kind() {
@@ -144,8 +145,13 @@ fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// When the sources were last changed: what is built from them carries that time.
+/// When the sources were last changed: what is built from them carries that time. Where they lie without their history, the
+/// environment says when.
 fn epoch() -> Result<String> {
+    if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
+        ensure!(given.parse::<u64>().is_ok(), "SOURCE_DATE_EPOCH is no number of seconds");
+        return Ok(given);
+    }
     let mut git = Command::new("git");
     git.current_dir(root()).args(["log", "-1", "--format=%ct"]);
     Ok(steps::output("git log", &mut git)?.trim().to_owned())
@@ -163,24 +169,9 @@ fn agent(built: &Path) -> Result<Package> {
         files: vec![
             (binary, "usr/bin/stanch-agent".to_owned(), 0o755),
             (from.join("stanch-agent.service"), "usr/lib/systemd/system/stanch-agent.service".to_owned(), 0o644),
-            (
-                from.join("stanch-agent-restore.service"),
-                "usr/lib/systemd/system/stanch-agent-restore.service".to_owned(),
-                0o644,
-            ),
-            (
-                from.join("stanch-agent-restore.timer"),
-                "usr/lib/systemd/system/stanch-agent-restore.timer".to_owned(),
-                0o644,
-            ),
             (from.join("executor.toml"), "etc/stanch/executor.toml".to_owned(), 0o644),
             (from.join("stanch-agent.8"), "usr/share/man/man8/stanch-agent.8.gz".to_owned(), 0o644),
         ],
-        // After a reboot in the middle of an upgrade of its own.
-        links: vec![(
-            "../stanch-agent-restore.timer",
-            "usr/lib/systemd/system/timers.target.wants/stanch-agent-restore.timer",
-        )],
         conffiles: vec!["/etc/stanch/executor.toml"],
     })
 }
@@ -228,7 +219,6 @@ fn server(built: &Path, work: &Path) -> Result<Package> {
         section: "admin",
         folder: "server",
         files,
-        links: Vec::new(),
         conffiles: Vec::new(),
         depends,
     })
@@ -270,11 +260,6 @@ fn lay_out(package: &Package, tree: &Path) -> Result<()> {
             fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;
         }
         fs::set_permissions(&to, Permissions::from_mode(*mode))?;
-    }
-    for (target, from) in &package.links {
-        let from = tree.join(from);
-        fs::create_dir_all(from.parent().context("a link lies in a folder")?)?;
-        std::os::unix::fs::symlink(target, from)?;
     }
     Ok(())
 }
@@ -329,9 +314,6 @@ fn rpm(package: &Package, work: &Path, out: &Path) -> Result<PathBuf> {
         let to = format!("/{to}");
         let kind = if package.conffiles.contains(&to.as_str()) { "%config(noreplace) " } else { "" };
         files += &format!("{kind}%attr(0{mode:o}, root, root) {to}\n");
-    }
-    for (_, from) in &package.links {
-        files += &format!("/{from}\n");
     }
     let spec = format!(
         "Name: {}\nVersion: {}\nRelease: 1\nSummary: {}\nLicense: Apache-2.0\nAutoReqProv: no\nRequires: glibc\n\n\

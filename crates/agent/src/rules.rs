@@ -322,7 +322,7 @@ impl Rules {
             rules.prove_within_seconds = seconds.into_inner();
         }
         if let Some(url) = written.server_health {
-            if !["http://", "https://"].iter().any(|scheme| url.as_ref().starts_with(scheme)) {
+            if !url.as_ref().starts_with("http://") {
                 return Err((line(url.span().start), "server_health: expected http://ADDRESS:PORT/PATH".to_owned()));
             }
             rules.server_health = url.into_inner();

@@ -238,7 +238,8 @@ impl Gateway {
         };
         let now = self.app.now();
         for restored in said.iter().filter(|restored| !known.contains(restored)) {
-            let entry = NewEntry::new(now, hello.executor.to_string(), "package_restored")
+            let event = if restored.not_restored.is_none() { "package_restored" } else { "package_not_restored" };
+            let entry = NewEntry::new(now, hello.executor.to_string(), event)
                 .about(&hello.executor)
                 .about(&hello.asset.id)
                 .with(serde_json::json!(restored));

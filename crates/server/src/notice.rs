@@ -53,6 +53,8 @@ pub(crate) enum Event {
     ExecutorFrozen,
     /// A new version of Stanch's own did not prove itself on a host.
     PackageRestored,
+    /// A new version of Stanch did not prove itself on a host, and the one before could not be brought back.
+    PackageNotRestored,
     /// A task of a case waits for a person.
     TaskAsked,
     /// A step of a case, or a person's task, takes longer than it may.
@@ -68,7 +70,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::ApprovalNeeded,
         Self::ConfirmationDue,
         Self::ConfirmationReminder,
@@ -80,6 +82,7 @@ impl Event {
         Self::FeedWaits,
         Self::ExecutorFrozen,
         Self::PackageRestored,
+        Self::PackageNotRestored,
         Self::TaskAsked,
         Self::StepLate,
         Self::CasePartly,
@@ -101,6 +104,7 @@ impl Event {
             Self::FeedWaits => "feed_waits",
             Self::ExecutorFrozen => "executor_frozen",
             Self::PackageRestored => "package_restored",
+            Self::PackageNotRestored => "package_not_restored",
             Self::TaskAsked => "task_asked",
             Self::StepLate => "step_late",
             Self::CasePartly => "case_partly",
@@ -131,6 +135,9 @@ impl Event {
             Self::PackageRestored => {
                 "A new version of Stanch did not prove itself, and the one before was brought back"
             }
+            Self::PackageNotRestored => {
+                "A new version of Stanch did not prove itself, and the one before could not be brought back"
+            }
             Self::TaskAsked => "A task waits for a person",
             Self::StepLate => "A step takes longer than it may",
             Self::CasePartly => "A case ended, and not everything is done",
@@ -149,6 +156,7 @@ pub(crate) fn tells(event: &str, payload: &Value) -> Option<Event> {
         "feed_waits" => return Some(Event::FeedWaits),
         "executor_frozen" => return Some(Event::ExecutorFrozen),
         "package_restored" => return Some(Event::PackageRestored),
+        "package_not_restored" => return Some(Event::PackageNotRestored),
         "case_task_asked" => return Some(Event::TaskAsked),
         "case_step_late" => return Some(Event::StepLate),
         "case_partly" => return Some(Event::CasePartly),

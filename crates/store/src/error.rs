@@ -41,6 +41,18 @@ pub enum OpenError {
         #[source]
         source: sqlx::migrate::MigrateError,
     },
+    /// A newer release has taken away what this one works with.
+    #[error(
+        "a newer release has changed the store {at} so that this one cannot work with it (migration {number}, {name})"
+    )]
+    Newer {
+        /// Which store.
+        at: StoreAt,
+        /// The number of the first such migration.
+        number: i64,
+        /// What it is called.
+        name: String,
+    },
     /// The server that has it is older than what this program can use.
     #[error("the store {at} is on PostgreSQL {version}, and needs 15 or later")]
     OldServer {
@@ -66,6 +78,10 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(crate) fn newer(at: StoreAt, migration: &crate::newer::Applied) -> Self {
+        Self::Newer { at, number: migration.version, name: migration.description.clone() }
+    }
+
     /// What a person can do.
     pub const fn hint(&self) -> &'static str {
         match self {
@@ -84,6 +100,7 @@ impl OpenError {
             Self::OtherIds { .. } => {
                 "keep the folder for its ledger, and begin with another one: choose it with --data-dir"
             }
+            Self::Newer { .. } => "run the newer release, or restore a backup made by this one",
             Self::Migrate { .. } => {
                 "the store may come from a newer release: run that one, or restore a backup made by this one"
             }

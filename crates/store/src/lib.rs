@@ -35,6 +35,7 @@ pub mod hold;
 pub mod item;
 pub mod lease;
 pub mod missed;
+mod newer;
 pub mod notice;
 pub mod order;
 pub mod outbox;

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions, PgSeverit
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _, SqlSafeStr as _};
 
 use crate::error::OpenError;
+use crate::newer::{self, Applied};
 use crate::place::{DatabaseUrl, StoreAt};
 
 /// Connections that read.
@@ -89,6 +90,13 @@ pub(crate) async fn open_writer(url: &DatabaseUrl) -> Result<PgConnection, OpenE
     }
     sqlx::raw_sql(PREPARE).execute(&mut conn).await.map_err(open)?;
     sqlx::raw_sql(MAKE_ROOM).execute(&mut conn).await.map_err(open)?;
+    let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+    if known.fetch_one(&mut conn).await.map_err(open)? {
+        let applied: Vec<Applied> = sqlx::query_as(newer::APPLIED).fetch_all(&mut conn).await.map_err(open)?;
+        if let Some(one) = newer::contracting(&MIGRATIONS, &applied) {
+            return Err(OpenError::newer(at(), one));
+        }
+    }
     let migrated = migrator().run_direct(None, &mut conn, false).await;
     migrated.map_err(|source| OpenError::Migrate { at: at(), source })?;
     // Its end lets go of the lock.
@@ -119,7 +127,7 @@ fn migrator() -> Migrator {
         Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
-    migrator.set_locking(false);
+    migrator.set_locking(false).set_ignore_missing(true);
     migrator
 }
 
@@ -247,6 +255,11 @@ pub(crate) fn dialect(sql: Cow<'static, str>) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn migrations_since_the_rule_say_what_they_take_away() {
+        assert_eq!(newer::tests::unmarked(&MIGRATIONS), None);
+    }
 
     #[test]
     fn what_is_said_otherwise_in_postgresql() {

@@ -10,6 +10,7 @@ use sqlx::{
 };
 
 use crate::error::OpenError;
+use crate::newer::{self, Applied};
 use crate::place::StoreAt;
 
 /// Connections that read.
@@ -69,6 +70,14 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, OpenErr
     if check != "ok" {
         return Err(OpenError::Damaged { at: StoreAt::File(path.to_owned()), detail: check });
     }
+    let known = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
+    let migrated_before: i64 = sqlx::query_scalar(known).fetch_one(&mut conn).await.map_err(open)?;
+    if migrated_before != 0 {
+        let applied: Vec<Applied> = sqlx::query_as(newer::APPLIED).fetch_all(&mut conn).await.map_err(open)?;
+        if let Some(one) = newer::contracting(&MIGRATIONS, &applied) {
+            return Err(OpenError::newer(StoreAt::File(path.to_owned()), one));
+        }
+    }
     let migrated = migrator(&MIGRATIONS).run_direct(None, &mut conn, false).await;
     migrated.map_err(|source| OpenError::Migrate { at: StoreAt::File(path.to_owned()), source })?;
     Ok(conn)
@@ -78,7 +87,9 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migrations = migrations.iter().map(|&(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
     });
-    Migrator::with_migrations(migrations.collect())
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.set_ignore_missing(true);
+    migrator
 }
 
 /// Whether the file is a whole database.
@@ -203,6 +214,41 @@ mod tests {
 
     use super::*;
     use crate::Store;
+
+    #[test]
+    fn migrations_since_the_rule_say_what_they_take_away() {
+        assert_eq!(newer::tests::unmarked(&MIGRATIONS), None);
+    }
+
+    #[tokio::test]
+    async fn the_release_before_works_with_what_a_newer_one_has_added_and_with_nothing_that_it_took_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stanch.db");
+        Store::open(&path).await.unwrap().shut().await;
+        let mut all = MIGRATIONS.to_vec();
+        all.push((9_998, "later", "CREATE TABLE later (id TEXT PRIMARY KEY) STRICT"));
+        all.push((9_999, "more", "ALTER TABLE asset ADD COLUMN later TEXT NOT NULL DEFAULT 'x'"));
+        let newer = async |all: &[(i64, &'static str, &'static str)]| {
+            let mut conn = options(&path).connect().await.unwrap();
+            migrator(all).run_direct(None, &mut conn, false).await.unwrap();
+            conn.close().await.unwrap();
+        };
+        newer(&all).await;
+        let store = Store::open(&path).await.unwrap();
+        let setting = crate::setting::Setting {
+            key: "a".into(),
+            value: serde_json::json!(1),
+            at: Timestamp::from_second(1).unwrap(),
+        };
+        store.put(crate::Write::PutSetting(setting)).await.unwrap();
+        store.shut().await;
+
+        all.push((10_000, "contract: later", "DROP TABLE later"));
+        newer(&all).await;
+        let error = Store::open(&path).await.unwrap_err();
+        assert!(matches!(&error, OpenError::Newer { number: 10_000, .. }), "{error:?}");
+        assert!(error.to_string().contains("contract: later") && error.hint().contains("newer release"), "{error}");
+    }
 
     #[tokio::test]
     async fn what_an_older_release_wrote_stays_and_is_counted() {

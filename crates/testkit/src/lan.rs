@@ -2,11 +2,15 @@
 //! that nothing of it can reach, or be reached by, anything else.
 
 use std::ffi::OsStr;
-use std::net::{IpAddr, Ipv4Addr};
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::host;
 use crate::world::World;
@@ -57,25 +61,57 @@ impl Lan {
         IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1))
     }
 
-    /// Lays a cable to a world. The world has its network until it is switched off.
+    /// Lays a cable to a world and answers where the world is. It has its network until it is switched off.
     ///
     /// # Errors
     /// When the world is off, or the kernel refuses.
-    pub fn join(&mut self, world: &World) -> Result<()> {
+    pub fn join(&mut self, world: &World) -> Result<IpAddr> {
         self.joined += 1;
         let [high, low] = (self.joined + 1).to_be_bytes();
         let init = world.init().context("the world is off")?.to_string();
-        let (cable, address) = (format!("w{init}"), format!("10.77.{high}.{low}/16"));
+        let (cable, address) = (format!("w{init}"), Ipv4Addr::new(10, 77, high, low));
         ip(["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &init])?;
         ip(["link", "set", &cable, "master", BRIDGE, "up"])?;
         let inside = |args: &[&str]| {
             let enter = ["-t", &init, "-n", "ip"];
             host::run("nsenter", enter.iter().chain(args).map(OsStr::new)).map(drop)
         };
-        inside(&["addr", "add", &address, "dev", "eth0"])?;
+        inside(&["addr", "add", &format!("{address}/16"), "dev", "eth0"])?;
         inside(&["link", "set", "lo", "up"])?;
-        inside(&["link", "set", "eth0", "up"])
+        inside(&["link", "set", "eth0", "up"])?;
+        Ok(address.into())
     }
+}
+
+/// Leads from an address of this process to a port on the loopback of a world, for what listens to nobody else. It ends
+/// with the process, and answers nobody while the world is off.
+///
+/// # Errors
+/// When the world is off, or no port is to be had.
+pub fn tunnel(world: &World, port: u16) -> Result<SocketAddr> {
+    let network = File::open(format!("/proc/{}/ns/net", world.init().context("the world is off")?))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    std::thread::Builder::new().name("tunnel".to_owned()).spawn(move || {
+        // This thread alone is in the network of the world from here on; what it accepts from is where it was made.
+        if let Err(error) = move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)) {
+            eprintln!("no way into the network of the world: {error}");
+            return;
+        }
+        for near in listener.incoming().flatten() {
+            let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
+            let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { continue };
+            std::thread::spawn(move || carry(&near, &far));
+            std::thread::spawn(move || carry(&far_too, &near_too));
+        }
+    })?;
+    Ok(address)
+}
+
+/// Carries everything one way; the end of it too.
+fn carry(mut from: &TcpStream, mut to: &TcpStream) {
+    drop(io::copy(&mut from, &mut to));
+    drop(to.shutdown(Shutdown::Write));
 }
 
 fn ip<const N: usize>(args: [&str; N]) -> Result<()> {

@@ -62,6 +62,12 @@ enum Command {
     Run,
     /// Say who this host is to its server
     Status,
+    /// Show versions of Stanch's own packages that did not prove themselves here: no order installs them again
+    Failed {
+        /// Let orders install this one again
+        #[arg(long, value_name = "PACKAGE=VERSION")]
+        forget: Option<String>,
+    },
     /// Bring the version before of Stanch's own packages back, if the new one did not prove itself; run by a timer
     #[command(hide = true)]
     Restore,
@@ -104,6 +110,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Enrol { server, token_file, proxy } => enrol(&arguments.folder, server, token_file.as_deref(), proxy),
         Command::Run => serve(&arguments.folder),
         Command::Status => status(&arguments.folder),
+        Command::Failed { forget } => failed(forget.as_deref()),
         Command::Restore => {
             Places::default().look(&Host::default())?;
             Ok(())
@@ -199,6 +206,27 @@ fn end_on_signals(shutdown: &Shutdown) -> anyhow::Result<()> {
             }
         })
         .context("a thread cannot be started")?;
+    Ok(())
+}
+
+fn failed(forget: Option<&str>) -> anyhow::Result<()> {
+    let places = Places::default();
+    let Some(forget) = forget else {
+        let list = places.failed()?;
+        if list.is_empty() {
+            println!("No version of Stanch has failed here.");
+        }
+        for one in list {
+            println!("{}={}  did not prove itself, {}", one.package, one.version, one.at);
+        }
+        return Ok(());
+    };
+    let (package, version) =
+        forget.split_once('=').context("expected PACKAGE=VERSION, as `stanch-agent failed` shows it")?;
+    if !places.forget_failed(package, version)? {
+        anyhow::bail!("{forget} is not among the versions that failed here; `stanch-agent failed` shows them");
+    }
+    println!("Orders may install {forget} again.");
     Ok(())
 }
 

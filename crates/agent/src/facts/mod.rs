@@ -39,7 +39,7 @@ use processes::Processes;
 pub use root::Root;
 use services::Services;
 use sockets::Socket;
-pub(crate) use sockets::connections;
+pub(crate) use sockets::{connections, listens};
 
 const MAX_SMALL: u64 = 1 << 20;
 const MAX_STATUS_FILES: usize = 20_000;

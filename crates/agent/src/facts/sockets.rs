@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use stanch_model::facts::{Call, MOST_ADDRESSES, MOST_TALKS, Talks};
@@ -69,6 +69,27 @@ fn waiting(proc: &Path, protocol: &'static str) -> io::Result<Vec<Socket>> {
         return Ok(found);
     }
     Ok(table(protocol, &rows(&proc.join("net").join(protocol))?))
+}
+
+/// Whether this process, and no other, waits for TCP connections to this address.
+///
+/// # Errors
+/// When its sockets cannot be read.
+pub(crate) fn listens(proc: &Path, pid: u32, to: SocketAddr) -> io::Result<bool> {
+    let folder = proc.join(pid.to_string());
+    let mut waiting = table("tcp", &rows(&folder.join("net/tcp"))?);
+    if let Ok(text) = rows(&folder.join("net/tcp6")) {
+        waiting.extend(table("tcp6", &text));
+    }
+    let there = |socket: &&Socket| {
+        let address = socket.address.to_canonical();
+        socket.port == to.port() && (address == to.ip().to_canonical() || address.is_unspecified())
+    };
+    let mut inodes: Vec<u64> = waiting.iter().filter(there).map(|socket| socket.inode).collect();
+    inodes.sort_unstable();
+    std::fs::read_dir(folder.join("fd"))?;
+    let held = held(&folder.join("fd"), &inodes);
+    Ok(!inodes.is_empty() && inodes.iter().all(|inode| held.contains(inode)))
 }
 
 /// How many established TCP connections each of these local ports has.

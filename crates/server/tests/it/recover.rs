@@ -1,6 +1,7 @@
 //! Crashes and silence: whatever is killed wherever, a remediation ends right and nothing runs twice.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use stanch_model::own::{AGENT, Restored, SERVER};
 
 use crate::double::{Double, Host, Mood};
 use crate::world::World;
@@ -191,4 +192,34 @@ async fn what_an_executor_was_doing_when_it_lost_its_folder_is_not_done_a_second
     let taken = world.host().taken.clone();
     assert_eq!(taken.iter().filter(|verb| **verb == "apply").count(), 1, "{taken:?}");
     assert!(taken.contains(&"reconcile"), "its journal was asked: {taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_brought_back_and_what_it_could_not_are_on_record_under_names_of_their_own() {
+    let mut world = World::new(one()).await;
+    world.items(1).await;
+    world.unplug().await;
+    let gateway = world.running.as_ref().unwrap().gateway();
+    let said = |package: &str, not_restored: Option<&str>| Restored {
+        package: package.to_owned(),
+        version: "2".to_owned(),
+        back_to: "1".to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        not_restored: not_restored.map(str::to_owned),
+    };
+    for _ in 0..2 {
+        let mut hello = world.double.hello();
+        let failed = said(SERVER, Some("after 8 attempts: dpkg failed"));
+        hello.restored = vec![said(AGENT, None), failed, said("bash", None), said(AGENT, Some("two\nlines"))];
+        gateway.poll(hello).await.unwrap();
+    }
+    let ledger = world.client.get("/api/v1/ledger?limit=500").await;
+    let told = |entry: &Value| {
+        let kind = entry["kind"].as_str().unwrap().to_owned();
+        kind.ends_with("restored").then(|| (kind, entry["body"]["payload"]["package"].as_str().unwrap().to_owned()))
+    };
+    let mut told: Vec<(String, String)> = ledger["entries"].as_array().unwrap().iter().filter_map(told).collect();
+    told.sort();
+    let expected = [("package_not_restored", SERVER), ("package_restored", AGENT)];
+    assert_eq!(told, expected.map(|(kind, package)| (kind.to_owned(), package.to_owned())));
 }

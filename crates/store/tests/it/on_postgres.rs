@@ -383,16 +383,32 @@ async fn what_cannot_be_used_is_refused_with_a_hint() {
     Store::connect(&newer.parse().unwrap()).await.unwrap().shut().await;
     let database = newer.split(['/', '?']).nth(3).unwrap();
     let migration = "INSERT INTO stanch._sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (9999, 'later', true, '', 0)";
+         VALUES (9999, 'contract: later', true, '', 0)";
     cluster.ask(database, migration).unwrap();
     let newer = Store::connect(&newer.parse().unwrap()).await.unwrap_err();
-    assert!(matches!(newer, OpenError::Migrate { .. }), "{newer:?}");
+    assert!(matches!(newer, OpenError::Newer { number: 9999, .. }), "{newer:?}");
     assert!(newer.hint().contains("newer release"));
 
     let nobody = postgres::url(Path::new("/nowhere"), "stanch") + "&password=s3cret";
     let nobody = Store::connect(&nobody.parse().unwrap()).await.unwrap_err();
     assert!(matches!(nobody, OpenError::Open { .. }), "{nobody:?}");
     assert!(!format!("{nobody} {nobody:?}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn the_release_before_works_with_what_a_newer_one_has_added() {
+    let cluster = Cluster::start(false).unwrap();
+    let url = url(&cluster);
+    Store::connect(&url).await.unwrap().shut().await;
+    let text = url.to_string();
+    let database = text.split(['/', '?']).nth(3).unwrap();
+    let later = "CREATE TABLE stanch.later (id text PRIMARY KEY); \
+         ALTER TABLE stanch.remediation ADD COLUMN later text NOT NULL DEFAULT 'x'; \
+         INSERT INTO stanch._sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'later', true, '', 0)";
+    cluster.ask(database, later).unwrap();
+    let store = Store::connect(&url).await.unwrap();
+    store.commit(begin(&remediation_id("a"))).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
-//! The agent's package in a real root under a real systemd: installed by apt, enrolled, at work inside its unit, upgraded
-//! by its own hand, brought back when a new version does not prove itself, removed and purged.
+//! The packages in real roots under a real systemd. The agent's: installed by apt, enrolled, at work inside its unit,
+//! upgraded by its own hand, brought back when a new version does not prove itself, removed and purged. The server's beside
+//! it: both upgraded in one leaf while a rollout to other hosts is under way, once to versions that stay and once to
+//! versions that are brought back, without anything of the rollout being lost or done twice.
 //!
-//! `prove_package FOLDER KEY` takes the packages from where `cargo xtask dist` put them, and the release key that signed
-//! them.
+//! `prove_package FOLDER KEY [LIFE...]` takes the packages from where `cargo xtask dist` put them, and the release key that
+//! signed them. Lives are `alone` and `together`; both when none is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,13 +18,26 @@ use serde_json::{Value, json};
 use stanch_server::{Door, Intervals};
 use stanch_testkit::archive::{MOUNT_POINT, Via};
 use stanch_testkit::claims::Claims;
-use stanch_testkit::lan::Lan;
+use stanch_testkit::lan::{self, Lan};
 use stanch_testkit::site::Site;
-use stanch_testkit::visitor::part;
+use stanch_testkit::visitor::{Visitor, part};
+use stanch_testkit::world::Process;
 use stanch_testkit::{Archive, Base, Package, ReleaseKey, Suite, World, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Two versions that do not prove themselves, one after the other, and what follows from it.
+const LONG: Duration = Duration::from_secs(1_200);
 const UNIT: &str = "stanch-agent.service";
+const AGENT: &str = "stanch-agent";
+const SERVER: &str = "stanch";
+/// Hosts to which a rollout is under way.
+const HOSTS: usize = 3;
+/// What a host shows as soon as it is let go on.
+const GO: &str = "/run/go";
+/// The fixed version of what is rolled out.
+const FIXED: &str = "1.0-2";
+
+type Proof = fn(&tokio::runtime::Runtime, &Path, &ReleaseKey, &mut Claims) -> Result<()>;
 
 fn main() -> Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).context("where are the packages?")?);
@@ -31,7 +46,17 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut claims = Claims::new();
     let key = std::env::args().nth(2).context("where is the release key?")?;
-    life(&runtime, &folder, &ReleaseKey::read(Path::new(&key))?, &mut claims)?;
+    let key = ReleaseKey::read(Path::new(&key))?;
+    // What is wrong with one life says nothing of the other.
+    let named: Vec<String> = std::env::args().skip(3).collect();
+    for (name, proof) in [("alone", life as Proof), ("together", together)] {
+        if !named.is_empty() && !named.iter().any(|one| one == name) {
+            continue;
+        }
+        if let Err(error) = proof(&runtime, &folder, &key, &mut claims) {
+            claims.claim(&format!("{name}, it comes to its end"), false, json!({}), || format!("{error:#}"));
+        }
+    }
     claims.end()
 }
 
@@ -43,9 +68,9 @@ fn found(folder: &Path, start: &str) -> Result<PathBuf> {
         .with_context(|| format!("no {start}*.deb in {}: cargo xtask dist makes them", folder.display()))
 }
 
-/// The same package as a later version, its agent another one if a script takes its place.
-fn later(deb: &Path, folder: &Path, ending: &str, instead: Option<&str>) -> Result<PathBuf> {
-    let tree = folder.join(ending);
+/// The same package as a later version, its program another one if a script takes its place.
+fn later(deb: &Path, package: &str, folder: &Path, ending: &str, instead: Option<&str>) -> Result<PathBuf> {
+    let tree = folder.join(format!("{package}-{ending}"));
     let run = |command: &mut Command| -> Result<()> {
         let output = command.output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -60,14 +85,16 @@ fn later(deb: &Path, folder: &Path, ending: &str, instead: Option<&str>) -> Resu
         .collect();
     std::fs::write(&control, text.join("\n") + "\n")?;
     if let Some(script) = instead {
-        let (agent, real) = (tree.join("usr/bin/stanch-agent"), tree.join("usr/lib/stanch-agent/real"));
-        std::fs::create_dir_all(tree.join("usr/lib/stanch-agent"))?;
-        std::fs::rename(&agent, real)?;
-        std::fs::write(&agent, script)?;
-        std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755))?;
+        let aside = tree.join("usr/lib").join(package);
+        std::fs::create_dir_all(&aside)?;
+        let program = tree.join("usr/bin").join(package);
+        std::fs::rename(&program, aside.join("real"))?;
+        std::fs::write(&program, script)?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
     }
-    let made = folder.join(format!("stanch-agent_{ending}.deb"));
+    let made = folder.join(format!("{package}_{ending}.deb"));
     run(Command::new("dpkg-deb").args(["--root-owner-group", "-Znone", "--build"]).arg(&tree).arg(&made))?;
+    std::fs::remove_dir_all(&tree)?;
     Ok(made)
 }
 
@@ -142,11 +169,11 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, clai
     // Its own package, by its own hand.
     let pid = main_pid(&world)?;
     world.write("/etc/stanch/executor.toml", "prove_within_seconds = 60\n")?;
-    let good = later(&agent, made.path(), "a", None)?;
+    let good = later(&agent, AGENT, made.path(), "a", None)?;
     key.sign(&good)?;
     archive.publish_deb(&Suite::security(), &good)?;
-    let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
-    let version = world.must(["dpkg-query", "--show", "--showformat=${Version}", "stanch-agent"])?;
+    let (state, seconds) = fixed(&site, &world, AGENT)?;
+    let version = installed(&world, AGENT)?;
     let restarted = wait_until("the new one is at work", PATIENCE, || Ok(![0, pid].contains(&main_pid(&world)?)));
     let done = state == "closed" && version.ends_with("+a") && restarted.is_ok();
     claims.claim(
@@ -155,16 +182,22 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, clai
         json!({ "seconds": seconds, "version": version }),
         || format!("{state}, {version}: {}", journal(&world)),
     );
-    let settled = wait_until("it has proven itself", PATIENCE, || Ok(!watched(&world)));
-    let kept = installed(&world)?;
-    claims.claim("its new version proves itself and stays", settled.is_ok() && kept.ends_with("+a"), json!({}), || {
-        format!("{kept}: {}", journal(&world))
+    let began = Instant::now();
+    let settled = wait_until("it has proven itself", PATIENCE, || {
+        Ok(!watched(&world, AGENT) && !world.exists("/usr/lib/stanch-agent/restore"))
     });
+    let kept = installed(&world, AGENT)?;
+    claims.claim(
+        "its new version proves itself and stays, and nothing of the watch is left",
+        settled.is_ok() && kept.ends_with("+a"),
+        json!({ "seconds": began.elapsed().as_secs() }),
+        || format!("{kept}: {}\n{}", journal(&world), timer(&world)),
+    );
 
     // Whatever server and archive say: nobody released it.
-    archive.publish_deb(&Suite::security(), &later(&agent, made.path(), "b", None)?)?;
-    let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
-    let kept = installed(&world)?;
+    archive.publish_deb(&Suite::security(), &later(&agent, AGENT, made.path(), "b", None)?)?;
+    let (state, seconds) = fixed(&site, &world, AGENT)?;
+    let kept = installed(&world, AGENT)?;
     let refused = state != "closed" && kept.ends_with("+a");
     claims.claim(
         "a version that the release key did not sign is not installed",
@@ -181,14 +214,16 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, clai
             "#!/bin/sh\nexport HTTPS_PROXY=http://127.0.0.1:9\nexec /usr/lib/stanch-agent/real \"$@\"\n",
         ),
     ] {
-        let bad = later(&agent, made.path(), ending, Some(script))?;
+        let bad = later(&agent, AGENT, made.path(), ending, Some(script))?;
         key.sign(&bad)?;
         archive.publish_deb(&Suite::security(), &bad)?;
-        let (state, seconds) = fixed(&site, &world, "stanch-agent")?;
+        let (state, seconds) = fixed(&site, &world, AGENT)?;
         let back = wait_until("the one before is back", PATIENCE, || {
-            Ok(installed(&world)?.ends_with("+a") && !watched(&world) && told(&site, ending)?)
+            Ok(installed(&world, AGENT)?.ends_with("+a")
+                && !watched(&world, AGENT)
+                && told(&site.visitor, AGENT, ending))
         });
-        let kept = installed(&world)?;
+        let kept = installed(&world, AGENT)?;
         claims.claim(
             &format!(
                 "a version that {what} is taken back by the timer, the record has it, and the run does not end well"
@@ -198,6 +233,28 @@ fn life(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, clai
             || format!("{state}, {kept}: {}\n{}", journal(&world), timer(&world)),
         );
     }
+
+    let list = world.must(["stanch-agent", "failed"])?;
+    let (state, seconds) = fixed(&site, &world, AGENT)?;
+    let both = list.contains("+c ") && list.contains("+d ");
+    let kept = installed(&world, AGENT)?;
+    let held = state != "closed" && kept.ends_with("+a") && !watched(&world, AGENT);
+    claims.claim(
+        "versions that failed here are listed, and no order installs one again",
+        both && held,
+        json!({ "state": state, "seconds": seconds }),
+        || format!("{state}, {kept}: {list}\n{}", journal(&world)),
+    );
+    let version = world.must([
+        "dpkg-deb",
+        "--field",
+        &format!("{MOUNT_POINT}/pool/{}/stanch-agent_d.deb", Suite::security().codename),
+        "Version",
+    ])?;
+    let name = format!("{AGENT}={}", version.trim());
+    world.must(["stanch-agent", "failed", "--forget", &name])?;
+    let list = world.must(["stanch-agent", "failed"])?;
+    claims.claim("a person takes one off the list", !list.contains(&name), json!({}), || list.clone());
 
     let shown = world.must(["systemctl", "show", "--property=MemoryPeak,CPUUsageNSec", UNIT])?;
     let cost: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once('=')).collect();
@@ -226,20 +283,24 @@ fn timer(world: &World) -> String {
     world.run(["journalctl", "-u", unit, "--no-pager", "-n", "60"]).map(|output| output.all()).unwrap_or_default()
 }
 
-fn installed(world: &World) -> Result<String> {
-    world.must(["dpkg-query", "--show", "--showformat=${Version}", "stanch-agent"])
+fn installed(world: &World, package: &str) -> Result<String> {
+    world.must(["dpkg-query", "--show", "--showformat=${Version}", package])
 }
 
 /// Whether a new version has still to prove itself.
-fn watched(world: &World) -> bool {
-    world.exists("/var/lib/stanch-agent/restore/stanch-agent/watch.json")
+fn watched(world: &World, package: &str) -> bool {
+    world.exists(&format!("/var/lib/stanch-agent/restore/{package}/watch.json"))
 }
 
 /// Whether the record has it that this version was taken back.
-fn told(site: &Site, ending: &str) -> Result<bool> {
-    let all = site.visitor.get("/api/v1/ledger?limit=500")?;
-    let text = all.to_string();
-    Ok(text.contains("package_restored") && text.contains(&format!("+{ending}")))
+fn told(visitor: &Visitor, package: &str, ending: &str) -> bool {
+    let Ok(all) = visitor.get("/api/v1/ledger?limit=500") else { return false };
+    let (package, ending) = (format!("\"package\":\"{package}\""), format!("+{ending}\""));
+    let entries = part(&all, "entries").as_array().or(all.as_array()).cloned().unwrap_or_default();
+    entries
+        .iter()
+        .map(Value::to_string)
+        .any(|entry| entry.contains("package_restored") && entry.contains(&package) && entry.contains(&ending))
 }
 
 fn main_pid(world: &World) -> Result<u32> {
@@ -265,37 +326,251 @@ fn ended(remediation: &Value) -> bool {
     *part(remediation, "over") == json!(true) || *part(remediation, "state") == "needs_operator"
 }
 
+/// What a server orders that may be gone for a while.
+struct Orders<'a> {
+    visitor: &'a Visitor,
+    id: String,
+    last: Value,
+}
+
+impl<'a> Orders<'a> {
+    /// Asks for the items of these names, so many of each, and says yes to the plan.
+    fn begin(visitor: &'a Visitor, wanted: &[(&str, usize)]) -> Result<Self> {
+        visitor.post("/api/v1/scan", json!({}))?;
+        let mut items = Vec::new();
+        wait_until("the items", PATIENCE, || {
+            let all = visitor.get("/api/v1/items")?;
+            let all = part(&all, "items").as_array().cloned().unwrap_or_default();
+            items = all.into_iter().filter(|one| wanted.iter().any(|(name, _)| *part(one, "name") == *name)).collect();
+            let count = |name: &str| items.iter().filter(|one| *part(one, "name") == name).count();
+            Ok(wanted.iter().all(|(name, hosts)| count(name) == *hosts))
+        })?;
+        let ids: Vec<&Value> = items.iter().map(|item| part(item, "id")).collect();
+        let made = visitor.post("/api/v1/remediations", json!({ "items": ids }))?;
+        let id = part(part(&made, "remediation"), "id").as_str().with_context(|| made.to_string())?.to_owned();
+        let mut orders = Self { visitor, id, last: Value::Null };
+        orders.wait("a plan, or why there is none", PATIENCE, |one| {
+            *part(one, "state") == "awaiting_approval" || ended(one)
+        })?;
+        if *part(&orders.last, "state") == "awaiting_approval" {
+            let path = format!("/api/v1/remediations/{}/approve", orders.id);
+            visitor.post(&path, json!({ "plan_hash": part(&orders.last, "plan") }))?;
+        }
+        Ok(orders)
+    }
+
+    fn wait(&mut self, what: &str, patience: Duration, holds: impl Fn(&Value) -> bool) -> Result<()> {
+        let path = format!("/api/v1/remediations/{}", self.id);
+        let waited = wait_until(what, patience, || {
+            // It may be what is being upgraded.
+            let Ok(answer) = self.visitor.get(&path) else { return Ok(false) };
+            self.last = part(&answer, "remediation").clone();
+            Ok(holds(&self.last))
+        });
+        waited.with_context(|| format!("the last was {}", self.last))
+    }
+
+    /// The state in which it ended.
+    fn end(&mut self, patience: Duration) -> Result<String> {
+        self.wait("its end", patience, ended)?;
+        if *part(&self.last, "state") == "needs_operator" {
+            // A person has looked: the next version may be tried.
+            let path = format!("/api/v1/remediations/{}/dismiss", self.id);
+            self.visitor.post(&path, json!({ "reason": "a newer version follows" }))?;
+        }
+        Ok(part(&self.last, "state").as_str().unwrap_or_default().to_owned())
+    }
+}
+
 /// Has the one item of this name found, planned, approved and carried out. Answers how it ended, and in how many seconds.
 fn fixed(site: &Site, world: &World, name: &str) -> Result<(String, u64)> {
     world.must(["apt-get", "update"])?;
     let began = Instant::now();
-    site.visitor.post("/api/v1/scan", json!({}))?;
-    let mut item = Value::Null;
-    wait_until("the item", PATIENCE, || {
-        let all = site.visitor.get("/api/v1/items")?;
-        let all = part(&all, "items").as_array().cloned().unwrap_or_default();
-        item = all.into_iter().find(|one| *part(one, "name") == name).unwrap_or_default();
-        Ok(!item.is_null())
-    })?;
-    let made = site.visitor.post("/api/v1/remediations", json!({ "items": [part(&item, "id")] }))?;
-    let id = part(part(&made, "remediation"), "id").as_str().with_context(|| made.to_string())?.to_owned();
-    let path = format!("/api/v1/remediations/{id}");
-    let mut one = Value::Null;
-    wait_until("a plan, or why there is none", PATIENCE, || {
-        one = part(&site.visitor.get(&path)?, "remediation").clone();
-        Ok(*part(&one, "state") == "awaiting_approval" || ended(&one))
-    })?;
-    if *part(&one, "state") == "awaiting_approval" {
-        site.visitor.post(&format!("{path}/approve"), json!({ "plan_hash": part(&one, "plan") }))?;
-        wait_until("its end", PATIENCE, || {
-            one = part(&site.visitor.get(&path)?, "remediation").clone();
-            Ok(ended(&one))
+    let state = Orders::begin(&site.visitor, &[(name, 1)])?.end(LONG)?;
+    Ok((state, began.elapsed().as_secs()))
+}
+
+/// A host to which something is rolled out, with its agent, which ends with it.
+struct Host {
+    world: World,
+    _agent: Process,
+}
+
+impl Host {
+    fn boot(archive: &Archive, lan: &mut Lan, number: usize, server: &str, token: &str) -> Result<Self> {
+        let agent = std::env::current_exe()?.with_file_name(AGENT);
+        let base = Base::minimal()?;
+        let world = World::builder(&base).hostname(&format!("host-{number}"));
+        let world = world.bind(archive.path(), MOUNT_POINT).bind(agent, "/usr/bin/stanch-agent").boot()?;
+        lan.join(&world)?;
+        world.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
+        world.must(["apt-get", "update"])?;
+        world.must(["apt-get", "install", "-y", "tool=1.0-1"])?;
+        world.write_mode("/root/token", token, 0o600)?;
+        world.must(["/usr/bin/stanch-agent", "enrol", "--server", server, "--token-file", "/root/token"])?;
+        let agent = world.spawn(["/usr/bin/stanch-agent", "run"])?;
+        Ok(Self { world, _agent: agent })
+    }
+
+    /// Lines that the package wrote when it began, and when it was configured.
+    fn log(&self) -> (usize, usize) {
+        let text = self.world.text("/var/log/tool").unwrap_or_default();
+        let count = |word: &str| text.lines().filter(|line| line.starts_with(word)).count();
+        (count("began"), count("configured"))
+    }
+}
+
+/// The program of the server, as its own user.
+fn stanch(world: &World, words: &[&str]) -> Result<String> {
+    let user = ["runuser", "-u", "stanch", "--", "stanch", "--data-dir", "/var/lib/stanch"];
+    world.must(user.iter().chain(words))
+}
+
+fn together(runtime: &tokio::runtime::Runtime, folder: &Path, key: &ReleaseKey, claims: &mut Claims) -> Result<()> {
+    let debs = [(AGENT, found(folder, "stanch-agent_")?), (SERVER, found(folder, "stanch_")?)];
+    let made = tempfile::tempdir()?;
+    let archive = Archive::new()?;
+    archive.publish(&Suite::main(), &Package::new("tool", "1.0-1").file("/usr/share/tool", "1.0-1\n"))?;
+    for (_, deb) in &debs {
+        archive.publish_deb(&Suite::main(), deb)?;
+    }
+    let began = Instant::now();
+    let base = Base::systemd()?;
+    let home = World::builder(&base).hostname("home").bind(archive.path(), MOUNT_POINT).systemd().boot()?;
+    let mut lan = Lan::new()?;
+    let address = lan.join(&home)?;
+    home.write("/etc/apt/sources.list", archive.sources_list(Via::Copy))?;
+    home.must(["apt-get", "update"])?;
+    home.must(["apt-get", "install", "-y", SERVER, AGENT])?;
+    let door =
+        format!("[Service]\nEnvironment=STANCH_EXECUTORS=0.0.0.0:7443\nEnvironment=STANCH_EXECUTORS_NAME={address}\n");
+    home.write("/etc/systemd/system/stanch.service.d/door.conf", door)?;
+    home.write("/etc/stanch/executor.toml", "prove_within_seconds = 60\n")?;
+    home.must(["systemctl", "daemon-reload"])?;
+    home.must(["systemctl", "enable", "--now", "stanch.service"])?;
+    let well = wait_until("the server is well", PATIENCE, || Ok(stanch(&home, &["health"]).is_ok()));
+    well.with_context(|| format!("{:?}: {}", stanch(&home, &["health"]), journals(&home)))?;
+    let link = stanch(&home, &["sign-in"])?;
+    let near = lan::tunnel(&home, 7070)?.to_string();
+    let visitor = Visitor::sign_in(runtime.handle(), &link.trim().replace("127.0.0.1:7070", &near))?;
+    // Environments of their own: within one, so few hosts are never disrupted two at a time.
+    let token = |environment: &str, uses: usize| -> Result<String> {
+        let host = json!({ "environment": environment });
+        let wanted = json!({ "name": environment, "uses": uses, "confirmed": true, "host": host });
+        let made = visitor.post("/api/v1/enrolments", wanted)?;
+        Ok(part(&made, "token").as_str().context("a token")?.to_owned())
+    };
+    let server = format!("https://{address}:7443");
+    home.write_mode("/root/token", token("control", 1)?, 0o600)?;
+    home.must(["stanch-agent", "enrol", "--server", &server, "--token-file", "/root/token"])?;
+    home.must(["systemctl", "enable", "--now", UNIT])?;
+    let token = token("production", HOSTS)?;
+    let hosts: Result<Vec<Host>> =
+        (0..HOSTS).map(|number| Host::boot(&archive, &mut lan, number, &server, &token)).collect();
+    let hosts = hosts?;
+    let connected = wait_until("all agents are connected", PATIENCE, || {
+        let all = visitor.get("/api/v1/executors")?;
+        let connected = all.as_array().into_iter().flatten().filter(|one| *part(one, "connected") == json!(true));
+        Ok(connected.count() == HOSTS + 1)
+    });
+    claims.claim(
+        "server and agent of one host, both of their packages, have other hosts in their care",
+        connected.is_ok(),
+        json!({ "hosts": HOSTS, "seconds": began.elapsed().as_secs() }),
+        || journals(&home),
+    );
+
+    // A rollout that stands in the middle of its first host until it is let go on.
+    let body = format!(
+        "echo began $2 >>/var/log/tool\nwhile [ ! -e {GO} ]; do sleep 0.2; done\necho configured $2 >>/var/log/tool"
+    );
+    let new = Package::new("tool", FIXED).file("/usr/share/tool", format!("{FIXED}\n")).postinst(&body);
+    archive.publish(&Suite::security(), &new)?;
+    for host in &hosts {
+        host.world.must(["apt-get", "update"])?;
+    }
+    let mut rollout = Orders::begin(&visitor, &[("tool", HOSTS)])?;
+    let rolled = Instant::now();
+    wait_until("a host is in the middle of it", PATIENCE, || Ok(hosts.iter().any(|host| host.log().0 > 0)))?;
+
+    let publish = |ending: &str, instead: Option<&str>| -> Result<()> {
+        for (package, deb) in &debs {
+            let deb = later(deb, package, made.path(), ending, instead)?;
+            key.sign(&deb)?;
+            archive.publish_deb(&Suite::security(), &deb)?;
+        }
+        home.must(["apt-get", "update"]).map(drop)
+    };
+    let both = |ending: &str| -> Result<bool> {
+        let at = |package| installed(&home, package).map(|version| version.ends_with(&format!("+{ending}")));
+        Ok(at(AGENT)? && at(SERVER)?)
+    };
+    let settled = || !watched(&home, AGENT) && !watched(&home, SERVER);
+    let under_way = |rollout: &Orders<'_>| {
+        let states = hosts.iter().map(Host::log).collect::<Vec<_>>();
+        !ended(&rollout.last) && states.iter().all(|(_, configured)| *configured == 0)
+    };
+
+    publish("g", None)?;
+    let began = Instant::now();
+    let state = Orders::begin(&visitor, &[(AGENT, 1), (SERVER, 1)])?.end(LONG)?;
+    let stays = wait_until("both have proven themselves", PATIENCE, || Ok(both("g")? && settled()));
+    claims.claim(
+        "agent and server go up in one leaf while a rollout is under way, prove themselves and stay",
+        state == "closed" && stays.is_ok() && under_way(&rollout),
+        json!({ "state": state, "seconds": began.elapsed().as_secs() }),
+        || format!("{state}: {}", journals(&home)),
+    );
+
+    publish("h", Some("#!/bin/sh\nexit 1\n"))?;
+    let began = Instant::now();
+    let mut orders = Orders::begin(&visitor, &[(AGENT, 1), (SERVER, 1)])?;
+    let mut seen = BTreeSet::new();
+    let back = wait_until("both are brought back", LONG, || {
+        for package in [AGENT, SERVER] {
+            if installed(&home, package)?.ends_with("+h") {
+                seen.insert(package);
+            }
+        }
+        let told = seen.iter().all(|package| told(&visitor, package, "h"));
+        Ok(seen.len() == 2 && both("g")? && settled() && told)
+    });
+    let seconds = began.elapsed().as_secs();
+    let state = orders.end(LONG)?;
+    claims.claim(
+        "versions of both that exit at once are brought back while a rollout is under way, and the record has it",
+        back.is_ok() && state != "closed" && under_way(&rollout),
+        json!({ "state": state, "seconds": seconds }),
+        || format!("{state}, {seen:?}: {}", journals(&home)),
+    );
+
+    for host in &hosts {
+        host.world.write(GO, "")?;
+    }
+    let state = rollout.end(LONG)?;
+    let wrong: Vec<String> = hosts
+        .iter()
+        .enumerate()
+        .filter_map(|(number, host)| {
+            let (version, log) = (installed(&host.world, "tool").unwrap_or_default(), host.log());
+            let audit = host.world.must(["dpkg", "--audit"]).unwrap_or_else(|error| error.to_string());
+            let good = version == FIXED && log == (1, 1) && audit.trim().is_empty();
+            (!good).then(|| format!("host-{number}: {version}, {log:?} {audit}"))
         })
-        .with_context(|| format!("the last was {one}"))?;
-    }
-    if *part(&one, "state") == "needs_operator" {
-        // A person has looked: the next version may be tried.
-        site.visitor.post(&format!("{path}/dismiss"), json!({ "reason": "a newer version follows" }))?;
-    }
-    Ok((part(&one, "state").as_str().unwrap_or_default().to_owned(), began.elapsed().as_secs()))
+        .collect();
+    let verified = visitor.get("/api/v1/ledger/verify")?;
+    claims.claim(
+        "the rollout that was under way all the time ends well: nothing is lost, nothing is done twice",
+        state == "closed" && wrong.is_empty() && *part(&verified, "good") == json!(true),
+        json!({ "state": state, "hosts": HOSTS, "seconds": rolled.elapsed().as_secs(),
+            "entries": part(&verified, "entries") }),
+        || format!("{state}; {}; {}; {verified}", wrong.join("; "), rollout.last),
+    );
+    Ok(())
+}
+
+fn journals(world: &World) -> String {
+    let units = ["--unit=stanch.service", "--unit=stanch-agent-restore.service", "--unit=stanch-agent.service"];
+    let line = ["journalctl", "--no-pager", "-n", "80"].into_iter().chain(units);
+    world.run(line).map(|output| output.all()).unwrap_or_default()
 }

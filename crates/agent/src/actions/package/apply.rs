@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -28,8 +28,8 @@ use crate::actions::command::{Invocation, Output};
 use crate::actions::{log, now, reach, read_params};
 use crate::rules::Rules;
 
-/// Locks that package managers hold while they work.
-const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
+/// Locks that package managers hold while they work, in dpkg's folder.
+const LOCKS: [&str; 2] = ["lock-frontend", "lock"];
 
 pub(super) fn reached(points: &[Checkpoint], name: &str) -> bool {
     points.iter().any(|checkpoint| checkpoint.point == name)
@@ -148,8 +148,9 @@ impl PackageUpgrade {
     pub(super) fn wait_for_others(&self, seconds: u32, run: &mut dyn Run) -> Result<(), ActionError> {
         let deadline = Instant::now() + Duration::from_secs(seconds.into());
         let mut told = false;
-        while let Some(lock) = LOCKS.iter().find(|lock| taken(Path::new(lock))) {
+        while let Some(lock) = held(&self.places.dpkg) {
             if Instant::now() >= deadline {
+                let lock = lock.display();
                 return Err(ActionError::failed(format!("another package manager held {lock} for {seconds} s"))
                     .with_hint("`fuser -v /var/lib/dpkg/lock-frontend` names it; ask again when it is done"));
             }
@@ -456,9 +457,13 @@ fn lay(from: &Path, target: &Path) -> io::Result<()> {
     fs::rename(&part, target)
 }
 
-/// Whether a package manager is at work.
-pub(crate) fn is_busy() -> bool {
-    LOCKS.iter().any(|lock| taken(Path::new(lock)))
+/// Whether a package manager is at work in this folder of dpkg's.
+pub(crate) fn is_busy(dpkg: &Path) -> bool {
+    held(dpkg).is_some()
+}
+
+fn held(dpkg: &Path) -> Option<PathBuf> {
+    LOCKS.iter().map(|lock| dpkg.join(lock)).find(|lock| taken(lock))
 }
 
 fn taken(lock: &Path) -> bool {
