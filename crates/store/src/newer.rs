@@ -6,10 +6,16 @@
 const CONTRACTS: &str = "contract: ";
 
 /// A migration that was applied.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone)]
 pub(crate) struct Applied {
     pub(crate) version: i64,
     pub(crate) description: String,
+}
+
+impl From<(i64, String)> for Applied {
+    fn from((version, description): (i64, String)) -> Self {
+        Self { version, description }
+    }
 }
 
 /// The migrations that were applied, in their order.

@@ -92,7 +92,8 @@ pub(crate) async fn open_writer(url: &DatabaseUrl) -> Result<PgConnection, OpenE
     sqlx::raw_sql(MAKE_ROOM).execute(&mut conn).await.map_err(open)?;
     let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     if known.fetch_one(&mut conn).await.map_err(open)? {
-        let applied: Vec<Applied> = sqlx::query_as(newer::APPLIED).fetch_all(&mut conn).await.map_err(open)?;
+        let applied: Vec<(i64, String)> = sqlx::query_as(newer::APPLIED).fetch_all(&mut conn).await.map_err(open)?;
+        let applied: Vec<Applied> = applied.into_iter().map(Applied::from).collect();
         if let Some(one) = newer::contracting(&MIGRATIONS, &applied) {
             return Err(OpenError::newer(at(), one));
         }

@@ -73,7 +73,8 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, OpenErr
     let known = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
     let migrated_before: i64 = sqlx::query_scalar(known).fetch_one(&mut conn).await.map_err(open)?;
     if migrated_before != 0 {
-        let applied: Vec<Applied> = sqlx::query_as(newer::APPLIED).fetch_all(&mut conn).await.map_err(open)?;
+        let applied: Vec<(i64, String)> = sqlx::query_as(newer::APPLIED).fetch_all(&mut conn).await.map_err(open)?;
+        let applied: Vec<Applied> = applied.into_iter().map(Applied::from).collect();
         if let Some(one) = newer::contracting(&MIGRATIONS, &applied) {
             return Err(OpenError::newer(StoreAt::File(path.to_owned()), one));
         }
