@@ -171,8 +171,10 @@ pub(super) fn half_done(kept: &Kept, now: &Entries, wheels: &[Wheel]) -> Targets
         }
     }
     for (path, is) in now.iter().filter(|(path, _)| !kept.entries.contains_key(*path)) {
+        // Where it moves a folder aside, it does so beside it, under a name that begins with a tilde.
+        let aside = path.split('/').any(|part| part.starts_with('~'));
         let of_about = abouts.iter().any(|about| path.starts_with(about) || path == about.trim_end_matches('/'));
-        if of_about || !new.named(path, is.is_folder()).is_empty() {
+        if aside || of_about || !new.named(path, is.is_folder()).is_empty() {
             targets.insert(path.clone(), None);
         }
     }
@@ -336,4 +338,94 @@ impl Pip<'_> {
 
 fn null_separated<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<u8> {
     paths.flat_map(|path| path.bytes().chain([0])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use stanch_model::canonical::Digest;
+
+    use super::*;
+
+    const SITE: &str = "lib/python3.11/site-packages";
+
+    fn file(text: &str) -> Entry {
+        let sha256 = Digest::of_bytes(text.as_bytes());
+        Entry::File { mode: 0o644, size: text.len() as u64, modified: 0, sha256 }
+    }
+
+    fn entries(all: &[(&str, Entry)]) -> Entries {
+        all.iter().map(|(path, entry)| (format!("{SITE}/{path}"), entry.clone())).collect()
+    }
+
+    fn lists(name: &str, paths: &[&str]) -> Lists {
+        BTreeMap::from([(name.to_owned(), paths.iter().map(|path| format!("{SITE}/{path}")).collect())])
+    }
+
+    fn shown<V>(map: &BTreeMap<String, V>) -> Vec<&str> {
+        map.keys().filter_map(|path| path.strip_prefix(SITE)).collect()
+    }
+
+    #[test]
+    fn what_pip_left_aside_goes_and_what_others_put_there_stays() {
+        let kept = Kept {
+            entries: entries(&[("leaf/a.py", file("1")), ("leaf/mine.txt", file("mine")), ("~old/x", file("x"))]),
+            lists: lists("leaf", &["leaf/a.py"]),
+            ..Kept::default()
+        };
+        let now = entries(&[
+            ("leaf/a.py", file("2")),
+            ("leaf/b.py", file("2")),
+            ("leaf/~_pycache__", Entry::Folder { mode: 0o755 }),
+            ("leaf/~_pycache__/a.cpython-311.pyc", file("c")),
+            ("leaf/mine.txt", file("changed since")),
+            ("leaf/came-since.txt", file("theirs")),
+            ("~old/x", file("x")),
+        ]);
+        let wheel = Wheel {
+            name: "leaf".to_owned(),
+            file: String::new(),
+            sha256: Digest::of_bytes(b""),
+            files: lists("", &["leaf/a.py", "leaf/b.py"]).into_values().flatten().collect(),
+        };
+        let targets = half_done(&kept, &now, &[wheel]);
+        let expected = ["/leaf/a.py", "/leaf/b.py", "/leaf/~_pycache__", "/leaf/~_pycache__/a.cpython-311.pyc"];
+        assert_eq!(shown(&targets), expected);
+        assert_eq!(targets.values().filter(|target| target.is_some()).count(), 1, "only what was there comes back");
+    }
+
+    #[test]
+    fn an_act_is_what_a_package_lists_and_what_went_with_its_folder() {
+        let folder = || Entry::Folder { mode: 0o755 };
+        let kept = Kept {
+            entries: entries(&[
+                ("leaf", folder()),
+                ("leaf/a.py", file("1")),
+                ("leaf/empty", folder()),
+                ("ns/other.py", file("1")),
+            ]),
+            lists: lists("leaf", &["leaf/a.py", "ns/part.py"]),
+            ..Kept::default()
+        };
+        let now = entries(&[
+            ("leaf", folder()),
+            ("leaf/a.py", file("2")),
+            ("leaf/theirs.py", file("x")),
+            ("ns/other.py", file("2")),
+        ]);
+        let acts = acts(&kept, &now, &lists("leaf", &["leaf/a.py"]));
+        assert_eq!(shown(&acts), ["/leaf/a.py", "/leaf/empty"]);
+        let back = acts_of(&acts, &BTreeSet::from(["leaf"])).unwrap();
+        assert!(moved(&back, &now).is_empty());
+        let meddled = entries(&[("leaf/a.py", file("3"))]);
+        assert_eq!(moved(&back, &meddled).len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_two_packages_does_not_go_back_for_one_of_them() {
+        let kept = Kept { entries: entries(&[("ns/x.py", file("1"))]), ..Kept::default() };
+        let both: Lists = lists("a", &["ns/x.py"]).into_iter().chain(lists("b", &["ns/x.py"])).collect();
+        let acts = acts(&kept, &entries(&[("ns/x.py", file("2"))]), &both);
+        assert!(acts_of(&acts, &BTreeSet::from(["a"])).is_err());
+        assert!(acts_of(&acts, &BTreeSet::from(["a", "b"])).is_ok());
+    }
 }
