@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stanch_model::ecosystem;
-use stanch_model::facts::{HostFacts, ServiceRef};
+use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::WorkItem;
@@ -211,9 +211,7 @@ impl<'a> View<'a> {
             if process.container.is_some() {
                 continue;
             }
-            let name = process.service.as_ref().map_or(process.exe.as_str(), |service| match service {
-                ServiceRef::Systemd(name) | ServiceRef::Sysv(name) | ServiceRef::Session(name) => name,
-            });
+            let name = process.name();
             for package in process.files.iter().filter_map(|file| file.package.as_deref()) {
                 let is_component = ecosystem::without_version(package).is_some();
                 if let Some(owner) = if is_component { Some(package) } else { sources.get(package).copied() } {

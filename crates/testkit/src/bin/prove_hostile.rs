@@ -56,10 +56,13 @@ fn main() -> Result<()> {
     claims.end()
 }
 
+/// An answer in the server's place, by somebody who knows what the server said so far.
+type Answer = dyn FnOnce(&Hello, &[Batch]) -> Result<Batch> + Send;
+
 /// What somebody in between does.
 enum Trick {
-    /// Answers a poll in the server's place, knowing what the server said so far.
-    Instead(Box<dyn FnOnce(&Hello, &[Batch]) -> Result<Batch> + Send>),
+    /// Answers a poll in the server's place.
+    Instead(Box<Answer>),
     /// Changes the next orders of the server.
     Change(Box<dyn FnOnce(&mut Batch) + Send>),
 }
