@@ -320,12 +320,11 @@ fn beside_others(policy: &Policy, mode: Mode, age: u32, facts: &Facts) -> Word {
             Word::StandsBack { mode: lowered, missing: None, why }
         }
         OtherUpdaters::TakeOver => {
-            let why = format!("{others} {verb} packages there too, and the policy takes over: that is switched off first");
+            let why =
+                format!("{others} {verb} packages there too, and the policy takes over: that is switched off first");
             Word::StandsBack { mode: lowered, missing: None, why }
         }
-        OtherUpdaters::Warn => {
-            Word::Grants { mode, beside: Some(format!("{others} {verb} packages there too")), age }
-        }
+        OtherUpdaters::Warn => Word::Grants { mode, beside: Some(format!("{others} {verb} packages there too")), age },
     }
 }
 

@@ -215,11 +215,7 @@ pub enum OtherUpdaters {
 
 words!(
     OtherUpdaters,
-    [
-        ("stand_back", OtherUpdaters::StandBack),
-        ("warn", OtherUpdaters::Warn),
-        ("take_over", OtherUpdaters::TakeOver),
-    ]
+    [("stand_back", OtherUpdaters::StandBack), ("warn", OtherUpdaters::Warn), ("take_over", OtherUpdaters::TakeOver),]
 );
 
 record! {

@@ -230,7 +230,8 @@ impl Action for HostReboot {
             after: Some("runs those on disk".to_owned()),
             note: None,
         });
-        let kernel = Change { subject: "kernel".to_owned(), before: Some(running), after: Some(expected), note: version };
+        let kernel =
+            Change { subject: "kernel".to_owned(), before: Some(running), after: Some(expected), note: version };
         answer.steps.push(PlannedStep {
             action: NAME.to_owned(),
             params: serde_json::to_value(params).map_err(|e| ActionError::caused("cannot write the parameters", e))?,

@@ -45,8 +45,7 @@ pub(crate) async fn run(api: &Api, output: &Output, patch: &Patch) -> Result<Exi
         Ok(HoldScope::Version(patch)) => Some(patch),
         _ => None,
     };
-    let blocked: Vec<(&Hold, BadPatch)> =
-        holds.iter().filter_map(|hold| Some((hold, patch_of(hold)?))).collect();
+    let blocked: Vec<(&Hold, BadPatch)> = holds.iter().filter_map(|hold| Some((hold, patch_of(hold)?))).collect();
     if output.json {
         for (hold, _) in &blocked {
             output.object(hold)?;

@@ -18,7 +18,8 @@ use stanch_model::remediation::{RemediationState as S, TaskState as T};
 use stanch_model::terms::{CatchUp, ChangeClass, ChangeTerm, HaltIf, PromoteFrom, Terms, WindowTerm};
 
 use super::{
-    BadPatch, ChangeWord, Effect, Environment, Event, Group, Halt, Openings, Rollout, Settled, Share, Surroundings, Word, hour, step,
+    BadPatch, ChangeWord, Effect, Environment, Event, Group, Halt, Openings, Rollout, Settled, Share, Surroundings,
+    Word, hour, step,
 };
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
@@ -279,8 +280,7 @@ impl World {
             return Err("2: it starts outside its window".to_owned());
         }
         let offered = around.offered.get(&task.asset);
-        if terms.min_age_seconds > 0
-            && offered.is_none_or(|at| later(*at, i64::from(terms.min_age_seconds)) > self.now)
+        if terms.min_age_seconds > 0 && offered.is_none_or(|at| later(*at, i64::from(terms.min_age_seconds)) > self.now)
         {
             return Err("2: it brings what is too young".to_owned());
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use serde_json::json;
 use stanch_engine::hold::{About, Brought, may_release, strongest};
 use stanch_model::asset::{AssetKind, asset_id};
-use serde_json::json;
 use stanch_model::canonical::Digest;
 use stanch_model::hold::{Hold, HoldLevel, HoldScope};
 use stanch_model::item::Subject;

@@ -160,7 +160,7 @@ fn windows_that_pass_while_no_server_is_at_work_are_counted_afterwards_and_let_n
          freezes end for 90000
          windows of 600 every 3600
          tick
-         wait 7300
+         wait 8000
          start"
     ));
 }

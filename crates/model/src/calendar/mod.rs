@@ -25,7 +25,7 @@ pub use zone::{NoSuchZone, Zone};
 /// So many days ahead are worked out.
 pub const HORIZON_DAYS: i64 = 400;
 /// So many days that are past are worked out too: for pages, and for clocks that do not agree.
-pub const PAST_DAYS: i64 = 31;
+pub const PAST_DAYS: i64 = 7;
 /// Most rules of one calendar.
 pub const MAX_RULES: usize = 2_000;
 /// Most occurrences of one calendar within the horizon.

@@ -292,9 +292,7 @@ impl Decider {
         planned: Option<&Planned<'_>>,
     ) -> Facts {
         let action = match propose(asset, &row.item, findings) {
-            Proposal::Candidate(candidate) => {
-                self.action(&candidate.asks, asset, planned.map(|planned| planned.steps))
-            }
+            Proposal::Candidate(candidate) => self.action(&candidate.asks, asset, planned.map(|planned| planned.steps)),
             Proposal::Nothing { .. } => None,
         };
         self.known(asset, row, findings, action.as_ref(), planned)
@@ -360,7 +358,8 @@ impl Decider {
         let same = from.clone();
         let all = self.offered.range((from.0, from.1, String::new())..);
         let all = all.map(|(key, _)| key).take_while(move |key| (&key.0, &key.1) == (&same.0, &same.1));
-        let newer = |version: &str| order_of(&one.ecosystem).compare(version, one.of_source()) == Some(Ordering::Greater);
+        let newer =
+            |version: &str| order_of(&one.ecosystem).compare(version, one.of_source()) == Some(Ordering::Greater);
         all.filter(move |key| newer(&key.2)).map(|key| Brought {
             version: key.2.clone(),
             source_version: Some(key.2.clone()),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use serde_json::json;
+use stanch_engine::hold::brought;
 use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Target, assemble};
 use stanch_engine::propose::{named_script, with_script};
-use stanch_engine::hold::brought;
 use stanch_engine::rollout::{Event, InARow, Rollout};
 use stanch_engine::{Blocked, Candidate, LeftOut, Proposal, requests};
 use stanch_ledger::NewEntry;

@@ -28,8 +28,11 @@ use crate::view::{Context, Pages, all_rows};
 pub(crate) const ACTOR: &str = "policy";
 /// Items of one remediation at most; what is left over becomes another one.
 const MAX_ITEMS: usize = 2_000;
-/// What turned out to be more than the policies grant when it was planned is planned again after this.
+/// What turned out to be more than the policies grant when it was planned is planned again after this, and each time it
+/// still is, after twice as long.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// But never later than this.
+const LOOK_DAILY: SignedDuration = SignedDuration::from_hours(24);
 /// Earlier remediations of an item that are looked at.
 const HISTORY: u32 = 20;
 
@@ -140,7 +143,7 @@ fn bar(
                 .is_some_and(|known| known == version)
     };
     let mut mine = history.iter().filter(|(_, record)| same(record)).peekable();
-    let (row, record) = mine.peek()?;
+    let (row, _) = *mine.peek()?;
     let cool = SignedDuration::from_secs(i64::from(limits.cooldown_seconds));
     let resting = |since: Timestamp| since.checked_add(cool).ok().filter(|until| now < *until);
     match row.state {
@@ -152,11 +155,18 @@ fn bar(
         }
         _ => {}
     }
-    let said_the_same = record.decided.as_ref().is_some_and(|decided| decided.key == key);
-    let shown = row.state == S::Observed || record.not_granted.contains_key(item);
-    let until = row.updated_at.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
-    if said_the_same && shown && now < until {
-        return Some(format!("what would be done for it is not granted; it is looked at again at {until}"));
+    // As long as the policies say the same of the item itself.
+    let shown = |(row, record): &&(StoredRemediation, Record)| {
+        let same = record.decided.as_ref().is_some_and(|decided| decided.key == key);
+        same && (row.state == S::Observed || record.not_granted.contains_key(item))
+    };
+    let times = u32::try_from(mine.clone().take_while(shown).count()).unwrap_or(u32::MAX);
+    if let Some(doubled) = times.checked_sub(1) {
+        let pause = LOOK_AGAIN.saturating_mul(1 << doubled.min(5)).min(LOOK_DAILY);
+        let until = row.updated_at.checked_add(pause).unwrap_or(Timestamp::MAX);
+        if now < until {
+            return Some(format!("what would be done for it is not granted; it is looked at again at {until}"));
+        }
     }
     let attempts = attempts_in(mine.map(|(_, record)| record), item);
     if attempts.count >= limits.max_attempts {

@@ -121,7 +121,8 @@ async fn hold(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> D
 async fn block(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
     let patch = Patch::new(&field(&form, "ecosystem"), &field(&form, "package"), &field(&form, "version"));
     let patch = patch.map_err(|error| Problem::bad_request(error.to_string()))?;
-    let wanted = SetHold { scope: Some(HoldScope::Version(patch).to_string()), stop_all: false, reason: field(&form, "reason") };
+    let wanted =
+        SetHold { scope: Some(HoldScope::Version(patch).to_string()), stop_all: false, reason: field(&form, "reason") };
     ask::hold(&app, &visitor, wanted).await?;
     to("/policies")
 }

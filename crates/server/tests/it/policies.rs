@@ -397,12 +397,8 @@ async fn other_updaters_are_switched_off_by_a_plan_that_is_shown_first_where_a_p
     let mut host = host();
     let on = UnitState { active: true, file: "enabled".to_owned() };
     let services = BTreeMap::from([("apt-daily-upgrade.timer".to_owned(), Known::Known(on))]);
-    host.posture = Some(Posture {
-        sysctls: BTreeMap::new(),
-        sshd: Known::Known(None),
-        files: BTreeMap::new(),
-        services,
-    });
+    host.posture =
+        Some(Posture { sysctls: BTreeMap::new(), sshd: Known::Known(None), files: BTreeMap::new(), services });
     let (world, folder) = unsigned(host, &policy("suggest", "other_updaters: warn")).await;
     world.items(1).await;
     write(folder.path(), &policy("suggest", "other_updaters: take_over"));
@@ -410,7 +406,8 @@ async fn other_updaters_are_switched_off_by_a_plan_that_is_shown_first_where_a_p
         .until("the item", async || {
             world.client.post("/api/v1/scan", json!({})).await;
             let items = world.client.get("/api/v1/items").await;
-            let one = items.as_array().unwrap().iter().find(|item| item["name"] == "other-updaters").cloned()?;
+            let one =
+                items["items"].as_array().unwrap().iter().find(|item| item["name"] == "other-updaters").cloned()?;
             (one["mode"] == "approve").then_some(())
         })
         .await;

@@ -272,7 +272,9 @@ impl Change<'_> {
             Effect::Suppress { .. } if self.record.undo.as_ref().is_some_and(|undo| undo.lifted) => {}
             Effect::Suppress { asset, items, by } => {
                 for item in items {
-                    transition.writes.push(self.suppress(&asset, item, if by.is_some() { Why::Asked } else { Why::Failed }).await?);
+                    transition
+                        .writes
+                        .push(self.suppress(&asset, item, if by.is_some() { Why::Asked } else { Why::Failed }).await?);
                 }
             }
             Effect::AskConfirmation { role, due, reminder } => {
@@ -394,9 +396,10 @@ impl Change<'_> {
             let (failed, begun, ring) = (bad.failed, bad.begun, bad.ring + 1);
             let figures = format!("{failed} of {begun} targets of ring {ring} failed with it");
             let reason: String = format!("{figures}; {} was halted: {halt}", self.row.id).chars().take(500).collect();
-            let entry = NewEntry::new(self.now, "server", "patch_blocked").about("hold").about(&self.row.id).with(json!({
-                "scope": scope, "reason": reason, "failed": failed, "begun": begun, "ring": ring,
-            }));
+            let entry =
+                NewEntry::new(self.now, "server", "patch_blocked").about("hold").about(&self.row.id).with(json!({
+                    "scope": scope, "reason": reason, "failed": failed, "begun": begun, "ring": ring,
+                }));
             transition.entries.push(entry);
             transition.writes.push(Write::Hold(Hold {
                 scope,
