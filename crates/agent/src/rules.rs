@@ -43,7 +43,7 @@ pub struct Rules {
     pub hours: Vec<Hours>,
     /// Whether this host may be rebooted.
     pub reboot: bool,
-    /// Whether packages of Python's environments may be changed.
+    /// Whether packages of Python's environments may be changed. Off until a host's own root says so.
     pub environments: bool,
     /// Whether systemd itself may be executed anew.
     pub reexec: bool,
@@ -76,7 +76,7 @@ impl Default for Rules {
             denied_settings: Vec::new(),
             hours: Vec::new(),
             reboot: false,
-            environments: true,
+            environments: false,
             reexec: false,
             rehearsals: true,
             lock_timeout_seconds: 300,
@@ -191,7 +191,7 @@ pub enum RulesError {
 struct Written {
     actions: Option<BTreeSet<String>>,
     reboot: bool,
-    environments: Option<bool>,
+    environments: bool,
     reexec: bool,
     rehearsals: Option<bool>,
     lock_timeout_seconds: Option<toml::Spanned<u32>>,
@@ -304,7 +304,7 @@ impl Rules {
             denied_settings: written.deny.settings,
             allowed_services: written.allow.services,
             reboot: written.reboot,
-            environments: written.environments.unwrap_or(true),
+            environments: written.environments,
             reexec: written.reexec,
             rehearsals: written.rehearsals.unwrap_or(true),
             ..Self::default()
@@ -390,7 +390,7 @@ impl Rules {
         Ok(())
     }
 
-    /// Whether packages of Python's environments may be changed.
+    /// Whether packages of Python's environments may be changed. Off until a host's own root says so.
     ///
     /// # Errors
     /// A refusal.
@@ -564,10 +564,10 @@ timeout_seconds = 10
 "#;
 
     #[test]
-    fn environments_are_changed_unless_a_host_keeps_them() {
-        assert!(Rules::default().permit_environments().is_ok());
-        assert!(Rules::parse("reboot = true\n").unwrap().permit_environments().is_ok());
-        assert!(Rules::parse("environments = false\n").unwrap().permit_environments().is_err());
+    fn environments_are_changed_where_a_host_says_so() {
+        assert!(Rules::default().permit_environments().is_err());
+        assert!(Rules::parse("reboot = true\n").unwrap().permit_environments().is_err());
+        assert!(Rules::parse("environments = true\n").unwrap().permit_environments().is_ok());
     }
 
     #[test]

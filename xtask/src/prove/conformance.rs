@@ -33,7 +33,16 @@ pub(crate) fn prove(results: &mut Results) -> Result<()> {
     let mut command = cargo();
     command.env("STANCH_ALL_POINTS", "1");
     // The whole workspace, as in the gate: of a part alone cargo builds everything once more.
-    command.args(["test", "--locked", "--workspace", "--test", "conformance", "--", "--nocapture"]);
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--test",
+        "conformance",
+        "--",
+        "--nocapture",
+        "--include-ignored",
+    ]);
     let line = format!("STANCH_ALL_POINTS=1 {}", shown(&command));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
     let output = child.stdout.take().context("cargo test has no output")?;

@@ -37,7 +37,7 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
         }
         return Ok(Exit::Done);
     }
-    if holds.iter().all(|hold| super::patch::is(hold)) {
+    if holds.iter().all(super::patch::is) {
         output.line("No hold: changes may start when a person asks or a policy allows.")?;
     }
     for hold in &holds {

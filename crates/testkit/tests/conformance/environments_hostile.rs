@@ -21,6 +21,7 @@ const CANARY: &str = "import os\nopen(f'/tmp/ran-{os.geteuid()}', 'a').close()\n
 /// An environment of `app`, and an account of somebody else.
 fn prepared() -> Result<Frozen> {
     let world = World::builder(&Base::python()?).bind(EXECUTOR, IN_WORLD).boot()?;
+    world.write("/etc/stanch/executor.toml", "environments = true\n")?;
     make_wheels(&world)?;
     for user in ["app", "eve"] {
         world.must(["useradd", "--create-home", user])?;

@@ -150,12 +150,14 @@ fn differences(one: &Seen, other: &Seen) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "minutes: cargo xtask prove conformance"]
 fn what_pip_changed_is_undone_exactly_whatever_lies_there() -> Result<()> {
     if !root_or_skip()? {
         return Ok(());
     }
     let count: u8 = std::env::var("STANCH_SHAPES").ok().and_then(|count| count.parse().ok()).unwrap_or(6);
     let world = World::builder(&Base::python()?).bind(EXECUTOR, IN_WORLD).boot()?;
+    world.write("/etc/stanch/executor.toml", "environments = true\n")?;
     world.must(["useradd", "--create-home", "app"])?;
     world.write("/root/shapes.py", SHAPES)?;
     world.must(["python3", "-m", "venv", "/opt/template"])?;
