@@ -248,6 +248,7 @@ mod tests {
                 from: Some("1".parse().unwrap()),
                 to: "2".parse().unwrap(),
                 source: AGENT.to_owned(),
+                source_version: None,
                 items: Vec::new(),
                 new: false,
                 config_kept: false,
