@@ -17,7 +17,7 @@ pub(crate) use estate::{Assets, Call, Cases, Changes, Enrolment, Executors, Whic
 pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan, Select};
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
-pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Patch, Rehearse, Undo, Up};
+pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Named, Patch, Rehearse, Undo, Up};
 pub(crate) use script::{Script, ScriptTest};
 pub(crate) use trust::Trust;
 

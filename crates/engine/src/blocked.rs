@@ -42,6 +42,18 @@ pub enum Blocked {
         /// The target.
         asset: AssetId,
     },
+    /// No server was at work.
+    NoServer,
+    /// What would be installed has not been offered for as long as the policies want.
+    Young {
+        /// Until when; unknown where nobody knows since when it is offered.
+        until: Option<Timestamp>,
+    },
+    /// The policies do not grant it, now that it is known what would be done.
+    NotGranted {
+        /// What they say.
+        reason: String,
+    },
     /// Its ring went on while it was out of reach; it is back.
     LeftBehind {
         /// The target.
@@ -231,6 +243,7 @@ impl Blocked {
             Self::Approval => "look at the plan and approve its hash".to_owned(),
             Self::Hold { .. } => "release the hold when its reason is gone".to_owned(),
             Self::Away { .. } => "start the executor on that host, or wait until it is back".to_owned(),
+            Self::Young { until: None } => "plan it again, so that it is looked up anew".to_owned(),
             Self::Attempts { .. } => "find out why it failed; asking for it by hand starts a new plan".to_owned(),
             Self::Suppressed { .. } => "lift the suppression to have it fixed again".to_owned(),
             Self::Refused { hint, .. } => return hint.clone(),
@@ -287,6 +300,12 @@ impl fmt::Display for Blocked {
             Self::Cooldown { until } => write!(f, "cools down until {}", When(*until)),
             Self::Attempts { limit } => write!(f, "all {limit} attempts are used up"),
             Self::Away { asset } => write!(f, "the executor of {asset} is not reachable"),
+            Self::NoServer => f.write_str("no server was at work"),
+            Self::Young { until: Some(until) } => {
+                write!(f, "waits until {}: what would be installed has to be offered for longer", When(*until))
+            }
+            Self::Young { until: None } => f.write_str("since when what would be installed is offered is not known"),
+            Self::NotGranted { reason } => write!(f, "is not granted: {reason}"),
             Self::LeftBehind { asset } => {
                 write!(f, "{asset} is back; it goes along with the next ring, or is planned anew after this rollout")
             }

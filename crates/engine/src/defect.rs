@@ -43,8 +43,12 @@ pub enum Defect {
     HideReasons,
     /// Windows and freezes gate each start.
     IgnoreWindow,
-    /// Only what missed a window starts outside of one, for so long after its return, and never in a freeze.
+    /// Only what was away in a window starts outside of one, for so long after it shut, and never in a freeze.
     IgnoreReturn,
+    /// Only what was not connected in a window has missed it.
+    MissWhileHere,
+    /// What is brought has been offered for as long as the policies want.
+    IgnoreAge,
     /// Another environment comes first.
     IgnorePromotion,
     /// Another system agrees first where a change request asks for it.

@@ -10,6 +10,7 @@ use stanch_model::ecosystem;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, FindingId};
 use stanch_model::item::{Subject, WorkItem, item_id};
+use stanch_model::lasting::{LIBRARIES, is_lasting};
 use stanch_model::posture;
 
 /// What grouping gave: the items, and what was left out of them.
@@ -60,6 +61,8 @@ pub fn group(asset: &AssetId, findings: &[Finding]) -> Grouping {
 pub fn subject(finding: &Finding) -> Subject {
     let named = |name: &str, otherwise: &str| if name.is_empty() { otherwise.to_owned() } else { name.to_owned() };
     match finding.detector {
+        // No restart frees what lasts as long as the host runs.
+        Detector::Running if is_lasting(&finding.id) => Subject::Reboot { flavour: LIBRARIES.to_owned() },
         Detector::Running => Subject::Service { name: named(&finding.id, &finding.binary) },
         Detector::Support => Subject::Support { name: named(&finding.package, "release") },
         Detector::Kernel => Subject::Reboot { flavour: flavour(finding) },

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use stanch_model::ecosystem;
 use stanch_model::hold::{Hold, HoldScope};
 use stanch_model::id::AssetId;
+use stanch_model::item::Subject;
+use stanch_model::patch::{DEB, Patch, without_rebuild};
 use stanch_model::plan::PlannedStep;
 
 /// What somebody wants to start.
@@ -26,35 +29,85 @@ pub struct About<'a> {
 /// A version that a leaf would bring.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Brought {
-    /// The binary package.
+    /// The type of its package URL: `deb`, `pypi`.
+    #[serde(default = "deb")]
+    pub ecosystem: String,
+    /// The package itself, of a distribution the binary one; empty where only its source is known.
     pub name: String,
-    /// Its source package.
+    /// Its source package; the same where there is no such thing.
     pub source: String,
-    /// The version that it goes to.
+    /// The version that the package goes to.
     pub version: String,
+    /// The version that its source goes to, which may be another one; absent where the plan does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_version: Option<String>,
+}
+
+fn deb() -> String {
+    DEB.to_owned()
 }
 
 impl Brought {
-    /// Whether it is this version of a package, by the name of its source or its own. A package that was only built anew
-    /// (`+b1`) is the same version.
-    pub fn is(&self, package: &str, version: &str) -> bool {
-        let rebuilt = |rest: &str| {
-            rest.strip_prefix("+b").is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    /// Whether a bad patch is this: by its source with the source's version, or by its own name with its own version.
+    pub fn is(&self, patch: &Patch) -> bool {
+        let is = |package, version| patch.is(&self.ecosystem, package, version);
+        is(&self.source, self.of_source()) || is(&self.name, &self.version)
+    }
+
+    /// The version of its source. Where the plan does not say it, a package has its source's version but for a count of
+    /// rebuilds.
+    pub fn of_source(&self) -> &str {
+        match &self.source_version {
+            Some(version) => version,
+            None if self.ecosystem == DEB => without_rebuild(&self.version),
+            None => &self.version,
+        }
+    }
+
+    /// Whether an item about this has it brought.
+    pub fn is_for(&self, subject: &Subject) -> bool {
+        Self::closing(subject, "").is_some_and(|one| one.ecosystem == self.ecosystem && one.source == self.source)
+    }
+
+    /// What closes an item: these versions of its package, before anything is known of a plan.
+    pub fn closing(subject: &Subject, version: &str) -> Option<Self> {
+        let (ecosystem, name, source) = match subject {
+            Subject::SourcePackage { source } => (deb(), String::new(), source.clone()),
+            Subject::Component { purl } => {
+                let name = ecosystem::package_in(purl)?;
+                (ecosystem::type_of(purl)?.to_owned(), name.clone(), name)
+            }
+            _ => return None,
         };
-        let named = self.source == package || self.name == package;
-        named && self.version.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rebuilt(rest))
+        Some(Self { ecosystem, name, source, version: version.to_owned(), source_version: Some(version.to_owned()) })
     }
 }
 
-/// What these steps would bring: every entry of their `packages` with a name and the version it goes to.
+/// What these steps would bring: every entry of their `packages` with a name and the version it goes to. Steps of a manager
+/// other than dpkg say which.
 pub fn brought(steps: &[PlannedStep]) -> BTreeSet<Brought> {
-    let packages = steps.iter().filter_map(|step| step.params.get("packages")?.as_array()).flatten();
+    steps.iter().flat_map(of_step).collect()
+}
+
+fn of_step(step: &PlannedStep) -> Vec<Brought> {
+    let ecosystem = match step.params.get("manager").and_then(Value::as_str) {
+        Some("pip") => "pypi",
+        Some(other) => other,
+        None => DEB,
+    };
+    let packages = step.params.get("packages").and_then(Value::as_array);
     let one = |package: &Value| {
         let text = |name: &str| package.get(name).and_then(Value::as_str).map(str::to_owned);
         let name = text("name")?;
-        Some(Brought { source: text("source").unwrap_or_else(|| name.clone()), version: text("to")?, name })
+        Some(Brought {
+            ecosystem: ecosystem.to_owned(),
+            source: text("source").unwrap_or_else(|| name.clone()),
+            version: text("to")?,
+            source_version: text("source_version"),
+            name,
+        })
     };
-    packages.filter_map(one).collect()
+    packages.into_iter().flatten().filter_map(one).collect()
 }
 
 impl About<'_> {
@@ -67,7 +120,7 @@ impl About<'_> {
             HoldScope::Policy(name) => self.policies.contains(name),
             HoldScope::Action(name) => self.actions.iter().any(|action| is_of(action, name)),
             HoldScope::Asset(asset) => self.asset == asset,
-            HoldScope::Version { package, version } => self.versions.iter().any(|one| one.is(package, version)),
+            HoldScope::Version(patch) => self.versions.iter().any(|one| one.is(patch)),
         }
     }
 }

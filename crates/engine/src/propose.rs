@@ -1,7 +1,7 @@
 //! The catalogue: which action would close an item, or why none would and what a person can do instead.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -11,6 +11,7 @@ use stanch_model::ecosystem;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::{Subject, WorkItem};
+use stanch_model::lasting::LIBRARIES;
 use stanch_model::order::StepRequest;
 use stanch_model::posture;
 use stanch_model::script::Script;
@@ -149,6 +150,10 @@ pub fn propose(asset: &Asset, item: &WorkItem, members: &[&Finding]) -> Proposal
         Subject::Service { name } if running + fixable > 0 => {
             (vec![Ask::Restart { service: Some(name.clone()) }], format!("restart {name}, which runs old files"))
         }
+        Subject::Reboot { flavour } if flavour == LIBRARIES && running > 0 => (
+            vec![Ask::Reboot { flavour: flavour.clone() }],
+            format!("reboot to end what runs files that were replaced: {}", lasting(members)),
+        ),
         Subject::Reboot { flavour } if running + fixable > 0 => (
             vec![Ask::Reboot { flavour: flavour.clone() }],
             format!("reboot into the newest installed kernel ({flavour})"),
@@ -171,6 +176,12 @@ fn set(item: &WorkItem, check: &str) -> Proposal {
         summary: format!("set {} to {}", known.setting(), known.wanted),
         leaves_open: Vec::new(),
     })
+}
+
+/// What is named in a sentence.
+fn lasting(members: &[&Finding]) -> String {
+    let names: BTreeSet<&str> = members.iter().map(|finding| finding.id.as_str()).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn count(findings: usize) -> String {
@@ -277,6 +288,7 @@ pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
 
     let services = pick(|ask| if let Ask::Restart { service: Some(service) } = ask { Some(service) } else { None });
     let reboot = names.iter().any(|ask| matches!(ask, Ask::Reboot { .. }));
+    let libraries = names.iter().any(|ask| matches!(ask, Ask::Reboot { flavour } if flavour == LIBRARIES));
     let restart_all = names.iter().any(|ask| matches!(ask, Ask::Restart { service: None }));
 
     let mut requests = Vec::new();
@@ -317,7 +329,8 @@ pub fn requests(candidates: &[Candidate]) -> Vec<StepRequest> {
         request(CONFIG_SET, json!({ "check": check }), vec![item.clone()]);
     }
     if reboot {
-        request(HOST_REBOOT, json!({"when": "kernel_due"}), items_of(|ask| matches!(ask, Ask::Reboot { .. })));
+        let when = if libraries { "due" } else { "kernel_due" };
+        request(HOST_REBOOT, json!({ "when": when }), items_of(|ask| matches!(ask, Ask::Reboot { .. })));
     }
     requests
 }

@@ -11,6 +11,7 @@ use stanch_model::asset::ExposureLevel;
 use stanch_model::facts::{HostFacts, ListeningSocket};
 use stanch_model::finding::Finding;
 use stanch_model::item::Subject;
+use stanch_model::lasting::LIBRARIES;
 
 use crate::exposure::{listeners, reach_of};
 
@@ -101,6 +102,7 @@ pub(crate) fn reach(subject: &Subject, members: &[&Finding], facts: Option<&Host
     // Where every socket has a known owner, a service by name that has none is not running.
     let all_owned = sockets.is_some_and(|(_, sockets)| sockets.iter().all(|socket| socket.package.is_some()));
     let by_name = match subject {
+        Subject::Reboot { flavour } if flavour == LIBRARIES => Reach::Library,
         Subject::Reboot { .. } => Reach::Service,
         Subject::Setting { .. } => Reach::Data,
         Subject::Service { .. } | Subject::Component { .. } => Reach::Library,
@@ -165,7 +167,7 @@ fn spell(socket: &ListeningSocket) -> String {
 /// Whether an item is about the kernel, which answers the network without a socket of its own.
 pub(crate) fn is_kernel(subject: &Subject) -> bool {
     match subject {
-        Subject::Reboot { .. } => true,
+        Subject::Reboot { flavour } => flavour != LIBRARIES,
         Subject::SourcePackage { source } => is_kernel_source(source),
         _ => false,
     }

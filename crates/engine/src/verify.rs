@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stanch_model::facts::{HostFacts, ServiceRef};
+use stanch_model::facts::HostFacts;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{FindingId, ItemId};
 use stanch_model::item::WorkItem;
@@ -210,9 +210,7 @@ impl<'a> View<'a> {
             if process.container.is_some() {
                 continue;
             }
-            let name = process.service.as_ref().map_or(process.exe.as_str(), |service| match service {
-                ServiceRef::Systemd(name) | ServiceRef::Sysv(name) | ServiceRef::Session(name) => name,
-            });
+            let name = process.name();
             for source in process.files.iter().filter_map(|file| sources.get(file.package.as_deref()?)) {
                 running.entry(source).or_default().insert(name);
             }

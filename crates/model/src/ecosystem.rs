@@ -61,10 +61,19 @@ pub fn system_of_purl(purl: &str) -> Option<System> {
     }
 }
 
+/// The type of a package URL: `pypi`, `rpm`.
+pub fn type_of(purl: &str) -> Option<&str> {
+    Some(purl.strip_prefix("pkg:")?.trim_start_matches('/').split_once('/')?.0)
+}
+
+/// The OSV ecosystem of what has package URLs of this type.
+pub fn of_type(kind: &str) -> Option<&'static str> {
+    ECOSYSTEMS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(kind)).map(|(_, ecosystem, _)| *ecosystem)
+}
+
 /// The OSV ecosystem of a package URL, by its type.
 pub fn of_purl(purl: &str) -> Option<&'static str> {
-    let (kind, _) = purl.strip_prefix("pkg:")?.trim_start_matches('/').split_once('/')?;
-    ECOSYSTEMS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(kind)).map(|(_, ecosystem, _)| *ecosystem)
+    of_type(type_of(purl)?)
 }
 
 /// The qualifier of a package URL that tells in which environment of a host the package is.
@@ -90,15 +99,33 @@ pub fn name_in(purl: &str) -> Option<String> {
     decoded(name)
 }
 
+/// The package that a package URL names, as bad patches are told by: with its namespace, but of a distribution without.
+pub fn package_in(purl: &str) -> Option<String> {
+    let bare = purl.strip_prefix("pkg:")?.split(['?', '#']).next()?;
+    let (kind, rest) = bare.trim_start_matches('/').split_once('/')?;
+    let name = rest.rsplit_once('@').filter(|(name, version)| !version.contains('/') && !name.is_empty());
+    let name = decoded(name.map_or(rest, |(name, _)| name))?;
+    Some(match (kind, system_of_purl(purl)) {
+        ("deb", _) | (_, Some(_)) => name.rsplit('/').next().unwrap_or_default().to_owned(),
+        ("pypi", _) => normal_name("PyPI", &name).into_owned(),
+        _ => name,
+    })
+}
+
 fn environment_of(purl: &str) -> Option<&str> {
     let (_, qualifiers) = purl.split('#').next()?.split_once('?')?;
     qualifiers.split('&').find_map(|qualifier| qualifier.strip_prefix(ENVIRONMENT))
 }
 
 fn encoded(text: &str) -> String {
+    percent(text, b"-._~/")
+}
+
+/// A text with everything percent-encoded but ASCII letters, digits and these.
+pub(crate) fn percent(text: &str, but: &[u8]) -> String {
     let mut plain = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || but.contains(&byte) {
             plain.push(char::from(byte));
         } else {
             plain.push_str(&format!("%{byte:02X}"));
@@ -107,7 +134,8 @@ fn encoded(text: &str) -> String {
     plain
 }
 
-fn decoded(text: &str) -> Option<String> {
+/// The text that was percent-encoded so; `None` where it was not.
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -340,6 +340,16 @@ pub struct StaleProcess {
     pub files: Vec<StaleFile>,
 }
 
+impl StaleProcess {
+    /// What it is known by: its service, or its executable where it belongs to none.
+    pub fn name(&self) -> &str {
+        match &self.service {
+            Some(ServiceRef::Systemd(name) | ServiceRef::Sysv(name) | ServiceRef::Session(name)) => name,
+            None => &self.exe,
+        }
+    }
+}
+
 /// A deleted file that is still mapped.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StaleFile {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::AssetId;
+use crate::patch::{DEB, Patch};
 
 /// How far a hold goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,19 +33,14 @@ pub enum HoldScope {
     Action(String),
     /// This target.
     Asset(AssetId),
-    /// What would bring this version of a package: a bad patch.
-    Version {
-        /// The source package, or one of its binary packages.
-        package: String,
-        /// The version.
-        version: String,
-    },
+    /// What would bring these versions of a package: a bad patch.
+    Version(Patch),
 }
 
 impl HoldScope {
     /// Whether it is about a bad patch alone, and stops nothing else.
     pub const fn is_patch(&self) -> bool {
-        matches!(self, Self::Version { .. })
+        matches!(self, Self::Version(_))
     }
 }
 
@@ -52,7 +48,7 @@ impl HoldScope {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` covers nothing: expected `all`, or `environment/`, `policy/`, `action/` or `asset/` with a name, or \
-     `version/PACKAGE/VERSION`"
+     `version/` with a package URL, `version/pkg:deb/openssl@3.0.15-1`"
 )]
 pub struct NotAScope {
     text: String,
@@ -77,9 +73,11 @@ impl FromStr for HoldScope {
             "environment" => Ok(Self::Environment(name.to_owned())),
             "policy" => Ok(Self::Policy(name.to_owned())),
             "action" => Ok(Self::Action(name.to_owned())),
+            "version" if name.starts_with("pkg:") => name.parse().map(Self::Version).map_err(|_| wrong()),
+            // As it was written while only packages of Debian could be blocked.
             "version" => match name.split_once('/') {
-                Some((package, version)) if !package.is_empty() && !version.is_empty() && !version.contains('/') => {
-                    Ok(Self::Version { package: package.to_owned(), version: version.to_owned() })
+                Some((package, version)) if !version.contains('/') => {
+                    Patch::new(DEB, package, version).map(Self::Version).map_err(|_| wrong())
                 }
                 _ => Err(wrong()),
             },
@@ -111,7 +109,7 @@ impl fmt::Display for HoldScope {
             Self::Policy(name) => write!(f, "policy/{name}"),
             Self::Action(name) => write!(f, "action/{name}"),
             Self::Asset(id) => write!(f, "asset/{id}"),
-            Self::Version { package, version } => write!(f, "version/{package}/{version}"),
+            Self::Version(patch) => write!(f, "version/{patch}"),
         }
     }
 }
@@ -144,11 +142,13 @@ mod tests {
             HoldScope::Policy("prod-critical".to_owned()),
             HoldScope::Action("package.upgrade".to_owned()),
             HoldScope::Asset(asset),
-            HoldScope::Version { package: "openssl".to_owned(), version: "3.0.15-1~deb12u2".to_owned() },
+            HoldScope::Version("pkg:deb/openssl@3.0.15-1~deb12u2".parse().unwrap()),
+            HoldScope::Version("pkg:pypi/jinja2?vers=%3E%3D3.0%7C%3C3.1.3".parse().unwrap()),
         ];
         for scope in scopes {
             assert_eq!(scope.to_string().parse(), Ok(scope));
         }
+        assert_eq!("version/openssl/3.0.15-1".parse(), "version/pkg:deb/openssl@3.0.15-1".parse::<HoldScope>());
         for text in [
             "",
             "ALL",

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{Digest, digest};
 use crate::id::{AssetId, FindingId, ItemId};
+use crate::lasting::LIBRARIES;
 
 /// What one act would be about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,9 +21,9 @@ pub enum Subject {
         /// Unit, init script or executable.
         name: String,
     },
-    /// Booting the newest installed kernel of a flavour.
+    /// Booting the newest installed kernel of a flavour, or freeing what only a reboot frees.
     Reboot {
-        /// The flavour.
+        /// The flavour, or [`LIBRARIES`] for what lasts as long as the host runs.
         flavour: String,
     },
     /// Moving to something that is supported: a person's work.
@@ -62,6 +63,7 @@ impl Subject {
             Self::Component { purl } => purl,
             Self::Service { name } | Self::Support { name } => name,
             Self::Setting { check } => check,
+            Self::Reboot { flavour } if flavour == LIBRARIES => LIBRARIES,
             Self::Reboot { .. } => "kernel",
         }
     }

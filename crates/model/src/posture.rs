@@ -273,7 +273,7 @@ impl fmt::Display for UnitState {
 /// The check with this id, in full or as people type it.
 pub fn find(id: &str) -> Option<&'static Check> {
     let short = id.strip_prefix(PREFIX).unwrap_or(id);
-    CHECKS.iter().find(|check| check.short() == short)
+    CHECKS.iter().chain(ON_REQUEST).find(|check| check.short() == short)
 }
 
 const fn base(
@@ -689,11 +689,49 @@ pub const CHECKS: &[Check] = &[
     .serving(&["NIST 800-53 CM-7", "ISO 27001 A.8.9"]),
 ];
 
+/// What is a matter of taste, and so found only where a policy asks for it: whether other programs install packages by
+/// themselves where Stanch does. `apt-daily.timer` is not among them: it only fetches the indexes, and what is known of newer
+/// versions rests on it.
+pub const OTHER_UPDATERS: Check = base(
+    Kind::Service,
+    "stanch/posture/other-updaters",
+    "other-updaters",
+    Severity::Low,
+    Wanted::Off,
+    Some("off"),
+    (
+        "Another program installs packages by itself",
+        "Two programs that change packages get in each other's way, and what the other one does is in nobody's plan.",
+    ),
+)
+.of_units(&[
+    "apt-daily-upgrade.timer",
+    "unattended-upgrades.service",
+    "dnf-automatic.timer",
+    "dnf-automatic-install.timer",
+    "dnf5-automatic.timer",
+])
+.cautious("nothing but Stanch installs security updates there from then on")
+.serving(&["NIST 800-53 SI-2"]);
+
+/// Checks that find something only where a policy asks for it.
+pub const ON_REQUEST: &[Check] = &[OTHER_UPDATERS];
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+
+    #[test]
+    fn what_is_found_on_request_is_no_check_of_the_pack_and_can_be_set() {
+        for check in ON_REQUEST {
+            assert!(CHECKS.iter().all(|other| other.id != check.id && other.setting() != check.setting()));
+            assert_eq!(find(check.short()), Some(check));
+            assert!(check.set.is_some() && check.caution.is_some());
+        }
+        assert!(!OTHER_UPDATERS.units.contains(&"apt-daily.timer"), "what is known of newer versions rests on it");
+    }
 
     #[test]
     fn ids_and_settings_stand_once_and_every_check_says_why() {

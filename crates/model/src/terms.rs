@@ -246,6 +246,9 @@ pub struct Terms {
     pub changes: BTreeSet<ChangeTerm>,
     /// Who is asked afterwards.
     pub confirm: BTreeSet<Confirm>,
+    /// What a target would get must have been offered for so many seconds; 0 for what may be new.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_age_seconds: u32,
     /// Redundancy groups that can never spare a member, and one of whose members is away at a time all the same: an outage
     /// that whoever approves agrees to.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -288,10 +291,16 @@ impl Terms {
         self.promote_from.extend(other.promote_from);
         self.changes = changes(self.changes, other.changes);
         self.confirm.extend(other.confirm);
+        self.min_age_seconds = self.min_age_seconds.max(other.min_age_seconds);
         // What only one of both states is an outage that the other does not let happen.
         self.outages.retain(|group| other.outages.contains(group));
         self
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Of two words on one connection the one that asks for more holds.

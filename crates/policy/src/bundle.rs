@@ -137,6 +137,11 @@ impl Bundle {
         self.policies.iter().filter(|policy| !policy.shadow)
     }
 
+    /// Whether any policy that decides has other programs switched off that change packages.
+    pub fn takes_over(&self) -> bool {
+        self.in_force().any(Policy::takes_over)
+    }
+
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use stanch_model::When;
 use stanch_model::decision::{Abstained, Accepted, Decision, Effect, InShadow, Mode, RuleWord};
 use stanch_model::id::ItemId;
+use stanch_model::posture::OTHER_UPDATERS as OTHER_UPDATERS_CHECK;
 use stanch_model::terms::{Quorum, Terms};
 
 use crate::bundle::Bundle;
@@ -23,6 +24,8 @@ enum Word {
     Grants {
         mode: Mode,
         beside: Option<String>,
+        /// So many seconds what is brought must have been offered for.
+        age: u32,
     },
     Caps(Mode),
     Undecided {
@@ -123,7 +126,11 @@ impl Bundle {
     pub(crate) fn weigh(&self, facts: &Facts, now: Timestamp, candidates: &[usize], all: bool) -> Findings {
         let inputs = Inputs::new(facts);
         let mut findings = Findings { all, ..Findings::default() };
+        let others = is_of_other_updaters(facts);
         for policy in candidates.iter().filter_map(|at| self.policies().get(*at)) {
+            if others && policy.takes_over() && policy.select.selects_place(facts) == Selected::Yes {
+                findings.take_over(policy);
+            }
             let selected = policy.select.selects(facts);
             if let Selected::No(why) = selected {
                 if all {
@@ -136,7 +143,11 @@ impl Bundle {
                 continue;
             }
             for rule in &policy.rules {
-                findings.hear(policy, rule, word(policy, rule, &selected, &inputs, now));
+                let word = match rule.grant {
+                    Grant::Mode(_) if others => Word::Silent("only a policy that takes over grants this".to_owned()),
+                    _ => word(policy, rule, &selected, &inputs, now),
+                };
+                findings.hear(policy, rule, word);
             }
         }
         findings
@@ -183,7 +194,8 @@ impl Bundle {
             (Some(_), Some(terms)) => terms,
             _ => Terms::default(),
         };
-        let playbook = if accepted.is_none() && mode > Mode::Alert { self.playbook_of(&findings.words) } else { None };
+        let by_steps = accepted.is_none() && mode > Mode::Alert && !is_of_other_updaters(facts);
+        let playbook = if by_steps { self.playbook_of(&findings.words) } else { None };
         Decision {
             mode,
             playbook,
@@ -239,21 +251,25 @@ fn word(policy: &Policy, rule: &Rule, selected: &Selected, inputs: &Inputs<'_>, 
         },
         (Selected::Yes, Answer::Unknown { missing, why }) => Word::Undecided { mode: lowered, missing, why },
         (Selected::Yes, Answer::Yes) => match rule.grant {
-            Grant::Mode(_) => waits(rule, inputs, now).unwrap_or_else(|| beside_others(policy, grant, inputs.facts())),
+            Grant::Mode(_) => match waits(rule, inputs, now) {
+                Ok(age) => beside_others(policy, grant, age, inputs.facts()),
+                Err(word) => word,
+            },
             Grant::AtMost(_) => Word::Caps(grant),
         },
     }
 }
 
-/// What a rule says while the patch is not as old as it wants it. Only packages have versions that can be old.
-fn waits(rule: &Rule, inputs: &Inputs<'_>, now: Timestamp) -> Option<Word> {
-    let wait = rule.wait.as_ref()?;
+/// What a rule says while the patch is not as old as it wants it; else what age it asks for. Only packages and components
+/// have versions that can be old.
+fn waits(rule: &Rule, inputs: &Inputs<'_>, now: Timestamp) -> Result<u32, Word> {
+    let Some(wait) = &rule.wait else { return Ok(0) };
     let facts = inputs.facts();
-    if facts.text("item.kind").is_some_and(|kind| kind != "source_package") {
-        return None;
+    if facts.text("item.kind").is_some_and(|kind| !matches!(kind, "source_package" | "component")) {
+        return Ok(0);
     }
     if wait.unless.as_ref().is_some_and(|unless| matches!(unless.answer(inputs, true), Answer::Yes)) {
-        return None;
+        return Ok(0);
     }
     let by_age = || match facts.get(FIX_AGE) {
         Some(Value::Int(hours)) => now.checked_sub(SignedDuration::from_hours(*hours)).ok(),
@@ -261,21 +277,28 @@ fn waits(rule: &Rule, inputs: &Inputs<'_>, now: Timestamp) -> Option<Word> {
     };
     let Some(since) = facts.offered_at.or_else(by_age) else {
         let why = "since when the version that closes it is offered is not known".to_owned();
-        return Some(Word::Undecided { mode: Mode::Alert, missing: Some(FIX_AGE), why });
+        return Err(Word::Undecided { mode: Mode::Alert, missing: Some(FIX_AGE), why });
     };
     let until = since.checked_add(SignedDuration::from_secs(i64::from(wait.seconds))).unwrap_or(Timestamp::MAX);
-    (now < until).then(|| {
-        let (until, since) = (When(until), When(since));
-        Word::Waits(format!("it waits until {until}: the version that closes it was first offered {since}"))
-    })
+    if until <= now {
+        return Ok(wait.seconds);
+    }
+    let (until, since) = (When(until), When(since));
+    Err(Word::Waits(format!("it waits until {until}: what closes it was first offered {since}")))
+}
+
+/// Whether an item is about other programs that change packages. What becomes of them only `other_updaters` says, and no
+/// rule that is about settings in general.
+fn is_of_other_updaters(facts: &Facts) -> bool {
+    facts.text("item.kind") == Some("setting") && facts.text("item.name") == Some(OTHER_UPDATERS_CHECK.short())
 }
 
 const FIX_AGE: &str = "item.fix_age_hours";
 const OTHER_UPDATERS: &str = "asset.other_updaters";
 
 /// What a rule grants, where another program may change packages on the asset too.
-fn beside_others(policy: &Policy, mode: Mode, facts: &Facts) -> Word {
-    let plain = Word::Grants { mode, beside: None };
+fn beside_others(policy: &Policy, mode: Mode, age: u32, facts: &Facts) -> Word {
+    let plain = Word::Grants { mode, beside: None, age };
     let Some(told) = policy.other_updaters else { return plain };
     if facts.text("action.kind") != Some("package.upgrade") {
         return plain;
@@ -284,7 +307,7 @@ fn beside_others(policy: &Policy, mode: Mode, facts: &Facts) -> Word {
     let others = match facts.get(OTHER_UPDATERS) {
         Some(Value::Texts(others)) if others.is_empty() => return plain,
         Some(Value::Texts(others)) => others.join(", "),
-        _ if told == OtherUpdaters::StandBack => {
+        _ if told != OtherUpdaters::Warn => {
             let why = "whether another program changes packages there is not known".to_owned();
             return Word::StandsBack { mode: lowered, missing: Some(OTHER_UPDATERS), why };
         }
@@ -296,7 +319,12 @@ fn beside_others(policy: &Policy, mode: Mode, facts: &Facts) -> Word {
             let why = format!("{others} {verb} packages there too, and the policy stands back");
             Word::StandsBack { mode: lowered, missing: None, why }
         }
-        OtherUpdaters::Warn => Word::Grants { mode, beside: Some(format!("{others} {verb} packages there too")) },
+        OtherUpdaters::TakeOver => {
+            let why =
+                format!("{others} {verb} packages there too, and the policy takes over: that is switched off first");
+            Word::StandsBack { mode: lowered, missing: None, why }
+        }
+        OtherUpdaters::Warn => Word::Grants { mode, beside: Some(format!("{others} {verb} packages there too")), age },
     }
 }
 
@@ -336,7 +364,7 @@ impl Findings {
                 terms.approvals.extend(rule.approvals.clone());
                 self.bind(terms);
             }
-            Word::Grants { mode, beside } => {
+            Word::Grants { mode, beside, age } => {
                 self.granted = Some(self.granted.map_or(mode, |granted| granted.min(mode)));
                 let lowered = if mode < rule.grant.mode() {
                     "; what cannot be taken back is granted no more by a policy that does not name it"
@@ -347,6 +375,7 @@ impl Findings {
                 self.words.push(told(Effect::Grants, mode, format!("{holds}{lowered}{beside}")));
                 let mut terms = policy.granting.clone();
                 terms.approvals.extend(rule.approvals.clone());
+                terms.min_age_seconds = age;
                 self.bind(terms);
             }
             Word::Caps(mode) => {
@@ -364,6 +393,19 @@ impl Findings {
                 self.bind(terms);
             }
         }
+    }
+
+    /// A policy has other programs switched off where it changes packages: never without somebody who agrees to the plan.
+    fn take_over(&mut self, policy: &Policy) {
+        let mode = Mode::Approve;
+        self.granted = Some(self.granted.map_or(mode, |granted| granted.min(mode)));
+        self.words.push(RuleWord {
+            rule: format!("{}/take-over", policy.name),
+            effect: Effect::Grants,
+            mode,
+            reason: "the policy takes over from other programs that change packages".to_owned(),
+        });
+        self.bind(policy.granting.clone());
     }
 
     fn lower(&mut self, mode: Mode) {

@@ -190,11 +190,11 @@ pub(crate) enum Then {
 words!(Then, [("wait", Then::Wait), ("run_when_back", Then::RunWhenBack), ("escalate", Then::Escalate)]);
 
 record! {
-    /// What becomes of a target that was off, out of reach or busy through its whole window.
+    /// What becomes of a target that was not connected through its whole window.
     struct CatchUpDoc as "catch_up" {
         /// wait for the next window, run_when_back outside of it, or escalate: wait and tell people.
         then as "then": Then,
-        /// With run_when_back: so long after its return it may start, never inside a freeze.
+        /// With run_when_back: so long after the first window that it missed it may start, never inside a freeze.
         within as "within": Option<Seconds>,
         /// People are told whenever it has missed so many windows in a row; with escalate 3 unless stated.
         tell_after as "tell_after": Option<Number<1, 100>>,
@@ -208,9 +208,15 @@ pub enum OtherUpdaters {
     StandBack,
     /// It goes on, and says so.
     Warn,
+    /// It has the other programs switched off, once somebody has agreed to the plan for that, and suggests at most until
+    /// then.
+    TakeOver,
 }
 
-words!(OtherUpdaters, [("stand_back", OtherUpdaters::StandBack), ("warn", OtherUpdaters::Warn)]);
+words!(
+    OtherUpdaters,
+    [("stand_back", OtherUpdaters::StandBack), ("warn", OtherUpdaters::Warn), ("take_over", OtherUpdaters::TakeOver),]
+);
 
 record! {
     /// When nothing starts.
@@ -413,7 +419,7 @@ record! {
         catch_up as "catch_up": Option<Located<CatchUpDoc>>,
         /// No step starts while one of these is in force.
         freezes as "freezes": Vec<Located<FreezeDoc>> = Vec::new(),
-        /// What it does where another program changes packages too: stand_back or warn.
+        /// What it does where another program changes packages too: stand_back, warn or take_over.
         other_updaters as "other_updaters": Option<OtherUpdaters>,
         /// What a rollout may not exceed.
         limits as "limits": Option<Located<LimitsDoc>>,

@@ -91,7 +91,7 @@ use FactType::{Bool, Choice, Choices, Decimal, Int, Labels, Text, Texts};
 /// Every fact, in the order they are shown.
 pub const SCHEMA: &[Fact] = &[
     fact("item.kind", Choice(SUBJECTS), false, "what one act would be about"),
-    fact("item.name", Text, false, "the source package, the service, the check of a setting or `kernel`"),
+    fact("item.name", Text, false, "the source package, the service, the check of a setting, `kernel` or `libraries`"),
     fact("item.package", Text, true, "the source package, where the item is about one"),
     fact("item.classes", Choices(CLASSES), false, "OCSF classes of its open findings"),
     fact("item.ids", Texts, false, "ids and aliases of its open findings: CVEs, advisories"),

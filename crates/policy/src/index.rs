@@ -16,7 +16,9 @@ impl Index {
     pub(crate) fn of(policies: &[Policy]) -> Self {
         let mut index = Self::default();
         for (at, policy) in policies.iter().enumerate() {
-            for class in keys(policy.select.classes.as_ref()) {
+            // What is done about other updaters is about all that a policy does on an asset, whatever its class.
+            let classes = policy.select.classes.as_ref().filter(|_| !policy.takes_over());
+            for class in keys(classes) {
                 let by_environment = index.by_class.entry(class).or_default();
                 for environment in keys(policy.select.environments.as_ref()) {
                     by_environment.entry(environment).or_default().push(at);

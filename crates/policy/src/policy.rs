@@ -151,6 +151,11 @@ impl Policy {
         &self.granting
     }
 
+    /// Whether it has other programs switched off that change packages where it does.
+    pub fn takes_over(&self) -> bool {
+        self.other_updaters == Some(OtherUpdaters::TakeOver)
+    }
+
     /// How many tests of its own it has.
     pub fn tests(&self) -> usize {
         self.trials.len()
@@ -226,6 +231,8 @@ impl Policy {
                     unanswered: confirm.unanswered,
                 })
                 .collect(),
+            // A rule that waits says it.
+            min_age_seconds: 0,
             // A plan states them, once it is known what it takes away.
             outages: BTreeSet::new(),
         };

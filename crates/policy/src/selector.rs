@@ -96,6 +96,17 @@ impl Selector {
             .and(|| self.severe(facts))
     }
 
+    /// Whether the place of an item is selected, whatever the item is about.
+    pub(crate) fn selects_place(&self, facts: &Facts) -> Selected {
+        if self.is_empty() {
+            return Selected::No("an empty match selects nothing");
+        }
+        one_of(self.environments.as_ref(), facts, "asset.environment", "its environment is another")
+            .and(|| one_of(self.kinds.as_ref(), facts, "asset.kind", "the asset is of another kind"))
+            .and(|| one_of(self.owners.as_ref(), facts, "asset.owner", "the owner is another"))
+            .and(|| labelled(self.labels.as_ref(), facts))
+    }
+
     fn severe(&self, facts: &Facts) -> Selected {
         let Some(least) = self.min_severity else { return Selected::Yes };
         let Some(severity) = facts.text("item.severity") else { return Selected::Unknown("item.severity") };

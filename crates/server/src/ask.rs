@@ -508,7 +508,8 @@ pub(crate) async fn hold(app: &App, visitor: &Visitor, wanted: SetHold) -> Resul
 /// Ends a hold. Whoever set it does not end it alone where somebody else could. Answers those still in force.
 pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Vec<Hold>, Problem> {
     let held = app.store.holds().await?;
-    let Some(row) = held.iter().find(|hold| hold.scope == id) else { return Err(Problem::not_found("hold", id)) };
+    let id = id.parse().map_or_else(|_| id.to_owned(), |scope: HoldScope| scope.to_string());
+    let Some(row) = held.iter().find(|hold| hold.scope == id) else { return Err(Problem::not_found("hold", &id)) };
     let scope = view::hold_scope(row);
     let by = approve::counted_as(app, visitor).await?;
     let able: BTreeSet<String> = approve::able_to_release(app).await?.into_keys().collect();
@@ -530,7 +531,7 @@ pub(crate) async fn release(app: &App, visitor: &Visitor, id: &str) -> Result<Ve
     let entry = NewEntry::new(app.now(), &visitor.name, name)
         .about("hold")
         .with(json!({ "scope": scope, "set_by": row.actor }));
-    let write = Write::ReleaseHold(ReleaseHold { scope: id.to_owned() });
+    let write = Write::ReleaseHold(ReleaseHold { scope: id });
     app.store.commit(Transition::new(entry).write(write)).await?;
     // Executors compare what holds them with every poll; this only makes it faster.
     to_executors(app, &scope, &Verb::Release).await?;

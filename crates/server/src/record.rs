@@ -38,6 +38,9 @@ pub(crate) struct Record {
     pub(crate) planned_at: Option<Timestamp>,
     /// The items as they were when the plan was made.
     pub(crate) before: Vec<WorkItem>,
+    /// Items that the policies do not grant, now that it is known what would be done for them, and what they say. They are
+    /// planned no further with the others.
+    pub(crate) not_granted: BTreeMap<ItemId, String>,
     /// Items asked for that are not in the plan.
     pub(crate) left_out: Vec<LeftOut>,
     /// What was carried out in copies of targets; the newest [`REHEARSALS`] of them.

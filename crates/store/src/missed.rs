@@ -23,8 +23,19 @@ pub struct MissedWindow {
     pub opened_at: Timestamp,
     /// Until when.
     pub shut_at: Timestamp,
-    /// What it waited for, in words.
+    /// Why it did not, in words.
     pub why: String,
+    /// The host was away, and not only the server.
+    pub away: bool,
+}
+
+/// The windows that a host has missed since it was last brought up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InARow {
+    /// How many.
+    pub windows: u32,
+    /// When the first of them shut that it missed because it was away.
+    pub away_since: Option<Timestamp>,
 }
 
 /// A host did what it was to do.
@@ -36,14 +47,14 @@ pub struct CatchUp {
     pub at: Timestamp,
 }
 
-const PUT: &str = "INSERT INTO missed_window (asset, remediation, opened_at, shut_at, why) VALUES ($1, $2, $3, $4, $5) \
+const PUT: &str = "INSERT INTO missed_window (asset, remediation, opened_at, shut_at, why, away) VALUES ($1, $2, $3, $4, $5, $6) \
      ON CONFLICT (asset, remediation, shut_at) DO NOTHING";
 const CATCH_UP: &str = "UPDATE missed_window SET caught_up_at = $1 WHERE asset = $2 AND caught_up_at IS NULL";
-const OPEN: &str = "SELECT asset, remediation, opened_at, shut_at, why FROM missed_window WHERE caught_up_at IS NULL \
+const OPEN: &str = "SELECT asset, remediation, opened_at, shut_at, why, away FROM missed_window WHERE caught_up_at IS NULL \
      AND asset IN (SELECT value FROM json_each($1)) ORDER BY shut_at DESC, remediation";
 /// Several remediations may have waited for the same window.
-const COUNT: &str = "SELECT asset, COUNT(DISTINCT shut_at) AS windows FROM missed_window WHERE caught_up_at IS NULL \
-     AND asset IN (SELECT value FROM json_each($1)) GROUP BY asset";
+const COUNT: &str = "SELECT asset, COUNT(DISTINCT shut_at) AS windows, MIN(CASE WHEN away = 1 THEN shut_at END) AS away_since \
+     FROM missed_window WHERE caught_up_at IS NULL AND asset IN (SELECT value FROM json_each($1)) GROUP BY asset";
 
 pub(crate) async fn put(conn: &mut Conn, missed: &MissedWindow) -> Result<Effect, CommitError> {
     let done = query(PUT)
@@ -52,6 +63,7 @@ pub(crate) async fn put(conn: &mut Conn, missed: &MissedWindow) -> Result<Effect
         .bind(micros(missed.opened_at))
         .bind(micros(missed.shut_at))
         .bind(&missed.why)
+        .bind(i64::from(missed.away))
         .execute(conn)
         .await
         .map_err(CommitError::database("note a missed window"))?;
@@ -72,6 +84,7 @@ fn read(row: &Row) -> Result<MissedWindow, ReadError> {
         opened_at: columns.time("opened_at")?,
         shut_at: columns.time("shut_at")?,
         why: columns.text("why")?,
+        away: columns.integer("away")? != 0,
     })
 }
 
@@ -89,12 +102,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses or a row does not read.
-    pub async fn missed_in_a_row(&self, assets: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, u32>, ReadError> {
+    pub async fn missed_in_a_row(&self, assets: &BTreeSet<AssetId>) -> Result<HashMap<AssetId, InARow>, ReadError> {
         let rows = query(COUNT).bind(ids(assets)).fetch_all(self.read()).await;
         let rows = rows.map_err(ReadError::database("count missed windows"))?;
         let count = |row: &Row| {
             let columns = Columns::new("missed window", row);
-            Ok((columns.parsed("asset")?, columns.small("windows")?))
+            let row = InARow { windows: columns.small("windows")?, away_since: columns.optional_time("away_since")? };
+            Ok((columns.parsed("asset")?, row))
         };
         rows.iter().map(count).collect()
     }

@@ -23,7 +23,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 21] = [
+const MIGRATIONS: [(i64, &str, &str); 22] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -45,6 +45,7 @@ const MIGRATIONS: [(i64, &str, &str); 21] = [
     (19, "missed windows", include_str!("../migrations/sqlite/0019_missed_windows.sql")),
     (20, "seen edge", include_str!("../migrations/sqlite/0020_seen_edge.sql")),
     (21, "writer", include_str!("../migrations/sqlite/0021_writer.sql")),
+    (25, "bad patches", include_str!("../migrations/sqlite/0025_bad_patches.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

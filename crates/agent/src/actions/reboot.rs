@@ -1,4 +1,4 @@
-//! `host.reboot`: the only way to a newer kernel.
+//! `host.reboot`: the only way to a newer kernel, and to what lasts as long as the host runs.
 //!
 //! It is declared and planned like everything else, and gated twice: the executor's rules must allow it, and nobody may
 //! be at work on the host.
@@ -7,6 +7,7 @@
 //! it is worse than all of it late; a host that was upgraded and not rebooted is whole, and going down is what hours are
 //! there to keep away. So a reboot whose time has passed is not begun, and what was done before it stands.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,9 @@ use serde_json::{Value, json};
 use stanch_action::catalogue::{self, Declared};
 use stanch_action::{Action, ActionError, Applied, Definition, Observation, Place, PlanAnswer, Run, Verification};
 use stanch_model::asset::Asset;
-use stanch_model::facts::{HostFacts, KernelFacts, KernelImage, Known};
+use stanch_model::facts::{HostFacts, KernelFacts, KernelImage, Known, StaleProcess};
 use stanch_model::id::ItemId;
+use stanch_model::lasting::is_lasting;
 use stanch_model::order::{CheckOutcome, PlanRefusal, StepRequest};
 use stanch_model::plan::{Change, Disruption, PlannedStep, Reversibility};
 
@@ -44,6 +46,8 @@ struct Want {
 enum When {
     /// Only if a newer kernel of the running flavour is installed.
     KernelDue,
+    /// That, or only a reboot ends what runs files that were replaced.
+    Due,
     /// In any case.
     Always,
 }
@@ -61,7 +65,7 @@ fn request_schema() -> Value {
         "type": "object",
         "required": ["when"],
         "additionalProperties": false,
-        "properties": {"when": {"enum": ["kernel_due", "always"]}},
+        "properties": {"when": {"enum": ["kernel_due", "due", "always"]}},
     })
 }
 
@@ -80,6 +84,8 @@ fn params_schema() -> Value {
 pub(crate) struct Seen {
     boot_id: String,
     kernel: KernelFacts,
+    /// What runs files that were replaced and ends with the host alone.
+    lasting: Known<BTreeSet<String>>,
 }
 
 /// Reads the boot and the kernels.
@@ -91,10 +97,20 @@ fn this_host() -> Result<Seen, ActionError> {
         Known::Known(id) => id,
         Known::Unknown(why) => return Err(known(why)),
     };
+    let lasting = match facts.stale {
+        Known::Known(processes) => Known::Known(lasting(&processes)),
+        Known::Unknown(why) => Known::Unknown(why),
+    };
     match facts.kernel {
-        Known::Known(kernel) => Ok(Seen { boot_id, kernel }),
+        Known::Known(kernel) => Ok(Seen { boot_id, kernel, lasting }),
         Known::Unknown(why) => Err(known(why)),
     }
+}
+
+/// The names of those that no restart ends.
+fn lasting(processes: &[StaleProcess]) -> BTreeSet<String> {
+    let own = processes.iter().filter(|process| process.container.is_none());
+    own.map(StaleProcess::name).filter(|name| is_lasting(name)).map(str::to_owned).collect()
 }
 
 /// The newest installed image of the running one's flavour, if it is not the running one.
@@ -174,10 +190,11 @@ impl Action for HostReboot {
     fn plan(&self, _target: &Asset, requests: &[StepRequest]) -> Result<PlanAnswer, ActionError> {
         let mut answer = PlanAnswer::default();
         let mut wanted = Vec::new();
-        let mut always = false;
+        let (mut always, mut libraries) = (false, false);
         for request in requests {
             let want: Want = read_request(request)?;
             always |= want.when == When::Always;
+            libraries |= want.when == When::Due;
             wanted.extend(request.items.iter().cloned());
         }
         if let Err(error) = self.rules.current()?.permit(NAME, super::now(), true) {
@@ -190,7 +207,16 @@ impl Action for HostReboot {
         }
         let seen = (self.seen)()?;
         let newer = due(&seen.kernel);
-        if newer.is_none() && !always {
+        let lasting = match &seen.lasting {
+            Known::Known(names) => names.clone(),
+            Known::Unknown(why) if libraries && newer.is_none() && !always => {
+                let reason = format!("what runs files that were replaced cannot be told: {why}");
+                answer.refused.push(PlanRefusal { items: wanted, reason, hint: None });
+                return Ok(answer);
+            }
+            Known::Unknown(_) => BTreeSet::new(),
+        };
+        if newer.is_none() && !always && (!libraries || lasting.is_empty()) {
             answer.compliant = wanted;
             return Ok(answer);
         }
@@ -198,18 +224,21 @@ impl Action for HostReboot {
         let expected = newer.map_or_else(|| running.clone(), |image| image.release.clone());
         let version = newer.map(|image| format!("{} {}", image.package, image.version));
         let params = Params { boot_id: seen.boot_id.clone(), running: running.clone(), expected: expected.clone() };
+        let freed = lasting.into_iter().map(|name| Change {
+            subject: name,
+            before: Some("runs files that were replaced".to_owned()),
+            after: Some("runs those on disk".to_owned()),
+            note: None,
+        });
+        let kernel =
+            Change { subject: "kernel".to_owned(), before: Some(running), after: Some(expected), note: version };
         answer.steps.push(PlannedStep {
             action: NAME.to_owned(),
             params: serde_json::to_value(params).map_err(|e| ActionError::caused("cannot write the parameters", e))?,
             before: Self::observation(&seen)
                 .digest()
                 .map_err(|e| ActionError::caused("the projection has no digest", e))?,
-            changes: vec![Change {
-                subject: "kernel".to_owned(),
-                before: Some(running),
-                after: Some(expected),
-                note: version,
-            }],
+            changes: std::iter::once(kernel).chain(freed).collect(),
             reversibility: Reversibility::Transient,
             undo: "cancels the reboot while it has not begun; afterwards there is nothing to restore".to_owned(),
             disruption: Disruption::Outage,
@@ -387,7 +416,32 @@ mod tests {
                 image("6.1.0-51-rt-amd64", "rt-amd64", "6.1.180-1"),
             ],
         };
-        Seen { boot_id: boot.to_owned(), kernel }
+        Seen { boot_id: boot.to_owned(), kernel, lasting: Known::Known(BTreeSet::new()) }
+    }
+
+    fn on_old_files() -> Result<Seen, ActionError> {
+        let lasting = Known::Known(BTreeSet::from(["dbus.service".to_owned()]));
+        Ok(Seen { lasting, ..seen("one", "6.1.0-50-amd64", "6.1.176-1") })
+    }
+
+    #[test]
+    fn what_only_a_reboot_ends_is_a_reason_for_one_where_it_is_asked_for() {
+        let (action, _) = action("", true, on_old_files);
+        let target = Asset::unlabelled(AssetKind::Host, "x", "x");
+        let plan = |when: &str| {
+            let want = json!({ "when": when });
+            let request = StepRequest { action: NAME.to_owned(), want, items: Vec::new() };
+            action.plan(&target, &[request]).unwrap()
+        };
+        assert!(plan("kernel_due").steps.is_empty(), "the newest kernel runs");
+        let [step] = &plan("due").steps[..] else { panic!("one step") };
+        let changes: Vec<_> = step.changes.iter().map(|change| change.subject.as_str()).collect();
+        assert_eq!(changes, ["kernel", "dbus.service"]);
+        assert_eq!(step.disruption, Disruption::Outage);
+        let (action, _) = self::action("", true, after);
+        let want = json!({ "when": "due" });
+        let request = StepRequest { action: NAME.to_owned(), want, items: Vec::new() };
+        assert!(action.plan(&target, &[request]).unwrap().steps.is_empty(), "nothing runs old files");
     }
 
     fn before() -> Result<Seen, ActionError> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stanch_model::facts::{FileMode, Known, Posture, UnitState};
-use stanch_model::posture::{CHECKS, Check, Kind};
+use stanch_model::posture::{CHECKS, Check, Kind, ON_REQUEST};
 
 use super::root::Root;
 use crate::actions::{Invocation, Programs};
@@ -23,7 +23,7 @@ const MAX_VALUE: usize = 200;
 const ANSWERING: Duration = Duration::from_secs(10);
 
 fn checks(kind: Kind) -> impl Iterator<Item = &'static Check> {
-    CHECKS.iter().filter(move |check| check.kind == kind)
+    CHECKS.iter().chain(ON_REQUEST).filter(move |check| check.kind == kind)
 }
 
 /// Reads all of it on this machine.

@@ -6,7 +6,15 @@ use stanch_model::facts::{Known, Package, Updater};
 use super::Root;
 use super::apt::config::Config;
 
-const TIMERS: &[&str] = &["apt-daily.timer", "apt-daily-upgrade.timer"];
+const TIMERS: &[&str] = &["apt-daily.timer", UPGRADES];
+/// What starts unattended-upgrades under systemd.
+const UPGRADES: &str = "apt-daily-upgrade.timer";
+/// Of dnf, with what each does.
+const OF_DNF: &[(&str, &str)] = &[
+    ("dnf-automatic.timer", "does what /etc/dnf/automatic.conf says"),
+    ("dnf-automatic-install.timer", "installs what dnf offers"),
+    ("dnf5-automatic.timer", "does what /etc/dnf/automatic.conf says"),
+];
 
 /// What manages whole hosts, packages among the rest: its package, its unit, and what it does.
 const MANAGERS: &[(&str, &str, &str)] = &[
@@ -26,6 +34,11 @@ pub(crate) fn read(root: &Root, config: &Config, packages: &[Package]) -> Vec<Up
     }
     for timer in TIMERS {
         updaters.extend(self::timer(root, timer));
+    }
+    for (timer, detail) in OF_DNF {
+        if has_unit(root, timer) {
+            updaters.push(updater(timer, enabled(root, timer), detail));
+        }
     }
     if root.has("/etc/cron.daily/apt-compat") && !root.has("/run/systemd/system") {
         let runs = installed("cron") || installed("anacron") || installed("systemd-cron");
@@ -60,7 +73,9 @@ fn periodic(config: &Config, name: &str) -> Option<bool> {
 fn unattended(root: &Root, config: &Config) -> Updater {
     let switched_on =
         periodic(config, "Enable").unwrap_or(true) && periodic(config, "Unattended-Upgrade").unwrap_or(false);
-    let driven = TIMERS.iter().any(|timer| enabled(root, timer)) || root.has("/etc/cron.daily/apt-compat");
+    // The other timer only fetches the indexes, and cron's job does nothing where systemd runs.
+    let cron = root.has("/etc/cron.daily/apt-compat") && !root.has("/run/systemd/system");
+    let driven = enabled(root, UPGRADES) || cron;
     let patterns = ["Unattended-Upgrade::Origins-Pattern", "Unattended-Upgrade::Allowed-Origins"];
     let origins: Vec<&str> = patterns.iter().flat_map(|name| config.list(name)).map(String::as_str).take(20).collect();
     let mut detail = match (switched_on, driven) {
@@ -81,8 +96,9 @@ fn unattended(root: &Root, config: &Config) -> Updater {
 }
 
 fn timer(root: &Root, name: &str) -> Option<Updater> {
-    let there = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
-    there.iter().find(|folder| root.has(&format!("{folder}/{name}")))?;
+    if !has_unit(root, name) {
+        return None;
+    }
     let detail = if !root.has("/run/systemd/system") {
         "systemd does not run here"
     } else if name == "apt-daily.timer" {
@@ -91,6 +107,11 @@ fn timer(root: &Root, name: &str) -> Option<Updater> {
         "starts unattended-upgrades, as APT::Periodic says"
     };
     Some(updater(name, enabled(root, name), detail))
+}
+
+fn has_unit(root: &Root, name: &str) -> bool {
+    let folders = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
+    folders.iter().any(|folder| root.has(&format!("{folder}/{name}")))
 }
 
 fn enabled(root: &Root, timer: &str) -> bool {

@@ -260,6 +260,11 @@ fn what_updates_by_itself_is_told() {
     assert_eq!(seen(&tree)[0], row("unattended-upgrades", false));
     tree.link("/dev/null", "etc/systemd/system/apt-daily-upgrade.timer");
     assert_eq!(seen(&tree)[1], row("apt-daily-upgrade.timer", false));
+    std::fs::remove_file(tree.path().join("etc/apt/apt.conf.d/99off")).unwrap();
+    tree.link("/lib/systemd/system/apt-daily.timer", "etc/systemd/system/timers.target.wants/apt-daily.timer");
+    assert_eq!(seen(&tree)[0], row("unattended-upgrades", false), "nothing starts it: the other timer only fetches");
+    tree.write("usr/lib/systemd/system/dnf-automatic-install.timer", "[Timer]\n");
+    assert!(seen(&tree).contains(&row("dnf-automatic-install.timer", false)));
     tree.write("etc/apt/apt.conf.d/99off", "APT { Periodic {\n");
     assert!(matches!(seen(&tree)[0].1, Known::Unknown(_)));
 }

@@ -195,23 +195,30 @@ pub(crate) struct History {
 pub(crate) enum Patch {
     /// Bring this version of a package nowhere
     Block {
-        /// The source package, or one of its binary packages
-        package: String,
-        /// The version; a newer one is free
-        version: String,
+        #[command(flatten)]
+        patch: Named,
         /// Why: shown wherever something waits for it
         #[arg(long)]
         why: String,
     },
     /// Allow it again
     Unblock {
-        /// The package, as it was blocked
-        package: String,
-        /// The version
-        version: String,
+        #[command(flatten)]
+        patch: Named,
     },
-    /// What is blocked, by people or because its rollout failed
+    /// What is blocked, by people or because it failed on several hosts of a ring
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The package: of a distribution the source package or one of its binary packages; or a package URL with the version
+    pub(crate) package: String,
+    /// The version, which leaves a newer one free, or a range such as '>=3.0.15, <3.0.17'
+    pub(crate) version: Option<String>,
+    /// Where it is from, as package URLs call it: deb, pypi, rpm, apk, npm
+    #[arg(long, default_value = "deb")]
+    pub(crate) ecosystem: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,7 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
             // What is meant by every hold stops changes; a bad patch stays blocked until it is named.
             let wanted = |hold: &&InForce| match scope {
                 Some(scope) => hold.id == *scope,
-                None => !hold.id.starts_with(super::patch::PREFIX),
+                None => !super::patch::is(hold),
             };
             if let Some(scope) = scope.as_ref().filter(|_| !holds.iter().any(|hold| wanted(&hold))) {
                 return Err(Failure::new(format!("there is no hold for {}", plain(scope))));
@@ -37,7 +37,7 @@ pub(crate) async fn run(api: &Api, output: &Output, hold: &Hold) -> Result<Exit,
         }
         return Ok(Exit::Done);
     }
-    if holds.iter().all(|hold| hold.id.starts_with(super::patch::PREFIX)) {
+    if holds.iter().all(super::patch::is) {
         output.line("No hold: changes may start when a person asks or a policy allows.")?;
     }
     for hold in &holds {

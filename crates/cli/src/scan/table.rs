@@ -4,6 +4,7 @@ use stanch_feeds::order::Order;
 use stanch_model::assessment::Assessment;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
+use stanch_model::lasting::LIBRARIES;
 use stanch_model::posture::{self, Check, Severity};
 
 use super::report::Report;
@@ -177,6 +178,7 @@ fn priority(output: &Output, deployer: &str, bod: &str) -> String {
 fn change(item: &WorkItem, findings: &[&Finding]) -> String {
     match &item.subject {
         Subject::Service { .. } => "restart".to_owned(),
+        Subject::Reboot { flavour } if flavour == LIBRARIES => "reboot".to_owned(),
         Subject::Reboot { .. } => {
             findings.first().map_or_else(|| "reboot".to_owned(), |finding| format!("reboot from {}", finding.version))
         }

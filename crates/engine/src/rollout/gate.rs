@@ -60,7 +60,7 @@ impl Machine {
     }
 
     /// What others have to do or to say first.
-    fn not_yet(&self) -> Option<Blocked> {
+    pub(super) fn not_yet(&self) -> Option<Blocked> {
         let (terms, around) = (&self.rollout.terms, &self.rollout.surroundings);
         let elsewhere = terms.promote_from.iter().find_map(|from| {
             let since = around.held_elsewhere.get(&from.environment);
@@ -105,7 +105,20 @@ impl Machine {
 
     /// The same without its calendars.
     pub(super) fn unmet(&self, task: &Task) -> Option<Blocked> {
-        self.not_yet().or_else(|| self.unhealthy(task)).or_else(|| self.resting(task))
+        let age = || self.young(task);
+        self.not_yet().or_else(age).or_else(|| self.unhealthy(task)).or_else(|| self.resting(task))
+    }
+
+    /// What it would bring has not been offered for long enough.
+    fn young(&self, task: &Task) -> Option<Blocked> {
+        let wait = self.rollout.terms.min_age_seconds;
+        if wait == 0 || task.brings.is_empty() || planted(Defect::IgnoreAge) {
+            return None;
+        }
+        let offered = self.rollout.surroundings.offered.get(&task.asset);
+        let wait = jiff::SignedDuration::from_secs(i64::from(wait));
+        let until = offered.and_then(|at| at.checked_add(wait).ok());
+        until.is_none_or(|until| self.now < until).then_some(Blocked::Young { until })
     }
 
     fn unhealthy(&self, task: &Task) -> Option<Blocked> {

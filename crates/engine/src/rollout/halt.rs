@@ -1,8 +1,13 @@
 //! Why a rollout was stopped for good, and what follows from it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use stanch_model::id::{ActorId, AssetId};
+use stanch_model::patch::Patch;
 
+use super::Rollout;
+use crate::hold::Brought;
 use crate::verify::Failure;
 
 /// Why a rollout was stopped for good.
@@ -79,13 +84,9 @@ pub enum Halt {
 }
 
 impl Halt {
-    /// Whether what was brought is to blame as far as can be told, so that it is not brought anywhere else.
-    pub fn blames_the_patch(&self) -> bool {
-        match self {
-            Self::Failed { .. } | Self::Health { .. } | Self::NotVerified { .. } | Self::HalfDone { .. } => true,
-            Self::TooMany { last, .. } => last.blames_the_patch(),
-            _ => false,
-        }
+    /// Whether what was brought is to blame as far as can be told.
+    fn blames_the_patch(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Health { .. } | Self::NotVerified { .. })
     }
 
     /// Whether what was done is taken back without asking a person.
@@ -96,6 +97,46 @@ impl Halt {
             _ => false,
         }
     }
+}
+
+/// A version that failed on several targets of a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPatch {
+    /// Which.
+    pub patch: Patch,
+    /// The ring, from 0.
+    pub ring: u32,
+    /// On how many of its targets it failed.
+    pub failed: u32,
+    /// To how many of them it was brought.
+    pub begun: u32,
+}
+
+/// So many targets of a ring must have failed with a version before it is blocked everywhere: one that fails may have
+/// its own reasons.
+pub const BAD_FROM: u32 = 2;
+
+/// The versions that are to be blocked everywhere when a rollout was halted by its own failure budget. Of a transaction
+/// with several packages nobody knows which one it was.
+pub fn bad_patches(rollout: &Rollout) -> Vec<BadPatch> {
+    if !rollout.halt.as_ref().is_some_and(|halt| matches!(halt, Halt::TooMany { .. })) {
+        return Vec::new();
+    }
+    let mut count: BTreeMap<(&Brought, u32), (u32, u32)> = BTreeMap::new();
+    for task in rollout.tasks.iter().filter(|task| task.sends > 0) {
+        let bad = task.failed.as_ref().is_some_and(Halt::blames_the_patch);
+        for one in &task.brings {
+            let (failed, begun) = count.entry((one, task.wave)).or_default();
+            *failed += u32::from(bad);
+            *begun += 1;
+        }
+    }
+    let mut bad: BTreeMap<Patch, BadPatch> = BTreeMap::new();
+    for ((one, ring), (failed, begun)) in count.into_iter().filter(|(_, (failed, _))| *failed >= BAD_FROM) {
+        let Ok(patch) = Patch::new(&one.ecosystem, &one.source, one.of_source()) else { continue };
+        bad.entry(patch.clone()).or_insert(BadPatch { patch, ring, failed, begun });
+    }
+    bad.into_values().collect()
 }
 
 impl std::fmt::Display for Halt {

@@ -42,8 +42,8 @@ pub use stanch_model::hold::HoldLevel;
 pub use confirm::{ConfirmAnswer, Question};
 pub use effect::Effect;
 pub use event::Event;
-pub use halt::Halt;
-pub use missed::Missed;
+pub use halt::{BAD_FROM, BadPatch, Halt, bad_patches};
+pub use missed::{InARow, Missed};
 pub use pin::Pin;
 pub use share::{ALWAYS, Settled, Share, hour};
 pub use silence::{Awaited, OrderStands, Silence, keeps_back};
@@ -178,9 +178,12 @@ pub struct Task {
     /// The last of them that this rollout has seen.
     #[serde(default)]
     pub missed: Option<Missed>,
-    /// Since when a target that has missed a window could start.
+    /// When the first of them shut that it missed because it was away: what it may catch up with counts from there.
     #[serde(default)]
-    pub back_at: Option<Timestamp>,
+    pub away_since: Option<Timestamp>,
+    /// Whether it was connected in the window that is open.
+    #[serde(default)]
+    pub here: bool,
 }
 
 impl Task {
@@ -240,6 +243,9 @@ pub struct Rollout {
     /// The window it is in: when it opened, and until when something could have started.
     #[serde(default)]
     pub window: Option<Interval>,
+    /// When the next one begins, as far as it is known.
+    #[serde(default)]
+    pub next_window: Option<Timestamp>,
 }
 
 /// Why an event cannot be taken. The state stays as it was.
@@ -377,7 +383,8 @@ impl Rollout {
                     replan: None,
                     missed_windows: 0,
                     missed: None,
-                    back_at: None,
+                    away_since: None,
+                    here: false,
                 })
             })
             .collect::<Result<_, CanonicalError>>()?;
@@ -405,6 +412,7 @@ impl Rollout {
             proven: BTreeMap::new(),
             questions: Vec::new(),
             window: None,
+            next_window: None,
         })
     }
 

@@ -18,11 +18,13 @@ use stanch_model::remediation::{RemediationState as S, TaskState as T};
 use stanch_model::terms::{CatchUp, ChangeClass, ChangeTerm, HaltIf, PromoteFrom, Terms, WindowTerm};
 
 use super::{
-    ChangeWord, Effect, Environment, Event, Group, Openings, Rollout, Settled, Share, Surroundings, Word, hour, step,
+    BadPatch, ChangeWord, Effect, Environment, Event, Group, Halt, Openings, Rollout, Settled, Share, Surroundings,
+    Word, hour, step,
 };
 use crate::blocked::Blocked;
 use crate::breaker::{self, Admission};
 use crate::defect::{Defect, with};
+use crate::hold::Brought;
 use crate::verify::{Failure, ItemVerdict, Judgement};
 
 /// Numbers from a seed (splitmix64).
@@ -71,8 +73,10 @@ struct World {
     begun: BTreeSet<TaskId>,
     bad: BTreeMap<TaskId, u32>,
     changed: BTreeSet<AssetId>,
-    /// Targets that have missed a window, and since when they are back.
-    missed: BTreeMap<AssetId, Option<Timestamp>>,
+    /// Targets that have missed a window because they were away, and when the first of those shut.
+    missed: BTreeMap<AssetId, Timestamp>,
+    /// Since when targets are connected.
+    here: BTreeMap<AssetId, Timestamp>,
 }
 
 fn start() -> Timestamp {
@@ -134,6 +138,9 @@ impl World {
             terms.promote_from.insert(PromoteFrom { environment: "staging".to_owned(), verified_seconds: 300 });
         }
         if dice.percent(30) {
+            terms.min_age_seconds = 400;
+        }
+        if dice.percent(30) {
             terms.outages.insert("pair".to_owned());
         }
         if dice.percent(30) {
@@ -153,6 +160,7 @@ impl World {
             (leaf.asset.clone(), fate)
         });
         let fates = fates.collect();
+        let here = plan.leaves.iter().map(|leaf| (leaf.asset.clone(), start())).collect();
         let rollout = Rollout::new(&RemediationId::from_entropy([1; 10]), &plan, BTreeMap::new()).unwrap();
         Self {
             dice,
@@ -168,14 +176,15 @@ impl World {
             bad: BTreeMap::new(),
             changed: BTreeSet::new(),
             missed: BTreeMap::new(),
+            here,
         }
     }
 
     fn feed(&mut self, event: Event) -> Result<(), String> {
-        if let Event::Reach { asset, reachable } = &event
-            && let Some(back) = self.missed.get_mut(asset)
-        {
-            *back = if *reachable { back.or(Some(self.now)) } else { None };
+        match &event {
+            Event::Reach { asset, reachable: true } => drop(self.here.entry(asset.clone()).or_insert(self.now)),
+            Event::Reach { asset, reachable: false } => drop(self.here.remove(asset)),
+            _ => {}
         }
         let Ok((next, effects)) = step(&self.rollout, event, self.now) else { return Ok(()) };
         // The store has the last word on shares: nothing is committed that it has no room for.
@@ -236,10 +245,15 @@ impl World {
             Effect::DispatchUndo { .. } | Effect::Verify { .. } => self.work.push(effect),
             Effect::Missed { task, missed, .. } => {
                 let task = before.task(&task).unwrap();
-                if task.sends > 0 || Some(missed.window) != before.window {
+                if task.sends > 0 || (missed.by_absence() && Some(missed.window) != before.window) {
                     return Err("16: a window is missed that it was not in, or by what has begun".to_owned());
                 }
-                self.missed.insert(task.asset.clone(), (!task.away).then_some(self.now));
+                if missed.by_absence() {
+                    if self.here.get(&task.asset).is_some_and(|since| *since <= missed.window.start) {
+                        return Err("2: a window is missed by what was there".to_owned());
+                    }
+                    self.missed.entry(task.asset.clone()).or_insert(missed.window.end);
+                }
             }
             _ => {}
         }
@@ -249,9 +263,9 @@ impl World {
     /// Whether a target that missed a window may start outside of one.
     fn catches_up(&self, around: &Surroundings, asset: &AssetId) -> bool {
         let within = i64::from(self.plan.terms.catch_up.unwrap().run_within_seconds);
-        let back = self.missed.get(asset).copied().flatten();
+        let away = !self.here.contains_key(asset);
         let unfrozen = around.unfrozen.as_ref().is_some_and(|openings| openings.is_open(self.now));
-        unfrozen && back.is_some_and(|back| self.now < later(back, within))
+        unfrozen && !away && self.missed.get(asset).is_some_and(|shut| self.now < later(*shut, within))
     }
 
     fn check_start(&self, before: &Rollout, id: &TaskId) -> Result<(), String> {
@@ -264,6 +278,11 @@ impl World {
         let open = around.openings.as_ref().is_some_and(|openings| openings.is_open(self.now));
         if !terms.windows.is_empty() && !open && !self.catches_up(around, &task.asset) {
             return Err("2: it starts outside its window".to_owned());
+        }
+        let offered = around.offered.get(&task.asset);
+        if terms.min_age_seconds > 0 && offered.is_none_or(|at| later(*at, i64::from(terms.min_age_seconds)) > self.now)
+        {
+            return Err("2: it brings what is too young".to_owned());
         }
         for from in &terms.promote_from {
             let since = around.held_elsewhere.get(&from.environment);
@@ -429,6 +448,8 @@ impl World {
             why: None,
         });
         let mut around = Surroundings { openings: Some(openings), unfrozen, ..Surroundings::default() };
+        let known = self.plan.leaves.iter().filter(|_| calm || self.dice.percent(80));
+        around.offered = known.map(|leaf| (leaf.asset.clone(), start())).collect();
         around.environments.insert(String::new(), Environment { assets: 20, failing });
         if self.dice.percent(50) {
             around.groups.insert("pair".to_owned(), group);
@@ -576,6 +597,8 @@ fn a_planted_defect_is_caught_by_the_promise_it_breaks() {
     caught(Defect::IgnoreSuppression, "12: it starts what was taken back since");
     caught(Defect::IgnoreWindow, "2: it starts outside its window");
     caught(Defect::IgnoreReturn, "2: it starts outside its window");
+    caught(Defect::MissWhileHere, "2: a window is missed by what was there");
+    caught(Defect::IgnoreAge, "2: it brings what is too young");
     caught(Defect::IgnoreChange, "6: it starts without its change request");
     caught(Defect::IgnorePromotion, "2: it starts before it held elsewhere");
     caught(Defect::IgnoreHealth, "11: it starts while too many are ill");
@@ -586,4 +609,40 @@ fn a_planted_defect_is_caught_by_the_promise_it_breaks() {
     caught(Defect::IgnoreExpiry, "6: it starts under an approval");
     caught(Defect::IgnoreHour, "1: it starts without a share of this hour");
     caught(Defect::KeepShares, "1: ");
+}
+
+#[test]
+fn a_version_is_blocked_everywhere_only_after_several_targets_of_a_ring_failed_with_it() {
+    let plan = |seed| World::new(seed).plan;
+    let seed = (0..).find(|seed| plan(*seed).waves.first().is_some_and(|wave| wave.assets.len() > 2)).unwrap();
+    let halted = |failed: usize, halt: Halt| {
+        let mut rollout = World::new(seed).rollout;
+        let mut left = failed;
+        for task in rollout.tasks.iter_mut().filter(|task| task.wave == 0) {
+            task.sends = 1;
+            task.brings = BTreeSet::from([Brought {
+                ecosystem: "deb".to_owned(),
+                name: "libssl3".to_owned(),
+                source: "openssl".to_owned(),
+                version: "3.0.17-1+b1".to_owned(),
+                source_version: None,
+            }]);
+            if left > 0 {
+                left -= 1;
+                task.failed = Some(Halt::Failed { asset: task.asset.clone(), message: "exit 100".to_owned() });
+            }
+        }
+        rollout.halt = Some(halt);
+        let begun = rollout.tasks.iter().filter(|task| task.wave == 0).count() as u32;
+        (super::bad_patches(&rollout), begun)
+    };
+    let asset = asset_id(AssetKind::Host, "machine-0");
+    let one = Halt::Failed { asset, message: "exit 100".to_owned() };
+    let several = Halt::TooMany { failed: 2, begun: 3, last: Box::new(one.clone()) };
+    let (bad, begun) = halted(2, several.clone());
+    let patch = "pkg:deb/openssl@3.0.17-1".parse().unwrap();
+    assert_eq!(bad, [BadPatch { patch, ring: 0, failed: 2, begun }]);
+    assert_eq!(halted(1, one).0, [], "one host may have its own reasons");
+    assert_eq!(halted(1, several).0, [], "each failed with something else");
+    assert_eq!(halted(3, Halt::Lost { asset: asset_id(AssetKind::Host, "machine-0") }).0, []);
 }

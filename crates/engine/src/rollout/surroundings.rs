@@ -38,6 +38,10 @@ pub struct Surroundings {
     /// absent, none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfrozen: Option<Openings>,
+    /// When the youngest version that a target would get was first offered, where its terms ask for an age. While a target
+    /// is absent, that is not known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offered: BTreeMap<AssetId, Timestamp>,
     /// Actions whose undo reopens no exposure.
     pub harmless: BTreeSet<String>,
     /// Items of its targets that were taken back since it was asked for, by asset.
@@ -127,10 +131,10 @@ pub struct Openings {
 }
 
 impl Openings {
-    /// What a schedule lets through from this time on, for so long.
-    pub fn of(schedule: &Schedule<'_>, at: Timestamp, horizon: SignedDuration) -> Self {
+    /// What a schedule lets through from this time on, for so long; what is over counts from `since` on.
+    pub fn of(schedule: &Schedule<'_>, since: Timestamp, at: Timestamp, horizon: SignedDuration) -> Self {
         let known_until = at.checked_add(horizon).unwrap_or(Timestamp::MAX);
-        let spans = schedule.starts_within(Interval::new(at, known_until)).as_slice().to_vec();
+        let spans = schedule.starts_within(Interval::new(since.min(at), known_until)).as_slice().to_vec();
         let why = match schedule.gate(at) {
             Gate::Closed { why, .. } => Some(why),
             Gate::Open { .. } => None,

@@ -326,7 +326,7 @@ impl Machine {
 
     fn reach(&mut self, asset: &AssetId, reachable: bool) -> Result<(), Illegal> {
         let resumes = self.rollout.pause.as_ref().map_or(self.rollout.state, |pause| pause.resume);
-        let now = self.now;
+        let in_window = self.rollout.window.is_some_and(|window| window.contains(self.now));
         // While a wave is checked or watched, it takes nobody in any more.
         let next = match resumes {
             S::Verifying(wave) | S::Baking(wave) => wave + 1,
@@ -336,10 +336,7 @@ impl Machine {
         for at in self.tasks_where(|task| task.asset == *asset) {
             let Some(task) = self.rollout.tasks.get_mut(at) else { continue };
             task.away = !reachable;
-            task.back_at = match (reachable, task.missed_windows) {
-                (true, 1..) => task.back_at.or(Some(now)),
-                _ => None,
-            };
+            task.here |= reachable && in_window;
             match task.state {
                 T::Pending if !reachable => self.task_to(at, T::Deferred)?,
                 // One that was left behind by its wave joins the next one that rolls, or waits for another plan.

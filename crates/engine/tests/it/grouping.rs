@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use stanch_engine::group;
 use stanch_model::finding::{Detector, Verdict};
 use stanch_model::item::Subject;
+use stanch_model::lasting::LIBRARIES;
 
 use crate::world::{advisory, finding, host, server_findings};
 
@@ -54,6 +55,11 @@ fn each_check_leads_to_its_own_kind_of_act() {
     assert_eq!(
         of(Detector::Running, "ssh.service", "openssl", "libssl3", Verdict::FixedNotRunning),
         Subject::Service { name: "ssh.service".to_owned() }
+    );
+    assert_eq!(
+        of(Detector::Running, "dbus.service", "openssl", "libssl3", Verdict::FixedNotRunning),
+        Subject::Reboot { flavour: LIBRARIES.to_owned() },
+        "no restart ends it"
     );
     for (image, flavour) in [
         ("linux-image-6.1.0-50-amd64", "amd64"),

@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use serde_json::json;
 use stanch_engine::hold::{About, Brought, may_release, strongest};
 use stanch_model::asset::{AssetKind, asset_id};
+use stanch_model::canonical::Digest;
 use stanch_model::hold::{Hold, HoldLevel, HoldScope};
+use stanch_model::item::Subject;
+use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 
 use crate::world::now;
 
@@ -36,11 +40,58 @@ fn a_hold_stops_what_it_covers_and_nothing_else() {
     assert!(covers(&format!("asset/{web}"), about(&web, None)) && !covers(&format!("asset/{db}"), about(&web, None)));
 }
 
+fn brought(ecosystem: &str, binary: (&str, &str), source: (&str, Option<&str>)) -> Brought {
+    Brought {
+        ecosystem: ecosystem.into(),
+        name: binary.0.into(),
+        source: source.0.into(),
+        version: binary.1.into(),
+        source_version: source.1.map(Into::into),
+    }
+}
+
+#[test]
+fn a_bad_patch_meets_what_its_ecosystem_brings_under_the_version_that_belongs_to_the_name() {
+    let patch = |text: &str| text.parse().unwrap();
+    // Binary packages of gcc-defaults have versions of their own.
+    let gcc = brought("deb", ("gcc", "4:12.2.0-3"), ("gcc-defaults", Some("1.203")));
+    assert!(gcc.is(&patch("pkg:deb/gcc@4:12.2.0-3")) && gcc.is(&patch("pkg:deb/gcc-defaults@1.203")));
+    assert!(!gcc.is(&patch("pkg:deb/gcc-defaults@4:12.2.0-3")) && !gcc.is(&patch("pkg:deb/gcc@1.203")));
+    assert!(gcc.is(&patch("pkg:deb/gcc-defaults?vers=%3E%3D1.200")));
+    let jinja = brought("pypi", ("jinja2", "3.1.3"), ("jinja2", None));
+    assert!(jinja.is(&patch("pkg:pypi/Jinja2@3.1.3")) && !jinja.is(&patch("pkg:deb/jinja2@3.1.3")));
+    let component = Subject::Component { purl: "pkg:pypi/jinja2?environment=/opt/x".into() };
+    assert!(jinja.is_for(&component), "whichever environment it is in");
+    assert!(Brought::closing(&component, "3.1.3").unwrap().is(&patch("pkg:pypi/jinja2@3.1.3")));
+    let source = Subject::SourcePackage { source: "gcc-defaults".into() };
+    assert!(!Brought::closing(&source, "1.203").unwrap().is(&patch("pkg:deb/gcc@1.203")));
+}
+
+#[test]
+fn what_a_step_brings_is_told_with_its_ecosystem() {
+    let step = |params| PlannedStep {
+        action: "package.upgrade".to_owned(),
+        params,
+        before: Digest::from_bytes([0; 32]),
+        changes: Vec::new(),
+        reversibility: Reversibility::Restorable,
+        undo: String::new(),
+        disruption: Disruption::Restart,
+    };
+    let steps = [
+        step(json!({"packages": [{"name": "gcc", "to": "4:12", "source": "gcc-defaults", "source_version": "1.203"}]})),
+        step(json!({"manager": "pip", "environment": "/opt/x", "packages": [{"name": "jinja2", "to": "3.1.3"}]})),
+    ];
+    let gcc = brought("deb", ("gcc", "4:12"), ("gcc-defaults", Some("1.203")));
+    let jinja = brought("pypi", ("jinja2", "3.1.3"), ("jinja2", None));
+    assert_eq!(stanch_engine::hold::brought(&steps), BTreeSet::from([gcc, jinja]));
+}
+
 #[test]
 fn a_bad_patch_is_told_by_its_source_or_its_own_name_and_a_newer_one_is_none() {
     let (web, nothing) = (asset_id(AssetKind::Host, "web"), BTreeSet::new());
     let covers = |scope: &str, version: &str| {
-        let one = Brought { name: "libssl3".into(), source: "openssl".into(), version: version.into() };
+        let one = brought("deb", ("libssl3", version), ("openssl", None));
         let versions = BTreeSet::from([one]);
         let about = About {
             asset: &web,

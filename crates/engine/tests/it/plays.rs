@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use stanch_engine::blocked::Blocked;
 use stanch_engine::breaker::{self, Admission};
+use stanch_engine::hold::Brought;
 use stanch_engine::plan::{PlanInput, Target, assemble};
 use stanch_engine::rollout::{
     Effect, Environment, Event, Group, Hold, HoldLevel, Openings, Rollout, Surroundings, Word, step,
@@ -73,6 +74,12 @@ impl Play {
         let mut rollout = Rollout::new(&RemediationId::from_entropy([1; 10]), &plan, Default::default()).unwrap();
         let everywhere = Environment { assets: 100, ..Environment::default() };
         rollout.surroundings.environments.insert(String::new(), everywhere);
+        if rollout.terms.min_age_seconds > 0 {
+            for task in &mut rollout.tasks {
+                let openssl = Subject::SourcePackage { source: "openssl".to_owned() };
+                task.brings.extend(Brought::closing(&openssl, "3.0.17-1"));
+            }
+        }
         for task in &rollout.tasks {
             names.push((task.id.to_string(), "task".to_owned() + &names_of(&names, &task.asset.to_string())));
         }
@@ -141,6 +148,12 @@ impl Play {
                 let known_until = self.now.checked_add(SignedDuration::from_hours(48)).unwrap();
                 let spans = vec![Interval::new(self.now, until)];
                 around.openings = Some(Openings { spans, known_until, why: None });
+            }),
+            ["windows", "of", seconds, "every", pause] => self.around(|around| {
+                let later = |seconds: i64| self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+                let (length, pause): (i64, i64) = (seconds.parse().unwrap(), pause.parse().unwrap());
+                let spans = (1..4).map(|n| Interval::new(later(n * pause), later(n * pause + length)));
+                around.openings = Some(Openings { spans: spans.collect(), known_until: later(9 * pause), why: None });
             }),
             ["freezes", "end", "for", seconds] => self.around(|around| {
                 let until = self.now.checked_add(SignedDuration::from_secs(seconds.parse().unwrap())).unwrap();
@@ -228,6 +241,9 @@ impl Play {
             ["is", "silent"] => Event::LeaseExpired { task: id },
             ["is", "away"] => Event::Reach { asset, reachable: false },
             ["is", "back"] => Event::Reach { asset, reachable: true },
+            ["is", "offered"] => self.around(|around| {
+                around.offered.insert(asset, now);
+            }),
             ["sends", "facts"] => Event::Facts { asset, collected_at: now },
             ["is", "good"] => judged(CheckOutcome::Successful, None, ItemVerdict::Fixed),
             ["is", "unclear"] => judged(CheckOutcome::Inconclusive, None, ItemVerdict::Unknown { why: String::new() }),

@@ -89,6 +89,15 @@ fn all_items_of_a_host_become_one_order_in_the_order_of_the_acts() {
     });
     assert_eq!(upgrade(&findings).items, sources, "items stand in the order of their sources");
     assert_eq!(requests(&[]), [], "nothing chosen is nothing asked");
+    let dbus = finding(&asset, Detector::Running, "dbus.service", "openssl", "libssl3", Verdict::FixedNotRunning);
+    let reboot = ("host.reboot".to_owned(), r#"{"when":"due"}"#.to_owned(), 1);
+    assert_eq!(
+        asked(std::slice::from_ref(&dbus)),
+        [reboot],
+        "what no restart ends asks for a reboot, and for nothing else"
+    );
+    let Proposal::Candidate(candidate) = only(&asset, &[dbus]) else { panic!() };
+    assert_eq!(candidate.summary, "reboot to end what runs files that were replaced: dbus.service");
 }
 
 /// What is in an environment goes no further than it is asked to, so it is asked for the highest of its fixes.

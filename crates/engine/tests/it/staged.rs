@@ -135,6 +135,52 @@ fn a_host_that_was_away_through_its_window_is_told_of_and_waits_for_the_next() {
 }
 
 #[test]
+fn a_host_that_waited_for_its_turn_in_its_window_has_not_missed_it() {
+    let terms = nightly(CatchUp { run_within_seconds: 3_600, tell_after: 1 });
+    insta::assert_snapshot!(Play::under(3, terms).run(
+        "approve
+         tick
+         freezes end for 9000
+         window opens for 600
+         start
+         web-3 is away
+         wait 100
+         web-3 is back
+         wait 500
+         web-1 succeeds
+         start"
+    ));
+}
+
+#[test]
+fn windows_that_pass_while_no_server_is_at_work_are_counted_afterwards_and_let_nothing_start_outside() {
+    let terms = nightly(CatchUp { run_within_seconds: 36_000, tell_after: 2 });
+    insta::assert_snapshot!(Play::under(1, terms).run(
+        "approve
+         freezes end for 90000
+         windows of 600 every 3600
+         tick
+         wait 8000
+         start"
+    ));
+}
+
+#[test]
+fn nothing_starts_that_is_younger_than_its_terms_ask_for() {
+    let terms = Terms { min_age_seconds: 3_600, halt_if: patient(3), ..Terms::default() };
+    insta::assert_snapshot!(Play::under(1, terms).run(
+        "approve
+         tick
+         start
+         web-1 is offered
+         wait 3599
+         start
+         wait 1
+         start"
+    ));
+}
+
+#[test]
 fn a_host_that_is_back_runs_outside_of_its_window_but_not_in_a_freeze_nor_for_ever() {
     let terms = nightly(CatchUp { run_within_seconds: 3_600, tell_after: 0 });
     insta::assert_snapshot!(Play::under(2, terms).run(

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use stanch_model::facts::HostFacts;
-use stanch_model::finding::{Detector, OcsfClass, Verdict, fingerprint};
-use stanch_model::posture::{CHECKS, Check, Kind, Reading};
+use stanch_model::facts::{HostFacts, Posture};
+use stanch_model::finding::{Detector, Finding, OcsfClass, Verdict, fingerprint};
+use stanch_model::posture::{CHECKS, Check, Kind, ON_REQUEST, Reading};
 
 use super::{Detection, finding};
 
@@ -15,7 +15,31 @@ use super::{Detection, finding};
 pub fn detect(facts: &HostFacts, detection: &mut Detection) {
     let Some(posture) = &facts.posture else { return };
     let mut unread: BTreeMap<(Kind, String), u32> = BTreeMap::new();
-    for check in CHECKS {
+    look(facts, posture, CHECKS, &mut detection.findings, &mut unread);
+    for ((kind, why), count) in unread {
+        let settings = if count == 1 { "1 setting".to_owned() } else { format!("{count} settings") };
+        detection.blind_spots.push(format!("posture, {settings} of {}: {why}", kind.name()));
+    }
+}
+
+/// What checks find that are made only where a policy asks for them. What could not be read is nothing here: the same
+/// units are told of among the other programs that change packages.
+pub fn on_request(facts: &HostFacts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(posture) = &facts.posture {
+        look(facts, posture, ON_REQUEST, &mut findings, &mut BTreeMap::new());
+    }
+    findings
+}
+
+fn look(
+    facts: &HostFacts,
+    posture: &Posture,
+    checks: &[Check],
+    findings: &mut Vec<Finding>,
+    unread: &mut BTreeMap<(Kind, String), u32>,
+) {
+    for check in checks {
         let value = match check.reading(posture) {
             Reading::Absent => continue,
             Reading::Unread(why) => {
@@ -36,16 +60,12 @@ pub fn detect(facts: &HostFacts, detection: &mut Detection) {
                 found.fixed_version = Some(check.wanted.to_string());
                 found.reason = reason(check, &value);
                 found.version = value;
-                detection.findings.push(found);
+                findings.push(found);
             }
             None => {
                 *unread.entry((check.kind, format!("`{value}` says nothing to {}", check.short()))).or_default() += 1
             }
         }
-    }
-    for ((kind, why), count) in unread {
-        let settings = if count == 1 { "1 setting".to_owned() } else { format!("{count} settings") };
-        detection.blind_spots.push(format!("posture, {settings} of {}: {why}", kind.name()));
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stanch_model::facts::{HostFacts, ServiceRef, StaleProcess};
 use stanch_model::finding::{Detector, Verdict, fingerprint};
+use stanch_model::lasting::is_lasting;
 
 use super::{Detection, finding, needed};
 
@@ -22,7 +23,7 @@ pub fn detect(facts: &HostFacts, detection: &mut Detection) {
             continue;
         }
         if process.files.iter().any(|file| file.package.is_some()) {
-            groups.entry(name(process)).or_default().push(process);
+            groups.entry(process.name()).or_default().push(process);
         }
     }
     if in_containers > 0 {
@@ -51,14 +52,9 @@ pub fn detect(facts: &HostFacts, detection: &mut Detection) {
         found.reason = format!("{count} {plural} {} files of {listed}{more} that were replaced on disk", paths.len());
         if processes.iter().any(|process| matches!(process.service, Some(ServiceRef::Session(_)))) {
             found.reason.push_str("; it belongs to a session and ends with it");
+        } else if is_lasting(name) {
+            found.reason.push_str("; only a reboot ends it");
         }
         detection.findings.push(found);
-    }
-}
-
-fn name(process: &StaleProcess) -> &str {
-    match &process.service {
-        Some(ServiceRef::Systemd(name) | ServiceRef::Sysv(name) | ServiceRef::Session(name)) => name,
-        None => &process.exe,
     }
 }

@@ -328,7 +328,11 @@ fn a_rule_waits_until_the_patch_is_old_enough_and_says_until_when() {
     assert_eq!(waits.mode, Mode::Alert);
     insta::assert_snapshot!(waits.reason);
     young.set("item.fix_age_hours", Value::Int(72)).unwrap();
-    assert_eq!(decide(&waiting(""), &young).mode, Mode::Auto);
+    let granted = decide(&waiting(""), &young);
+    assert_eq!(granted.mode, Mode::Auto);
+    assert_eq!(granted.terms.min_age_seconds, 3 * 24 * 3_600, "what is brought in the end has to be as old");
+    let unless = waiting(", no_wait_when: \"true\"");
+    assert_eq!(decide(&unless, &young).terms.min_age_seconds, 0);
 }
 
 #[test]
@@ -345,6 +349,8 @@ fn what_is_exploited_need_not_wait_and_what_is_unknown_waits() {
     unknown.unset("item.fix_age_hours");
     let decision = decide(&waiting(""), &unknown);
     assert_eq!((decision.mode, decision.missing), (Mode::Alert, vec!["item.fix_age_hours".to_owned()]));
+    unknown.set("item.kind", Value::Text("component".to_owned())).unwrap();
+    assert_eq!(decide(&waiting(""), &unknown).mode, Mode::Alert, "a component has versions too");
     unknown.set("item.kind", Value::Text("reboot".to_owned())).unwrap();
     assert_eq!(decide(&waiting(""), &unknown).mode, Mode::Auto, "a reboot has no version that could be old");
 }
@@ -364,6 +370,39 @@ fn a_bad_patch_is_only_shown_whatever_is_granted() {
     bad.set("item.blocked", Value::Bool(true)).unwrap();
     let decision = decide(&granted, &bad);
     assert_eq!((decision.mode, decision.fired.last().unwrap().rule.as_str()), (Mode::Alert, "built-in/bad-patch"));
+}
+
+#[test]
+fn other_updaters_are_switched_off_only_where_a_policy_says_so_and_never_unasked() {
+    let told = |more: &str| {
+        let rules = "  - {id: r, when: item.kev, mode: auto}";
+        bundle(&(policy("p", rules).replace("{all: true}", "{classes: [vulnerability], environments: [prod]}") + more))
+    };
+    let mut shared = facts();
+    shared.set("asset.environment", Value::Text("prod".to_owned())).unwrap();
+    shared.set("item.kind", Value::Text("setting".to_owned())).unwrap();
+    shared.set("item.name", Value::Text("other-updaters".to_owned())).unwrap();
+    shared.set("item.classes", Value::Texts(vec!["compliance".to_owned()])).unwrap();
+    shared.set("action.kind", Value::Text("config.set".to_owned())).unwrap();
+    let take_over = told("other_updaters: take_over\n");
+    assert!(take_over.takes_over() && !told("other_updaters: warn\n").takes_over());
+    let decision = decide(&take_over, &shared);
+    assert_eq!((decision.mode, decision.fired[0].rule.as_str()), (Mode::Approve, "p/take-over"));
+    assert!(!decision.terms.approvals.is_empty(), "somebody agrees to the plan first");
+    shared.set("asset.environment", Value::Text("lab".to_owned())).unwrap();
+    assert_eq!(decide(&take_over, &shared).mode, Mode::Alert, "the policy is about another place");
+    let all = bundle(&policy("p", "  - {id: r, mode: auto}"));
+    assert_eq!(decide(&all, &shared).mode, Mode::Alert, "a rule about everything is no word on it");
+
+    let mut upgrade = facts();
+    upgrade.set("asset.environment", Value::Text("prod".to_owned())).unwrap();
+    upgrade.set("item.kev", Value::Bool(true)).unwrap();
+    upgrade.set("asset.other_updaters", Value::Texts(vec!["unattended-upgrades".to_owned()])).unwrap();
+    let decision = decide(&take_over, &upgrade);
+    assert_eq!(decision.mode, Mode::Suggest);
+    assert!(decision.reason.contains("that is switched off first"), "{}", decision.reason);
+    upgrade.set("asset.other_updaters", Value::Texts(Vec::new())).unwrap();
+    assert_eq!(decide(&take_over, &upgrade).mode, Mode::Auto, "it is off");
 }
 
 #[test]

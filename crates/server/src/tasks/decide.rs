@@ -1,5 +1,6 @@
 //! Items to decisions: what the policies in force say of each, and what it binds a remediation to.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,9 +15,12 @@ use stanch_engine::propose::{Ask, propose};
 use stanch_engine::trust::{Record, Tally};
 use stanch_model::asset::Asset;
 use stanch_model::decision::Decision;
+use stanch_model::ecosystem::of_type;
 use stanch_model::finding::{Detector, Finding};
 use stanch_model::hold::HoldScope;
 use stanch_model::id::{AssetId, ItemId};
+use stanch_model::item::Subject;
+use stanch_model::patch::{DEB, Patch, order_of};
 use stanch_model::plan::{Disruption, PlannedStep, Reversibility};
 use stanch_policy::{ActionFacts, Facts, Known, Place};
 use stanch_store::detection::Detection;
@@ -207,8 +211,8 @@ pub(crate) struct Decider {
     demanding: BTreeSet<AssetId>,
     /// When versions were first offered.
     offered: Arc<Offered>,
-    /// Bad patches: package, version, and why.
-    blocks: Arc<Vec<(String, String, String)>>,
+    /// Bad patches, and why each is one.
+    blocks: Arc<Vec<(Patch, String)>>,
     now: Timestamp,
 }
 
@@ -245,7 +249,7 @@ impl Decider {
 
     /// What the policies say of an item; with the steps of its leaf once there is a plan, which tell better what the
     /// act would do than its declaration.
-    pub(crate) fn decide(&self, context: &Context, row: &StoredItem, planned: Option<&[PlannedStep]>) -> Decision {
+    pub(crate) fn decide(&self, context: &Context, row: &StoredItem, planned: Option<&Planned<'_>>) -> Decision {
         let Some(asset) = context.asset(&row.item.asset) else {
             return Decision::by_default(row.item.id.clone(), self.now);
         };
@@ -259,23 +263,24 @@ impl Decider {
         &self,
         context: &Context,
         row: &StoredItem,
-        steps: &[PlannedStep],
+        planned: &Planned<'_>,
         target: &Asset,
     ) -> Decision {
         let Some(asset) = context.asset(&row.item.asset) else {
             return Decision::by_default(row.item.id.clone(), self.now);
         };
-        let declared: Vec<Declared> = steps.iter().filter_map(|step| catalogue::find(&step.action)).collect();
+        let steps = planned.steps.iter();
+        let declared: Vec<Declared> = steps.filter_map(|step| catalogue::find(&step.action)).collect();
         // How well an action is known is a matter of where it is done.
-        let action = self.declared(&declared, target, Some(steps));
+        let action = self.declared(&declared, target, Some(planned.steps));
         let bundle = &self.in_force.bundle;
         let members = context.members(row);
-        let own = self.known(asset, row, &members, action.as_ref(), Some(steps));
+        let own = self.known(asset, row, &members, action.as_ref(), Some(planned));
         let own = bundle.decide(&row.item.id, &own, self.now);
         if target.id == asset.id {
             return own;
         }
-        bundle.beside(own, &self.known(target, row, &members, action.as_ref(), Some(steps)), self.now)
+        bundle.beside(own, &self.known(target, row, &members, action.as_ref(), Some(planned)), self.now)
     }
 
     /// What policies can ask for of an item, with these of its findings.
@@ -284,10 +289,10 @@ impl Decider {
         asset: &Asset,
         row: &StoredItem,
         findings: &[&Finding],
-        planned: Option<&[PlannedStep]>,
+        planned: Option<&Planned<'_>>,
     ) -> Facts {
         let action = match propose(asset, &row.item, findings) {
-            Proposal::Candidate(candidate) => self.action(&candidate.asks, asset, planned),
+            Proposal::Candidate(candidate) => self.action(&candidate.asks, asset, planned.map(|planned| planned.steps)),
             Proposal::Nothing { .. } => None,
         };
         self.known(asset, row, findings, action.as_ref(), planned)
@@ -299,12 +304,14 @@ impl Decider {
         row: &StoredItem,
         findings: &[&Finding],
         action: Option<&ActionFacts>,
-        planned: Option<&[PlannedStep]>,
+        planned: Option<&Planned<'_>>,
     ) -> Facts {
         let detected = self.detected.get(&asset.id);
-        let block = self.block(row, planned);
+        let brought = brought_for(&row.item.subject, &row.fixed_version, planned);
+        let system = detected.and_then(|detected| detected.system.as_deref());
+        let block = self.block(&brought, system, planned.is_some());
         let known = Known {
-            offered_at: self.offered_at(row, detected),
+            offered_at: youngest(&self.offered, system, &brought),
             block: block.as_deref(),
             updaters: detected.and_then(|detected| detected.updaters.as_deref()),
             asset,
@@ -336,25 +343,28 @@ impl Decider {
         }
     }
 
-    /// When the version that closes an item was first offered on systems like its host's.
-    fn offered_at(&self, row: &StoredItem, detected: Option<&Detection>) -> Option<Timestamp> {
-        let system = detected.and_then(|detected| detected.system.clone()).unwrap_or_default();
-        let name = row.item.subject.name().to_owned();
-        self.offered.get(&(system, name, row.fixed_version.clone())).copied()
+    /// Why what is brought for an item is blocked as a bad patch. While nothing is planned a newer version that is offered
+    /// and not blocked may be what it gets.
+    fn block(&self, brought: &BTreeSet<Brought>, system: Option<&str>, planned: bool) -> Option<String> {
+        let bad = |one: &Brought| self.blocks.iter().find(|(patch, _)| one.is(patch));
+        let free = |one: &Brought| !planned && self.newer(one, system).any(|newer| bad(&newer).is_none());
+        let (patch, why) = brought.iter().filter(|one| !free(one)).find_map(bad)?;
+        Some(format!("{} is blocked as a bad patch: {why}", named(patch)))
     }
 
-    /// Why what closes an item is blocked as a bad patch: by the version that closes it, or one that its plan brings.
-    fn block(&self, row: &StoredItem, planned: Option<&[PlannedStep]>) -> Option<String> {
-        if self.blocks.is_empty() {
-            return None;
-        }
-        let name = row.item.subject.name().to_owned();
-        let wanted = Brought { source: name.clone(), name, version: row.fixed_version.clone() };
-        let mut all = planned.map(brought).unwrap_or_default();
-        all.insert(wanted);
-        let bad = |(package, version, _): &&(String, String, String)| all.iter().any(|one| one.is(package, version));
-        let (package, version, why) = self.blocks.iter().find(bad)?;
-        Some(format!("{package} {version} is blocked as a bad patch: {why}"))
+    /// Newer versions than this one that are offered on systems like this.
+    fn newer<'a>(&'a self, one: &'a Brought, system: Option<&str>) -> impl Iterator<Item = Brought> + 'a {
+        let from = offer(system, one);
+        let same = from.clone();
+        let all = self.offered.range((from.0, from.1, String::new())..);
+        let all = all.map(|(key, _)| key).take_while(move |key| (&key.0, &key.1) == (&same.0, &same.1));
+        let newer =
+            |version: &str| order_of(&one.ecosystem).compare(version, one.of_source()) == Some(Ordering::Greater);
+        all.filter(move |key| newer(&key.2)).map(|key| Brought {
+            version: key.2.clone(),
+            source_version: Some(key.2.clone()),
+            ..one.clone()
+        })
     }
 
     /// The redundancy groups that an asset is a member of.
@@ -424,10 +434,54 @@ impl Decider {
     }
 }
 
+/// What is planned on one host, seen from one of the items it is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planned<'a> {
+    /// All steps of the leaf.
+    pub(crate) steps: &'a [PlannedStep],
+    /// What the leaf's items are about: what another one of them brings for itself is not brought for this one.
+    pub(crate) subjects: &'a [&'a Subject],
+}
+
+/// What is brought for an item: by its plan, and before there is one the version that closes it.
+fn brought_for(subject: &Subject, fixed: &str, planned: Option<&Planned<'_>>) -> BTreeSet<Brought> {
+    let others = |one: &Brought| {
+        planned.is_some_and(|planned| planned.subjects.iter().any(|other| *other != subject && one.is_for(other)))
+    };
+    let all = planned.map(|planned| brought(planned.steps)).unwrap_or_default();
+    let mine: BTreeSet<Brought> = all.into_iter().filter(|one| one.is_for(subject) || !others(one)).collect();
+    match Brought::closing(subject, fixed) {
+        Some(closing) if mine.is_empty() && !fixed.is_empty() => BTreeSet::from([closing]),
+        _ => mine,
+    }
+}
+
+/// When the youngest of these versions was first offered on systems like this; nothing while that is not known of each.
+pub(crate) fn youngest(offered: &Offered, system: Option<&str>, brought: &BTreeSet<Brought>) -> Option<Timestamp> {
+    let at = |one: &Brought| offered.get(&offer(system, one)).copied();
+    let all: Option<Vec<Timestamp>> = brought.iter().map(at).collect();
+    all?.into_iter().max()
+}
+
+/// Under what it is noted when a version was first offered: what is no distribution's is the same on all systems.
+pub(crate) fn offer(system: Option<&str>, one: &Brought) -> (String, String, String) {
+    let ecosystem = match of_type(&one.ecosystem) {
+        Some(ecosystem) => ecosystem,
+        None => system.unwrap_or_default(),
+    };
+    (ecosystem.to_owned(), one.source.clone(), one.of_source().to_owned())
+}
+
+/// A bad patch as people read it. What is no distribution's says where it is from.
+pub(crate) fn named(patch: &Patch) -> String {
+    let of = if patch.ecosystem() == DEB { String::new() } else { format!(" ({})", patch.ecosystem()) };
+    format!("{} {}{of}", patch.package(), patch.versions())
+}
+
 /// The bad patches among the holds.
-fn blocks(holds: &[Hold]) -> Vec<(String, String, String)> {
+fn blocks(holds: &[Hold]) -> Vec<(Patch, String)> {
     let one = |hold: &Hold| match crate::view::hold_scope(hold) {
-        HoldScope::Version { package, version } => Some((package, version, hold.reason.clone())),
+        HoldScope::Version(patch) => Some((patch, hold.reason.clone())),
         _ => None,
     };
     holds.iter().filter_map(one).collect()
@@ -474,7 +528,7 @@ fn put(tally: &mut Tally, outcome: &str, count: u64) {
 #[cfg(test)]
 mod tests {
     use stanch_model::finding::Verdict;
-    use stanch_model::item::{Subject, WorkItem, item_id};
+    use stanch_model::item::{WorkItem, item_id};
     use stanch_store::item::ItemCursor;
 
     use super::*;

@@ -1,18 +1,20 @@
 //! Facts to findings: keeps what executors read, runs the detectors on it and says what is open.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use stanch_engine::hold::Brought;
 use stanch_engine::{Index, group};
+use stanch_feeds::detect::posture::on_request;
 use stanch_feeds::{Detection, detect};
 use stanch_ledger::NewEntry;
+use stanch_model::Timestamp;
 use stanch_model::asset::Asset;
 use stanch_model::ecosystem;
 use stanch_model::facts::{HostFacts, Known};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
-use stanch_model::item::Subject;
 use stanch_model::order::{Answer, Receipt};
 use stanch_model::posture::{self, Reading};
 use stanch_store::asset::{SeenAsset, SeenBy};
@@ -27,6 +29,7 @@ use stanch_store::version::SeeVersions;
 use stanch_store::{Transition, Write};
 
 use super::PassError;
+use super::decide::offer;
 use super::taken::Taken;
 use super::together::together;
 use crate::api::types::TrendPoint;
@@ -172,6 +175,9 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
     let before = open(app, &asset.id).await?;
     let ran = able(&read);
     let mut detection = detection;
+    if app.policies.held().bundle.takes_over() {
+        detection.findings.extend(on_request(&read));
+    }
     detection.findings.retain(|finding| ran.contains(&finding.detector));
     // A setting that could not be read this time stays as it was, although others could be.
     detection.findings.extend(before.iter().filter(|finding| is_unread(finding, &read)).cloned());
@@ -205,13 +211,13 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
         system: read.os.system(),
         updaters: updaters(&read),
     };
-    let seen = SeeVersions { ecosystem: said.system.clone().unwrap_or_default(), versions: offered(&items), at: now };
+    let seen = offered(&items, &read, now);
     let entry = NewEntry::new(now, "server", "findings_judged")
         .about(&asset.id)
         .with(serde_json::json!({ "open": counts, "items": items.len(), "facts_at": read.collected_at }))
         .resting_on("facts", facts.digest)
         .resting_on("feeds", held.stamp);
-    let transition = Transition::new(entry)
+    let mut transition = Transition::new(entry)
         .write(Write::SyncFindings(SyncFindings {
             asset: asset.id.clone(),
             detectors: ran,
@@ -221,8 +227,8 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
             otherwise,
         }))
         .write(Write::SyncItems(SyncItems { asset: asset.id.clone(), items, at: now }))
-        .write(Write::PutDetection(asset.id.clone(), said))
-        .write(Write::SeeVersions(seen));
+        .write(Write::PutDetection(asset.id.clone(), said));
+    transition.writes.extend(seen.into_iter().map(Write::SeeVersions));
     app.store.commit(transition).await?;
     app.assess(asset.id.clone(), false);
     app.bus.nudge(Stage::Assess);
@@ -231,14 +237,24 @@ async fn judge(app: &App, asset: &Asset) -> Result<bool, PassError> {
     Ok(true)
 }
 
-/// The versions of source packages that close these items.
-fn offered(items: &[NewItem]) -> Vec<(String, String)> {
-    let known = items.iter().filter(|new| !new.fixed_version.is_empty());
-    let of = |new: &NewItem| match &new.item.subject {
-        Subject::SourcePackage { source } => Some((source.clone(), new.fixed_version.clone())),
-        _ => None,
-    };
-    known.filter_map(of).collect()
+/// The versions that close these items, and those that the host's archives offer for what is installed: apt goes to the
+/// newest, whichever closes something.
+fn offered(items: &[NewItem], facts: &HostFacts, at: Timestamp) -> Vec<SeeVersions> {
+    let system = facts.os.system();
+    let mut seen: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    for new in items.iter().filter(|new| !new.fixed_version.is_empty()) {
+        let Some(one) = Brought::closing(&new.item.subject, &new.fixed_version) else { continue };
+        let (ecosystem, source, version) = offer(system.as_deref(), &one);
+        seen.entry(ecosystem).or_default().insert((source, version));
+    }
+    let newer = seen.entry(system.unwrap_or_default()).or_default();
+    for package in &facts.packages {
+        let candidates = facts.candidates.known().and_then(|candidates| candidates.get(&package.name));
+        let candidates = candidates.into_iter().flatten().filter(|one| one.version > package.version);
+        newer.extend(candidates.map(|one| (package.source.clone(), one.source_version.to_string())));
+    }
+    let all = seen.into_iter().filter(|(_, versions)| !versions.is_empty());
+    all.map(|(ecosystem, versions)| SeeVersions { ecosystem, versions: versions.into_iter().collect(), at }).collect()
 }
 
 /// Other programs that change packages there by themselves; nothing where that cannot be told of each.

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use serde_json::json;
+use stanch_engine::hold::brought;
 use stanch_engine::plan::{PlanError, PlanInput, PlanReport, Target, assemble};
 use stanch_engine::propose::{named_script, with_script};
-use stanch_engine::rollout::{Event, Rollout};
+use stanch_engine::rollout::{Event, InARow, Rollout};
 use stanch_engine::{Blocked, Candidate, LeftOut, Proposal, requests};
 use stanch_ledger::NewEntry;
 use stanch_model::Digest;
 use stanch_model::asset::Asset;
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId};
-use stanch_model::item::WorkItem;
+use stanch_model::item::{Subject, WorkItem};
 use stanch_model::order::{Answer, PlanRefusal, Receipt, StepRequest, Verb};
 use stanch_model::plan::{Plan, PlannedStep, RuleRef};
 use stanch_model::remediation::RemediationState;
@@ -23,8 +24,10 @@ use stanch_store::order::{OrderState, VoidOrder};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::remediation::{EditRemediation, MoveRemediation, RemediationFilter, StoredRemediation};
 use stanch_store::task::{Lane, NewTask};
+use stanch_store::version::SeeVersions;
 use stanch_store::{Transition, Write};
 
+use super::decide::{Planned, offer};
 use super::rollout::{TakeError, take};
 use super::{Decider, PassError, orders};
 use crate::app::App;
@@ -72,7 +75,7 @@ async fn ask(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(
         let wanted = match &record.step {
             Some(step) => step.asks.get(asset).cloned().unwrap_or_default(),
             None => {
-                let (candidates, left_out) = about.candidates(asset, &mut items);
+                let (candidates, left_out) = about.candidates(asset, &record, &mut items);
                 record.left_out.extend(left_out);
                 requests(&candidates)
             }
@@ -162,11 +165,20 @@ impl About {
         self.rows.values().flatten().find(|row| row.item.id == *item)
     }
 
-    fn candidates(&self, asset: &AssetId, items: &mut Vec<WorkItem>) -> (Vec<Candidate>, Vec<LeftOut>) {
+    fn candidates(
+        &self,
+        asset: &AssetId,
+        record: &Record,
+        items: &mut Vec<WorkItem>,
+    ) -> (Vec<Candidate>, Vec<LeftOut>) {
         let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
         for row in self.on(asset) {
             let out = |why| LeftOut { asset: asset.clone(), items: vec![row.item.id.clone()], why };
             items.push(row.item.clone());
+            if let Some(reason) = record.not_granted.get(&row.item.id) {
+                left_out.push(out(Blocked::NotGranted { reason: reason.clone() }));
+                continue;
+            }
             match self.context.propose(row) {
                 Some(Proposal::Candidate(candidate)) => candidates.push(candidate),
                 Some(Proposal::Nothing { why }) => left_out.push(out(why)),
@@ -190,28 +202,29 @@ impl About {
         match &record.step {
             Some(step) => step.items_on(asset),
             None => {
-                let (candidates, _) = self.candidates(asset, &mut Vec::new());
+                let (candidates, _) = self.candidates(asset, record, &mut Vec::new());
                 candidates.into_iter().map(|candidate| candidate.item).collect()
             }
         }
     }
 
-    /// Binds a plan by what is decided of these items, now that it is known what would be done; for a step of a case
-    /// also by what holds on its target.
-    fn bind(
+    /// What is decided of these items, now that it is known what would be done; of a step of a case also by what holds on
+    /// its target.
+    fn decide(
         &self,
-        bound: &mut Bound,
         decider: &Decider,
         asked: &[ItemId],
         steps: &[PlannedStep],
         target: Option<&Asset>,
-    ) {
-        for row in asked.iter().filter_map(|item| self.row(item)) {
-            bound.by(&match target {
-                Some(target) => decider.decide_step(&self.context, row, steps, target),
-                None => decider.decide(&self.context, row, Some(steps)),
-            });
-        }
+    ) -> Vec<Decision> {
+        let rows: Vec<&StoredItem> = asked.iter().filter_map(|item| self.row(item)).collect();
+        let subjects: Vec<&Subject> = rows.iter().map(|row| &row.item.subject).collect();
+        let planned = Planned { steps, subjects: &subjects };
+        let each = |row: &&StoredItem| match target {
+            Some(target) => decider.decide_step(&self.context, row, &planned, target),
+            None => decider.decide(&self.context, row, Some(&planned)),
+        };
+        rows.iter().map(each).collect()
     }
 }
 
@@ -226,7 +239,8 @@ pub(super) async fn still_bound(app: &App, row: &StoredRemediation, record: &Rec
     let mut bound = Bound::default();
     for leaf in &plan.leaves {
         let target = app.store.asset(&leaf.asset).await?.map(|stored| stored.asset);
-        about.bind(&mut bound, &decider, &about.asked(&leaf.asset, record), &leaf.steps, target.as_ref());
+        let asked = about.asked(&leaf.asset, record);
+        about.decide(&decider, &asked, &leaf.steps, target.as_ref()).iter().for_each(|decision| bound.by(decision));
     }
     let mut terms = bound.terms(true, app.config.bake);
     state_outages(app, &mut terms, plan.leaves.iter().map(|leaf| &leaf.asset)).await?;
@@ -256,19 +270,28 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         }
         let late = now.duration_since(order.created_at) > ASK_AGAIN;
         if late || order.state == OrderState::Void {
-            return ask_again(app, row, record).await;
+            return ask_again(app, row, record, "the executor did not answer; asking again").await;
         }
         return Ok(());
     }
     let about = About::load(app, row, &record).await?;
+    see(app, &answers).await?;
     let decider = about.decider(app, row).await?;
     let mut bound = Bound::default();
     let mut targets = Vec::new();
+    let (mut granted, mut not_granted) = (0_usize, BTreeMap::new());
     for (asset, receipt) in answers {
         let known = app.store.asset(&asset).await?.map(|stored| stored.asset);
         let asked = about.asked(&asset, &record);
         let (steps, compliant, refused) = planned(receipt.answer, &asked);
-        about.bind(&mut bound, &decider, &asked, &steps, known.as_ref().filter(|_| record.step.is_some()));
+        for decision in about.decide(&decider, &asked, &steps, known.as_ref().filter(|_| record.step.is_some())) {
+            if decision.mode == Mode::Alert {
+                not_granted.insert(decision.item.clone(), decision.reason.clone());
+            } else {
+                granted += 1;
+            }
+            bound.by(&decision);
+        }
         let tier = known.as_ref().and_then(|known| known.tier);
         let ring = known.and_then(|mut known| known.labels.remove("ring"));
         let own = app.own().contains(&asset);
@@ -284,6 +307,11 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
             suppressed: Vec::new(),
         });
     }
+    // One of which more is known now than the policies grant keeps no other waiting.
+    if record.decided.is_some() && record.step.is_none() && granted > 0 && !not_granted.is_empty() {
+        record.not_granted.extend(not_granted);
+        return ask_again(app, row, record, "asks again without what is not granted").await;
+    }
     if let Some(decided) = &mut record.decided {
         // What a step of a case may do is decided here for the first time: before, only the problem was known.
         if record.step.is_none() {
@@ -292,8 +320,10 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
         decided.mode = bound.mode;
         decided.bundle = Some(decider.in_force.bundle.digest());
         if decided.mode == Mode::Alert {
-            let why = "what it would really do is only shown, the policies say";
-            return close(app, row, record, RemediationState::Observed, why).await;
+            let all: BTreeSet<&String> = not_granted.values().collect();
+            let said: Vec<&str> = all.into_iter().take(REASONS).map(String::as_str).collect();
+            let why = format!("what it would really do is only shown, the policies say: {}", said.join("; "));
+            return close(app, row, record, RemediationState::Observed, &why).await;
         }
     }
     let by_policy = record.decided.is_some();
@@ -320,6 +350,25 @@ async fn make(app: &App, row: &StoredRemediation, mut record: Record) -> Result<
             needs_operator(app, row, record, &why).await
         }
     }
+}
+
+/// Notes the versions that executors would bring, so that what nobody has seen before is offered from now on.
+async fn see(app: &App, answers: &BTreeMap<AssetId, Receipt>) -> Result<(), PassError> {
+    let mut seen: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    let detected = app.store.detections(answers.keys()).await?;
+    for (asset, receipt) in answers {
+        let Answer::Planned { steps, .. } = &receipt.answer else { continue };
+        let system = detected.get(asset).and_then(|detected| detected.system.as_deref());
+        for one in brought(steps) {
+            let (ecosystem, source, version) = offer(system, &one);
+            seen.entry(ecosystem).or_default().insert((source, version));
+        }
+    }
+    for (ecosystem, versions) in seen {
+        let seen = SeeVersions { ecosystem, versions: versions.into_iter().collect(), at: app.now() };
+        app.store.put(Write::SeeVersions(seen)).await?;
+    }
+    Ok(())
 }
 
 /// What the decisions about all items of a plan bind it to.
@@ -358,6 +407,8 @@ impl Bound {
         if !by_policy {
             terms.rings = all();
             terms.halt_if = HaltIf::default();
+            // A person who asks for it does not wait for others to have tried it.
+            terms.min_age_seconds = 0;
             terms.confirm.clear();
         }
         if terms.rings.is_empty() {
@@ -423,8 +474,9 @@ async fn keep(app: &App, row: &StoredRemediation, mut record: Record, plan: Plan
     }
     let attempts = super::propose::attempts(app, &record).await?;
     let targets = plan.leaves.iter().map(|leaf| leaf.asset.clone()).collect();
-    let missed = app.store.missed_in_a_row(&targets).await?.into_iter().collect();
-    let rollout = Rollout::new(&row.id, &plan, attempts)?.standing_in(&places).having_missed(&missed, now);
+    let missed = app.store.missed_in_a_row(&targets).await?.into_iter();
+    let missed = missed.map(|(asset, row)| (asset, InARow { windows: row.windows, away_since: row.away_since }));
+    let rollout = Rollout::new(&row.id, &plan, attempts)?.standing_in(&places).having_missed(&missed.collect());
     let mut entry = NewEntry::new(now, "server", "remediation_planned")
         .about(&row.id)
         .with(json!({ "targets": plan.leaves.len(), "valid_until": plan.valid_until }))
@@ -485,7 +537,7 @@ async fn submit(app: &App, row: &StoredRemediation) -> Result<(), PassError> {
     }
 }
 
-async fn ask_again(app: &App, row: &StoredRemediation, mut record: Record) -> Result<(), PassError> {
+async fn ask_again(app: &App, row: &StoredRemediation, mut record: Record, why: &str) -> Result<(), PassError> {
     let mut transition = Transition::default();
     for id in std::mem::take(&mut record.plan_orders) {
         transition.writes.push(Write::VoidOrder(VoidOrder { id, unless_delivered: false }));
@@ -494,7 +546,7 @@ async fn ask_again(app: &App, row: &StoredRemediation, mut record: Record) -> Re
     transition.writes.push(Write::EditRemediation(EditRemediation {
         id: row.id.clone(),
         generation: row.generation,
-        waiting: Some("the executor did not answer; asking again".to_owned()),
+        waiting: Some(why.to_owned()),
         body: Some(record.write()),
         at: app.now(),
     }));

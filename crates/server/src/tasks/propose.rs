@@ -11,9 +11,8 @@ use stanch_model::canonical::{CanonicalError, Digest, digest};
 use stanch_model::decision::{Decision, Mode};
 use stanch_model::id::{AssetId, ItemId, RemediationId};
 use stanch_model::own::is_own;
-use stanch_model::plan::Limits;
 use stanch_model::remediation::RemediationState as S;
-use stanch_store::item::ItemFilter as Rows;
+use stanch_store::item::{ItemFilter as Rows, StoredItem};
 use stanch_store::remediation::{NewRemediation, OnFailure, RemediationFilter, StoredRemediation};
 use stanch_store::{Transition, Write};
 
@@ -29,6 +28,11 @@ use crate::view::{Context, Pages, all_rows};
 pub(crate) const ACTOR: &str = "policy";
 /// Items of one remediation at most; what is left over becomes another one.
 const MAX_ITEMS: usize = 2_000;
+/// What turned out to be more than the policies grant when it was planned is planned again after this, and each time it
+/// still is, after twice as long.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// But never later than this.
+const LOOK_DAILY: SignedDuration = SignedDuration::from_hours(24);
 /// Earlier remediations of an item that are looked at.
 const HISTORY: u32 = 20;
 
@@ -66,7 +70,7 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
             let limits = &decision.terms.limits;
             let barred = match decision.playbook {
                 Some(_) => super::case::bar(app, &row.item.id, &row.fixed_version, limits).await?,
-                None => bar(&history(app, &row.item.id).await?, &row.item.id, &row.fixed_version, limits, now),
+                None => bar(&history(app, &row.item.id).await?, &row, decision, key(decision)?, now),
             };
             if barred.is_some() {
                 continue;
@@ -124,11 +128,12 @@ async fn history(app: &App, item: &ItemId) -> Result<Vec<(StoredRemediation, Rec
 /// tried as often as it may be, or a moment ago.
 fn bar(
     history: &[(StoredRemediation, Record)],
-    item: &ItemId,
-    version: &str,
-    limits: &Limits,
+    row: &StoredItem,
+    decision: &Decision,
+    key: Digest,
     now: Timestamp,
 ) -> Option<String> {
+    let (item, version, limits) = (&row.item.id, row.fixed_version.as_str(), &decision.terms.limits);
     let same = |record: &Record| {
         record.step.is_none()
             && record
@@ -138,7 +143,7 @@ fn bar(
                 .is_some_and(|known| known == version)
     };
     let mut mine = history.iter().filter(|(_, record)| same(record)).peekable();
-    let (row, _) = mine.peek()?;
+    let (row, _) = *mine.peek()?;
     let cool = SignedDuration::from_secs(i64::from(limits.cooldown_seconds));
     let resting = |since: Timestamp| since.checked_add(cool).ok().filter(|until| now < *until);
     match row.state {
@@ -149,6 +154,19 @@ fn bar(
             }
         }
         _ => {}
+    }
+    // As long as the policies say the same of the item itself.
+    let shown = |(row, record): &&(StoredRemediation, Record)| {
+        let same = record.decided.as_ref().is_some_and(|decided| decided.key == key);
+        same && (row.state == S::Observed || record.not_granted.contains_key(item))
+    };
+    let times = u32::try_from(mine.clone().take_while(shown).count()).unwrap_or(u32::MAX);
+    if let Some(doubled) = times.checked_sub(1) {
+        let pause = LOOK_AGAIN.saturating_mul(1 << doubled.min(5)).min(LOOK_DAILY);
+        let until = row.updated_at.checked_add(pause).unwrap_or(Timestamp::MAX);
+        if now < until {
+            return Some(format!("what would be done for it is not granted; it is looked at again at {until}"));
+        }
     }
     let attempts = attempts_in(mine.map(|(_, record)| record), item);
     if attempts.count >= limits.max_attempts {

@@ -17,6 +17,7 @@ use stanch_model::id::{ActorId, RemediationId};
 use stanch_store::remediation::{RemediationFilter, StoredRemediation};
 
 use super::PassError;
+use super::decide::named;
 use super::surroundings::Estate;
 use crate::app::App;
 use crate::record::Record;
@@ -101,9 +102,7 @@ async fn hold(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<bool, 
     };
     let hold = holds.iter().filter(covers).max_by_key(|hold| hold.level);
     let reason = |hold: &stanch_store::hold::Hold| match crate::view::hold_scope(hold) {
-        HoldScope::Version { package, version } => {
-            format!("{package} {version} is blocked as a bad patch: {}", hold.reason)
-        }
+        HoldScope::Version(patch) => format!("{} is blocked as a bad patch: {}", named(&patch), hold.reason),
         _ => hold.reason.clone(),
     };
     let hold = hold.map(|hold| Hold { level: hold.level, reason: reason(hold) });

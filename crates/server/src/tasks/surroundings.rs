@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use stanch_action::catalogue::{self, Declared};
 use stanch_engine::breaker::{self, Admission, Breaker};
-use stanch_engine::rollout::{Environment, Group, Openings, Pin, Rollout, Surroundings};
+use stanch_engine::rollout::{Environment, Group, Openings, Pin, Rollout, Surroundings, Task};
 use stanch_engine::schedule::{Act, Lane, Schedule};
 use stanch_model::calendar::{Gate, Interval};
 use stanch_model::id::{AssetId, ItemId};
@@ -128,6 +128,7 @@ pub(super) async fn of(
         breakers,
         openings: openings(app, rollout),
         held_elsewhere: held_elsewhere(app, rollout).await?,
+        offered: offered(app, rollout).await?,
         changes: super::change::words(app, rollout).await?,
         unfrozen: unfrozen(app, rollout),
         harmless: harmless(),
@@ -152,6 +153,21 @@ async fn taken_back(
     Ok(taken)
 }
 
+/// When the youngest version that each target would get was first offered, where an age is asked for.
+async fn offered(app: &App, rollout: &Rollout) -> Result<BTreeMap<AssetId, Timestamp>, PassError> {
+    let unbegun = |task: &&Task| task.sends == 0 && !task.brings.is_empty();
+    if rollout.terms.min_age_seconds == 0 || !rollout.tasks.iter().any(|task| unbegun(&task)) {
+        return Ok(BTreeMap::new());
+    }
+    let offered = app.store.offered().await?;
+    let detected = app.store.detections(rollout.tasks.iter().map(|task| &task.asset)).await?;
+    let youngest = |task: &Task| {
+        let system = detected.get(&task.asset).and_then(|detected| detected.system.as_deref());
+        Some((task.asset.clone(), super::decide::youngest(&offered, system, &task.brings)?))
+    };
+    Ok(rollout.tasks.iter().filter_map(youngest).collect())
+}
+
 /// Actions whose undo reopens no exposure.
 fn harmless() -> BTreeSet<String> {
     let harmless = catalogue::ALL.into_iter().filter(|declared| !declared.closes_exposure);
@@ -171,7 +187,7 @@ fn openings(app: &App, rollout: &Rollout) -> Option<Openings> {
     }
     let calendars = app.policies.calendars(now);
     let schedule = Schedule::new(&rollout.terms, &calendars, &act(rollout));
-    let openings = Openings::of(&schedule, now, HORIZON);
+    let openings = Openings::of(&schedule, rollout.windows_from(now), now, HORIZON);
     app.set_openings(&rollout.remediation, bundle, openings.clone());
     Some(openings)
 }

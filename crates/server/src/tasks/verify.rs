@@ -6,6 +6,7 @@ use stanch_action::catalogue;
 use stanch_engine::rollout::{Event, Task};
 use stanch_engine::{JudgeInput, Judgement, judge, judge_held_off};
 use stanch_feeds::detect;
+use stanch_feeds::detect::posture::on_request;
 use stanch_model::finding::Finding;
 use stanch_model::id::{RemediationId, TaskId};
 use stanch_model::order::{Answer, Check, CheckOutcome, Verb};
@@ -78,7 +79,12 @@ async fn one(app: &App, remediation: &RemediationId, record: &Record, task: &Tas
     let facts = Arc::new(facts.facts);
     let after: Vec<Finding> = {
         let (facts, feeds) = (Arc::clone(&facts), Arc::clone(&held.feeds));
-        tokio::task::spawn_blocking(move || detect(&facts, &feeds, now).findings).await?
+        let all = move || {
+            let mut findings = detect(&facts, &feeds, now).findings;
+            findings.extend(on_request(&facts));
+            findings
+        };
+        tokio::task::spawn_blocking(all).await?
     };
     let judgement = judge(&JudgeInput {
         items: &items,

@@ -49,6 +49,7 @@ use serde::Serialize;
 use stanch_engine::hold::About;
 use stanch_model::hold::HoldScope;
 use stanch_model::id::AssetId;
+use stanch_model::patch::{DEB, Patch};
 
 use crate::api::Problem;
 use crate::api::types::{Coverage, Hold};
@@ -85,7 +86,7 @@ pub(crate) async fn whole_holds(app: &App) -> Result<Vec<Hold>, Problem> {
 /// Bad patches that are blocked.
 pub(crate) async fn blocked_patches(app: &App) -> Result<Vec<BlockedPatch>, Problem> {
     let patch = |one: &stanch_store::hold::Hold| match hold_scope(one) {
-        HoldScope::Version { package, version } => Some(BlockedPatch { package, version, hold: hold(one) }),
+        HoldScope::Version(patch) => Some(BlockedPatch { patch, hold: hold(one) }),
         _ => None,
     };
     Ok(app.store.holds().await?.iter().filter_map(patch).collect())
@@ -93,9 +94,15 @@ pub(crate) async fn blocked_patches(app: &App) -> Result<Vec<BlockedPatch>, Prob
 
 /// A version that must not be brought anywhere.
 pub(crate) struct BlockedPatch {
-    pub(crate) package: String,
-    pub(crate) version: String,
+    pub(crate) patch: Patch,
     pub(crate) hold: Hold,
+}
+
+impl BlockedPatch {
+    /// Whether it is about packages of dpkg, which most are.
+    pub(crate) fn is_debs(&self) -> bool {
+        self.patch.ecosystem() == DEB
+    }
 }
 
 /// What a stored hold covers. One that does not read covers everything.

@@ -176,6 +176,9 @@ pub(super) fn terms(terms: &Terms) -> Vec<String> {
     for from in &terms.promote_from {
         lines.push(format!("has to hold in {} for {} first", from.environment, span(from.verified_seconds)));
     }
+    if terms.min_age_seconds > 0 {
+        lines.push(format!("what it brings has been offered for {}", span(terms.min_age_seconds)));
+    }
     for change in &terms.changes {
         lines.push(match change.class {
             ChangeClass::Normal => format!("{} has to agree to its change request first", change.connection),

@@ -5,7 +5,11 @@ use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::post;
 
+use stanch_model::hold::HoldScope;
+use stanch_model::patch::Patch;
+
 use super::PageError;
+use crate::api::Problem;
 use crate::api::types::{
     AnswerConfirmation, Approve, Because, CreateRemediation, JudgeFeed, Rehearse, Scan, SetHold, Undo,
 };
@@ -115,8 +119,10 @@ async fn hold(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> D
 
 /// Blocks a bad patch.
 async fn block(State(app): State<App>, visitor: Visitor, Form(form): Fields) -> Done {
-    let scope = format!("version/{}/{}", field(&form, "package").trim(), field(&form, "version").trim());
-    let wanted = SetHold { scope: Some(scope), stop_all: false, reason: field(&form, "reason") };
+    let patch = Patch::new(&field(&form, "ecosystem"), &field(&form, "package"), &field(&form, "version"));
+    let patch = patch.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let wanted =
+        SetHold { scope: Some(HoldScope::Version(patch).to_string()), stop_all: false, reason: field(&form, "reason") };
     ask::hold(&app, &visitor, wanted).await?;
     to("/policies")
 }

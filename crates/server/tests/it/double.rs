@@ -50,6 +50,8 @@ pub(crate) struct Host {
     pub(crate) ill: bool,
     pub(crate) installed: BTreeMap<String, String>,
     pub(crate) offered: BTreeMap<String, String>,
+    /// What its executor would really install, where that is not what its facts offer.
+    pub(crate) brings: BTreeMap<String, String>,
     pub(crate) mood: Mood,
     /// Orders of these verbs are kept waiting.
     pub(crate) gate: Option<&'static str>,
@@ -112,6 +114,7 @@ impl Host {
             ill: false,
             installed: packages.iter().map(|(name, now, _)| ((*name).to_owned(), (*now).to_owned())).collect(),
             offered: packages.iter().map(|(name, _, offer)| ((*name).to_owned(), (*offer).to_owned())).collect(),
+            brings: BTreeMap::new(),
             mood: Mood::Obedient,
             gate: None,
             at_gate: Vec::new(),
@@ -376,12 +379,13 @@ impl Host {
             });
         }
         for request in requests.iter().filter(|request| request.action == "package.upgrade") {
-            let mut changes = Vec::new();
+            let (mut changes, mut packages) = (Vec::new(), Vec::new());
             let mut versions = BTreeMap::new();
             for source in request.want["sources"].as_array().unwrap() {
                 let name = source.as_str().unwrap();
-                let (now, then) = (&self.installed[name], &self.offered[name]);
+                let (now, then) = (&self.installed[name], self.brings.get(name).unwrap_or(&self.offered[name]));
                 versions.insert(name, then);
+                packages.push(json!({ "name": name, "source": name, "to": then }));
                 changes.push(Change {
                     subject: format!("{name}:amd64"),
                     before: Some(now.clone()),
@@ -391,7 +395,7 @@ impl Host {
             }
             steps.push(PlannedStep {
                 action: "package.upgrade".to_owned(),
-                params: json!({ "versions": versions }),
+                params: json!({ "versions": versions, "packages": packages }),
                 before: Digest::of_bytes(format!("{:?}", self.installed).as_bytes()),
                 changes,
                 reversibility: Reversibility::Restorable,

@@ -1,10 +1,12 @@
 //! Policies decide: what is granted is done or prepared by itself, within what the owner set, and no further.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use stanch_model::facts::{Known, Posture, UnitState};
 use stanch_model::sign::SigningKey;
 use stanch_policy::SIGNATURE_FILE;
 use stanch_server::PolicySource;
@@ -319,6 +321,9 @@ async fn a_failure_is_taken_back_and_not_tried_again_by_itself() {
     assert_eq!(world.host().version("paperclip"), "3.0.15-1");
     a_while(&world).await;
     assert_eq!(count(&world).await, 1);
+    assert_eq!(world.client.get("/api/v1/holds").await, json!([]), "one host may have its own reasons");
+    let suppressed = world.client.get("/api/v1/items").await.to_string();
+    assert!(suppressed.contains("taken back because it failed"), "it is kept from this host: {suppressed}");
     let earned = world.client.get("/api/v1/policies").await["earned"].clone();
     let earned = &earned[0];
     assert_eq!((&earned["action"], &earned["system"]), (&json!("package.upgrade"), &json!("debian 12")), "{earned:#}");
@@ -343,6 +348,82 @@ async fn a_bad_patch_is_brought_nowhere_until_it_is_unblocked() {
     let again = in_state(&world, "awaiting_approval").await;
     world.approve(again["id"].as_str().unwrap(), again["plan"].as_str().unwrap()).await;
     world.state(again["id"].as_str().unwrap(), "closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plan_turns_out_to_bring_is_left_out_where_it_is_a_bad_patch_and_the_rest_goes_on() {
+    let mut host = Host::new("host", &[("paperclip", "3.0.15-1", "3.0.17-1"), ("stapler", "1-1", "1-2")]);
+    host.brings.insert("paperclip".to_owned(), "3.0.18-1".to_owned());
+    let (world, _folder) = unsigned(host, &policy("alert", "")).await;
+    world.items(2).await;
+    let scope = "version/pkg:deb/paperclip?vers=%3E%3D3.0.18-1";
+    world.client.post("/api/v1/holds", json!({ "reason": "loses sessions", "scope": scope })).await;
+    write(_folder.path(), &policy("approve", ""));
+    let waits = in_state(&world, "awaiting_approval").await;
+    let detail = world.client.get(&format!("/api/v1/remediations/{}", waits["id"].as_str().unwrap())).await;
+    let plan = detail["plan"].to_string();
+    assert!(plan.contains("stapler") && !plan.contains("paperclip"), "{plan}");
+    let out = &detail["remediation"]["left_out"];
+    let out = if out.is_null() { &detail["left_out"] } else { out };
+    let reason = out[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("paperclip >=3.0.18-1 is blocked as a bad patch: loses sessions"), "{detail:#}");
+    assert_eq!(count(&world).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_waits_for_the_age_of_what_would_really_be_installed() {
+    let mut host = host();
+    host.brings.insert("paperclip".to_owned(), "3.0.18-1".to_owned());
+    let text = policy("approve", "")
+        .replacen("    mode: approve\n", "    mode: approve\n    wait_for_age: 1h\n", 1)
+        .replace("facts: {item.fixable", "facts: {item.fix_age_hours: 90, item.fixable");
+    let (world, _folder) = unsigned(host, &text).await;
+    assert_eq!(world.items(1).await[0]["mode"], "alert", "it was first offered a moment ago");
+    world.clock.forward(3_601);
+    world.client.post("/api/v1/scan", json!({})).await;
+    // What closes it is old enough; nobody has seen what the host would install before it said so.
+    let shown = in_state(&world, "observed").await;
+    let why = shown["waiting_on"].as_str().unwrap();
+    assert!(why.contains("first offered"), "{shown:#}");
+    a_while(&world).await;
+    assert_eq!(count(&world).await, 1, "it is not asked again at once");
+    world.clock.forward(3_601);
+    world.client.post("/api/v1/scan", json!({})).await;
+    in_state(&world, "awaiting_approval").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_updaters_are_switched_off_by_a_plan_that_is_shown_first_where_a_policy_takes_over() {
+    let mut host = host();
+    let on = UnitState { active: true, file: "enabled".to_owned() };
+    let services = BTreeMap::from([("apt-daily-upgrade.timer".to_owned(), Known::Known(on))]);
+    host.posture =
+        Some(Posture { sysctls: BTreeMap::new(), sshd: Known::Known(None), files: BTreeMap::new(), services });
+    let told = |word: &str| {
+        let text = policy("suggest", &format!("other_updaters: {word}"));
+        text.replace("facts: {item.fixable", "facts: {asset.other_updaters: [], item.fixable")
+    };
+    let (world, folder) = unsigned(host, &told("warn")).await;
+    world.items(1).await;
+    write(folder.path(), &told("take_over"));
+    world
+        .until("the item", async || {
+            world.client.post("/api/v1/scan", json!({})).await;
+            let items = world.client.get("/api/v1/items").await;
+            let one =
+                items["items"].as_array().unwrap().iter().find(|item| item["name"] == "other-updaters").cloned()?;
+            (one["mode"] == "approve").then_some(())
+        })
+        .await;
+    let waits = world
+        .until("its plan", async || {
+            let list = world.client.get("/api/v1/remediations").await;
+            let mut all = list.as_array().unwrap().iter();
+            all.find(|one| one["state"] == "awaiting_approval" && one["names"][0] == "other-updaters").cloned()
+        })
+        .await;
+    let detail = world.client.get(&format!("/api/v1/remediations/{}", waits["id"].as_str().unwrap())).await;
+    assert!(detail["plan"].to_string().contains("config.set"), "{detail:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use stanch_store::facts::NewFacts;
 use stanch_store::feed::{Feed, FeedStatus};
 use stanch_store::finding::{ClosedAs, SyncFindings};
 use stanch_store::hold::{ALL, Hold, HoldLevel, ReleaseHold};
-use stanch_store::missed::{CatchUp, MissedWindow};
+use stanch_store::missed::{CatchUp, InARow, MissedWindow};
 use stanch_store::session::{EndSession, NewSession, NewToken, UseToken};
 use stanch_store::setting::{EPOCH, Setting};
 use stanch_store::suppression::{LiftSuppression, StillWanted, Suppression};
@@ -188,17 +188,22 @@ async fn missed_windows_are_counted_by_the_window_until_the_host_has_caught_up()
         opened_at: at(shut - 1),
         shut_at: at(shut),
         why: "not connected".into(),
+        // In the first one no server was at work.
+        away: shut > 5,
     };
     for one in [missed(1, 5), missed(2, 5), missed(1, 9), missed(1, 9)] {
         world.store.put(Write::MissWindow(one)).await.unwrap();
     }
-    assert_eq!(world.store.missed_in_a_row(&asked).await.unwrap()[&asset], 2, "two rollouts missed the same window");
+    let row = |windows, away_since| InARow { windows, away_since };
+    let in_a_row = world.store.missed_in_a_row(&asked).await.unwrap();
+    assert_eq!(in_a_row[&asset], row(2, Some(at(9))), "two rollouts missed the same window");
     let told = world.store.missed_windows(&asked).await.unwrap();
     assert_eq!(told, [missed(1, 9), missed(1, 5), missed(2, 5)]);
     world.store.put(Write::CatchUp(CatchUp { asset: asset.clone(), at: at(10) })).await.unwrap();
     assert!(world.store.missed_windows(&asked).await.unwrap().is_empty());
     world.store.put(Write::MissWindow(missed(3, 20))).await.unwrap();
-    assert_eq!(world.store.missed_in_a_row(&asked).await.unwrap()[&asset], 1, "what is caught up counts no more");
+    let in_a_row = world.store.missed_in_a_row(&asked).await.unwrap();
+    assert_eq!(in_a_row[&asset], row(1, Some(at(20))), "what is caught up counts no more");
 }
 
 #[tokio::test]

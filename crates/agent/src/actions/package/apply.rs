@@ -502,6 +502,7 @@ mod tests {
             from: from.map(|version| version.parse().unwrap()),
             to: to.parse().unwrap(),
             source: format!("{name}-src"),
+            source_version: None,
             items: Vec::new(),
             new: from.is_none(),
             config_kept: false,

@@ -111,6 +111,9 @@ pub(crate) struct Planned {
     /// Its source package.
     #[serde(deserialize_with = "name")]
     pub(crate) source: String,
+    /// The version of that source package, where the archive's index states it: the package's own may be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source_version: Option<DebVersion>,
     /// The items that need it.
     pub(crate) items: Vec<ItemId>,
     /// It was not there before.
@@ -170,6 +173,7 @@ pub(crate) fn params_schema() -> Value {
             "from": {"type": ["string", "null"], "pattern": VERSION},
             "to": {"type": "string", "pattern": VERSION},
             "source": {"type": "string", "pattern": NAME},
+            "source_version": {"type": "string", "pattern": VERSION},
             "items": {"type": "array", "items": {"type": "string"}},
             "new": {"type": "boolean"},
             "config_kept": {"type": "boolean"},

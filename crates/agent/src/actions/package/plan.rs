@@ -439,6 +439,7 @@ impl PackageUpgrade {
                 from: installed.map(|installed| installed.version.clone()),
                 to: install.to.clone(),
                 source: source.or_else(|| Some(installed?.source.clone())).unwrap_or_else(|| key.name.clone()),
+                source_version: record.map(|record| record.source_version.clone()),
                 items: needs.get(key).into_iter().flatten().cloned().collect(),
                 new: installed.is_none(),
                 config_kept: installed.is_none() && database.removed.contains_key(key),

@@ -520,6 +520,7 @@ mod tests {
             from: from.map(|version| version.parse().unwrap()),
             to: "2".parse().unwrap(),
             source: name.to_owned(),
+            source_version: None,
             items: Vec::new(),
             new: from.is_none(),
             config_kept: false,

@@ -1,10 +1,10 @@
 //! One step of a rollout as a transition of the store: ledger entry, rows, orders, budgets, suppressions, outcomes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use stanch_engine::breaker;
-use stanch_engine::rollout::{ConfirmAnswer, Effect, Rollout, Settled, Share, Task};
+use stanch_engine::rollout::{ConfirmAnswer, Effect, Halt, Rollout, Settled, Share, Task, bad_patches};
 use stanch_ledger::NewEntry;
 use stanch_model::Timestamp;
 use stanch_model::calendar::Interval;
@@ -61,6 +61,17 @@ pub(super) struct Change<'a> {
     pub(super) answer: Option<ConfirmAnswer>,
 }
 
+/// Why an item is left alone from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Somebody had it taken back.
+    Asked,
+    /// It failed and was taken back.
+    Failed,
+    /// It was done and did not end the problem.
+    Useless,
+}
+
 impl Change<'_> {
     pub(super) async fn transition(
         &self,
@@ -83,6 +94,7 @@ impl Change<'_> {
             }
         }
         transition.writes.extend(self.breakers(told).await?);
+        self.suppress_failed(&mut transition).await?;
         if halted {
             self.block_patches(&mut transition).await?;
         }
@@ -260,7 +272,9 @@ impl Change<'_> {
             Effect::Suppress { .. } if self.record.undo.as_ref().is_some_and(|undo| undo.lifted) => {}
             Effect::Suppress { asset, items, by } => {
                 for item in items {
-                    transition.writes.push(self.suppress(&asset, item, by.is_some()).await?);
+                    transition
+                        .writes
+                        .push(self.suppress(&asset, item, if by.is_some() { Why::Asked } else { Why::Failed }).await?);
                 }
             }
             Effect::AskConfirmation { role, due, reminder } => {
@@ -295,6 +309,7 @@ impl Change<'_> {
             }
             Effect::Missed { task, missed, in_a_row, tell } => {
                 let (asset, Interval { start, end }) = (self.asset_of(&task), missed.window);
+                let away = missed.by_absence();
                 let name = if tell { "window_missed_often" } else { "window_missed" };
                 let entry = NewEntry::new(self.now, "server", name)
                     .about(&self.row.id)
@@ -309,6 +324,7 @@ impl Change<'_> {
                     opened_at: start,
                     shut_at: end,
                     why: missed.why.to_string(),
+                    away,
                 }));
             }
             Effect::TaskEntered { task, state: TaskState::Succeeded } => {
@@ -366,25 +382,24 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// What failed is brought nowhere else until a person has looked: every version that the targets which failed were to
-    /// get for an item is blocked, because nobody knows which of them it was.
+    /// What failed on several targets of a ring is brought nowhere else until a person has looked. What failed on one is
+    /// kept from that one alone ([`Self::suppress_failed`]).
     async fn block_patches(&self, transition: &mut Transition) -> Result<(), TakeError> {
-        let Some(halt) = self.after.halt.as_ref().filter(|halt| halt.blames_the_patch()) else { return Ok(()) };
-        let failed = self.after.tasks.iter().filter(|task| task.failed.is_some() || task.state == TaskState::Failed);
-        let patches: BTreeSet<(&str, &str)> =
-            failed.flat_map(|task| &task.brings).map(|one| (one.source.as_str(), one.version.as_str())).collect();
+        let Some(halt) = self.after.halt.as_ref() else { return Ok(()) };
         let known = self.app.store.holds().await?;
-        for (package, version) in patches {
-            let scope = HoldScope::Version { package: package.to_owned(), version: version.to_owned() }.to_string();
-            // A version that does not read as a scope is none that can be told.
+        for bad in bad_patches(self.after) {
+            let scope = HoldScope::Version(bad.patch).to_string();
+            // What does not read as a scope cannot be told.
             if scope.parse::<HoldScope>().is_err() || known.iter().any(|hold| hold.scope == scope) {
                 continue;
             }
-            let reason: String = format!("{} was halted: {halt}", self.row.id).chars().take(500).collect();
-            let entry = NewEntry::new(self.now, "server", "patch_blocked")
-                .about("hold")
-                .about(&self.row.id)
-                .with(json!({ "scope": scope, "reason": reason }));
+            let (failed, begun, ring) = (bad.failed, bad.begun, bad.ring + 1);
+            let figures = format!("{failed} of {begun} targets of ring {ring} failed with it");
+            let reason: String = format!("{figures}; {} was halted: {halt}", self.row.id).chars().take(500).collect();
+            let entry =
+                NewEntry::new(self.now, "server", "patch_blocked").about("hold").about(&self.row.id).with(json!({
+                    "scope": scope, "reason": reason, "failed": failed, "begun": begun, "ring": ring,
+                }));
             transition.entries.push(entry);
             transition.writes.push(Write::Hold(Hold {
                 scope,
@@ -396,6 +411,18 @@ impl Change<'_> {
             }));
         }
         self.app.decide_again();
+        Ok(())
+    }
+
+    /// What did not do its work on a target, and is not taken back there by itself, is not brought to that one again.
+    async fn suppress_failed(&self, transition: &mut Transition) -> Result<(), TakeError> {
+        let is_new = |task: &&Task| self.before.task(&task.id).is_none_or(|before| before.failed.is_none());
+        for task in self.after.tasks.iter().filter(is_new) {
+            let Some(Halt::NotVerified { .. }) = &task.failed else { continue };
+            for item in &task.items {
+                transition.writes.push(self.suppress(&task.asset, item.clone(), Why::Useless).await?);
+            }
+        }
         Ok(())
     }
 
@@ -416,7 +443,7 @@ impl Change<'_> {
         Ok(writes)
     }
 
-    async fn suppress(&self, asset: &AssetId, item: ItemId, asked: bool) -> Result<Write, TakeError> {
+    async fn suppress(&self, asset: &AssetId, item: ItemId, why: Why) -> Result<Write, TakeError> {
         let before = self.record.before.iter().find(|before| before.id == item);
         let mut findings = Vec::new();
         for id in before.map(|before| before.findings.as_slice()).unwrap_or_default() {
@@ -424,9 +451,10 @@ impl Change<'_> {
         }
         let members: Vec<_> = findings.iter().collect();
         let undo = self.record.undo.as_ref();
-        let (actor, reason) = match undo.filter(|_| asked) {
-            Some(undo) => (undo.by.clone(), format!("taken back by {}: {}", undo.by, undo.reason)),
-            None => ("server".to_owned(), "taken back because it failed".to_owned()),
+        let (actor, reason) = match (why, undo) {
+            (Why::Asked, Some(undo)) => (undo.by.clone(), format!("taken back by {}: {}", undo.by, undo.reason)),
+            (Why::Useless, _) => ("server".to_owned(), "it was carried out here and did not do its work".to_owned()),
+            _ => ("server".to_owned(), "taken back because it failed".to_owned()),
         };
         Ok(Write::Suppress(Suppression {
             item,
