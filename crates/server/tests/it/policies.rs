@@ -399,9 +399,13 @@ async fn other_updaters_are_switched_off_by_a_plan_that_is_shown_first_where_a_p
     let services = BTreeMap::from([("apt-daily-upgrade.timer".to_owned(), Known::Known(on))]);
     host.posture =
         Some(Posture { sysctls: BTreeMap::new(), sshd: Known::Known(None), files: BTreeMap::new(), services });
-    let (world, folder) = unsigned(host, &policy("suggest", "other_updaters: warn")).await;
+    let told = |word: &str| {
+        let text = policy("suggest", &format!("other_updaters: {word}"));
+        text.replace("facts: {item.fixable", "facts: {asset.other_updaters: [], item.fixable")
+    };
+    let (world, folder) = unsigned(host, &told("warn")).await;
     world.items(1).await;
-    write(folder.path(), &policy("suggest", "other_updaters: take_over"));
+    write(folder.path(), &told("take_over"));
     world
         .until("the item", async || {
             world.client.post("/api/v1/scan", json!({})).await;
