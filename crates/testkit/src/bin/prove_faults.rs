@@ -195,7 +195,7 @@ impl Scene {
             Fault::LockedForAWhile => {
                 wait_until("it is at work", PATIENCE, || {
                     let newest = self.site.visitor.newest()?;
-                    Ok(["running", "dispatched"].contains(&part(&newest, "state").as_str().unwrap_or_default()))
+                    Ok(*part(&newest, "state") == "rolling")
                 })?;
                 if let Some(mut lock) = lock.take() {
                     lock.kill();
