@@ -30,6 +30,7 @@ use crate::knowledge::Knowledge;
 use crate::metrics::Metrics;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
+use crate::tasks::attention::Attention;
 use crate::tasks::edition::Edition;
 use crate::undecided::{Undecided, Walk};
 
@@ -78,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) cluster: Option<Cluster>,
     /// Vouches for executors on other machines, where they are let in.
     pub(crate) authority: Option<Arc<Authority>>,
+    attention: Mutex<Attention>,
     waiting: Mutex<BTreeMap<String, Waiting>>,
     progress: Mutex<HashMap<OrderId, Progress>>,
     /// Assets with facts on which no detector has run, or not by the feeds in force.
@@ -177,6 +179,7 @@ impl App {
             doubted: Mutex::default(),
             cluster,
             authority,
+            attention: Mutex::default(),
             waiting: Mutex::default(),
             progress: Mutex::default(),
             unjudged: Mutex::default(),
@@ -203,6 +206,11 @@ impl App {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.config.clock.now()
+    }
+
+    /// Says that those who should call are looked after now; answers since when they are, with no break longer than this.
+    pub(crate) fn look(&self, longest_break: SignedDuration) -> Timestamp {
+        lock(&self.attention).look(self.now(), longest_break)
     }
 
     pub(crate) fn set_closing(&self, closing: watch::Receiver<bool>) {

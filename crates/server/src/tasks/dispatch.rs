@@ -1,6 +1,6 @@
 //! Watches what was handed out: whether executors have it, whether they can be reached, and whether they fell silent.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use stanch_engine::rollout::{Awaited, Event, OrderStands, Rollout, Silence, Task, Word};
 use stanch_model::id::RemediationId;
 use stanch_store::Effect;
@@ -13,11 +13,14 @@ use crate::app::App;
 
 pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let filter = RemediationFilter { over: Some(false), ..RemediationFilter::default() };
-    for row in app.store.all_remediations(&filter).await? {
+    let rows = app.store.all_remediations(&filter).await?;
+    // A break of half that leaves those who were heard before it the time to call again.
+    let since = app.look(borne(patience(app) / 2));
+    for row in rows {
         let Some(rollout) = crate::record::Record::read(&row.body).rollout else { continue };
         for task in &rollout.tasks {
-            reach(app, &row.id, task).await?;
-            silence(app, &row.id, &rollout, task).await?;
+            reach(app, &row.id, task, since).await?;
+            silence(app, &row.id, &rollout, task, since).await?;
         }
     }
     Ok(())
@@ -28,10 +31,19 @@ pub(crate) fn patience(app: &App) -> std::time::Duration {
     app.config.intervals.park.saturating_mul(2) + app.config.intervals.silence
 }
 
-async fn reach(app: &App, id: &RemediationId, task: &Task) -> Result<(), PassError> {
-    let now = app.now();
+fn borne(within: std::time::Duration) -> SignedDuration {
+    SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
+}
+
+async fn reach(app: &App, id: &RemediationId, task: &Task, since: Timestamp) -> Result<(), PassError> {
+    let (now, patience) = (app.now(), patience(app));
     let caller = orders::executor_of(app, &task.asset).await;
-    let reachable = caller.is_some_and(|(_, caller)| caller.is_connected(now, patience(app)));
+    let reachable = caller.as_ref().is_some_and(|(_, caller)| caller.is_connected(now, patience));
+    // One that could not call while nobody listened is not known to be away.
+    let is_late = caller.is_some_and(|(_, caller)| caller.frozen.is_none() && caller.seen_at < since);
+    if !reachable && is_late && now.duration_since(since) <= borne(patience) {
+        return Ok(());
+    }
     if task.away == reachable {
         let event = Event::Reach { asset: task.asset.clone(), reachable };
         told(take(app, id, "server", event, Vec::new()).await)?;
@@ -39,7 +51,13 @@ async fn reach(app: &App, id: &RemediationId, task: &Task) -> Result<(), PassErr
     Ok(())
 }
 
-async fn silence(app: &App, id: &RemediationId, rollout: &Rollout, task: &Task) -> Result<(), PassError> {
+async fn silence(
+    app: &App,
+    id: &RemediationId,
+    rollout: &Rollout,
+    task: &Task,
+    since: Timestamp,
+) -> Result<(), PassError> {
     let Some(number) = task.awaits() else { return Ok(()) };
     // Who carries it out is looked up first: of an order that is taken in between, the order tells.
     let caller = orders::executor_of(app, &task.asset).await.map(|(_, caller)| caller);
@@ -56,7 +74,7 @@ async fn silence(app: &App, id: &RemediationId, rollout: &Rollout, task: &Task) 
             },
             passed: caller.is_some_and(|caller| caller.position >= order.position),
             over: now >= order.finish_before,
-            quiet: is_quiet(app, task, order).await?,
+            quiet: is_quiet(app, task, order, since).await?,
         },
     };
     let expired = || Event::LeaseExpired { task: task.id.clone() };
@@ -79,11 +97,11 @@ async fn silence(app: &App, id: &RemediationId, rollout: &Rollout, task: &Task) 
     told(take(app, id, &who, event, Vec::new()).await)
 }
 
-/// Whether nothing was heard of an order, nor asked about it, for longer than is borne.
-async fn is_quiet(app: &App, task: &Task, order: &StoredOrder) -> Result<bool, PassError> {
-    let limit = SignedDuration::try_from(app.config.intervals.silence).unwrap_or(SignedDuration::MAX);
+/// Whether nothing was heard of an order, nor asked about it, for longer than is borne, while somebody listened.
+async fn is_quiet(app: &App, task: &Task, order: &StoredOrder, since: Timestamp) -> Result<bool, PassError> {
+    let limit = borne(app.config.intervals.silence);
     let now = app.now();
-    if now.duration_since(last_word(app, order)) <= limit {
+    if now.duration_since(last_word(app, order).max(since)) <= limit {
         return Ok(false);
     }
     let asked = app.store.order(&orders::numbered(&task.id, "order", task.reconcile_order)).await?;
@@ -91,7 +109,7 @@ async fn is_quiet(app: &App, task: &Task, order: &StoredOrder) -> Result<bool, P
 }
 
 /// When something was last heard of an order: handed out, or a word on the way.
-fn last_word(app: &App, order: &StoredOrder) -> jiff::Timestamp {
+fn last_word(app: &App, order: &StoredOrder) -> Timestamp {
     let progress = app.progress(&order.id).map(|progress| progress.at);
     [Some(order.created_at), order.delivered_at, progress].into_iter().flatten().max().unwrap_or(order.created_at)
 }

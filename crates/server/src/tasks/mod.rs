@@ -3,6 +3,7 @@
 //! crash needs no code of its own: after a start the same passes find the same rows.
 
 mod assess;
+pub(crate) mod attention;
 mod campaign;
 mod case;
 mod change;

@@ -108,7 +108,7 @@ pub(crate) async fn a_while(world: &World) {
     world.until("more passes", more).await;
 }
 
-async fn events(world: &World, id: &str) -> Vec<String> {
+pub(crate) async fn events(world: &World, id: &str) -> Vec<String> {
     let detail = world.client.get(&format!("/api/v1/remediations/{id}")).await;
     detail["timeline"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
 }

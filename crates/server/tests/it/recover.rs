@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use stanch_model::own::{AGENT, Restored, SERVER};
 
 use crate::double::{Double, Host, Mood};
+use crate::policies::{a_while, events};
 use crate::world::World;
 
 fn one() -> Host {
@@ -70,7 +71,10 @@ async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is
     world.approve(&id, &plan).await;
     world.until("the order", async || (count(&world, "apply") == 1).then_some(())).await;
     assert_eq!(count(&world, "reconcile"), 0, "silence is borne for a while");
-    world.clock.forward(100);
+    for _ in 0..5 {
+        world.clock.forward(30);
+        a_while(&world).await;
+    }
     world.until("the question", async || (count(&world, "reconcile") == 1).then_some(())).await;
     assert_eq!(count(&world, "apply"), 1, "nothing is sent again before the journal has spoken");
     world.host().mood = Mood::Obedient;
@@ -85,6 +89,31 @@ async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is
     world.state(&id, "closed").await;
     assert_eq!(count(&world, "apply"), 2);
     assert_eq!(world.host().version("paperclip"), "3.0.17-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_down_does_not_count_its_own_absence_as_silence_of_others() {
+    let mut world = World::new(one()).await;
+    world.items(1).await;
+    let (id, plan) = world.planned(&["paperclip"]).await;
+    world.host().gate = Some("apply");
+    world.approve(&id, &plan).await;
+    world.at_gate("apply").await;
+    world.kill().await;
+    world.clock.forward(600);
+    world.start_unheard().await;
+    a_while(&world).await;
+    let silent = async || events(&world, &id).await.contains(&"executor_silent".to_owned());
+    assert!(!silent().await, "it could not call");
+    for _ in 0..5 {
+        world.clock.forward(30);
+        a_while(&world).await;
+    }
+    assert!(silent().await, "and now it could have");
+    world.host().gate = None;
+    world.plug();
+    world.state(&id, "closed").await;
+    assert_eq!(count(&world, "apply"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,6 +132,13 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
+        self.start_unheard().await;
+        self.running.as_ref().unwrap().gateway().register(&self.double.hello()).await.unwrap();
+        self.plug();
+    }
+
+    /// The server alone: nobody calls it yet.
+    pub(crate) async fn start_unheard(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let server = loop {
             match Server::open(self.config()).await {
@@ -142,9 +149,6 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let running = server.start().await.unwrap();
-        let gateway = running.gateway();
-        gateway.register(&self.double.hello()).await.unwrap();
-        self.serving = Some(tokio::spawn(self.double.clone().serve(gateway)));
         self.client = Client::sign_in(&running).await;
         self.running = Some(running);
     }
