@@ -27,7 +27,8 @@ const HOUR: i64 = 3_600;
 /// Takes apt's lock and keeps it until it is killed.
 const LOCK: &str = "use Fcntl qw(:DEFAULT :flock F_SETLK F_WRLCK); \
     sysopen(my $file, '/var/lib/dpkg/lock-frontend', O_RDWR|O_CREAT, 0640) or die; \
-    fcntl($file, F_SETLK, pack('s s l! l! i', F_WRLCK, 0, 0, 0, 0)) or die; \
+    my $lock = pack('s s x![q] q q i x![q]', F_WRLCK, 0, 0, 0, 0); \
+    fcntl($file, F_SETLK, $lock) or die $!; \
     open(my $told, '>', '/run/locked') or die; close($told); sleep 1 while 1;";
 
 fn main() -> Result<()> {
@@ -179,8 +180,10 @@ impl Scene {
         let mut lock = None;
         match self.fault {
             Fault::LockedForAWhile | Fault::LockedForLong => {
-                lock = Some(self.world.spawn(["perl", "-e", LOCK])?);
-                wait_until("the lock is taken", PATIENCE, || Ok(self.world.exists("/run/locked")))?;
+                let holder = self.world.spawn(["perl", "-e", LOCK])?;
+                wait_until("the lock is taken", Duration::from_secs(20), || Ok(self.world.exists("/run/locked")))
+                    .with_context(|| String::from_utf8_lossy(&holder.stderr().unwrap_or_default()).into_owned())?;
+                lock = Some(holder);
             }
             Fault::NoSpaceToFetch => self.fill("/var/cache")?,
             Fault::NoSpaceToKeep => self.fill("/var/lib/stanch-agent/vault")?,
