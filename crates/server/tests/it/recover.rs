@@ -71,8 +71,8 @@ async fn a_silent_executor_is_asked_for_its_journal_and_only_what_never_began_is
     world.approve(&id, &plan).await;
     world.until("the order", async || (count(&world, "apply") == 1).then_some(())).await;
     assert_eq!(count(&world, "reconcile"), 0, "silence is borne for a while");
-    for _ in 0..5 {
-        world.clock.forward(30);
+    for _ in 0..3 {
+        world.clock.forward(31);
         a_while(&world).await;
     }
     world.until("the question", async || (count(&world, "reconcile") == 1).then_some(())).await;
