@@ -25,7 +25,6 @@ use crate::shop::{Double, Shop, facts};
 const TOGETHER: usize = 16;
 
 /// What the agents have in common.
-/// What the agents have in common.
 #[derive(Debug, Clone)]
 pub struct Crowd {
     /// The doors of the servers; the agents know all of them.

@@ -31,4 +31,5 @@ mod rehearsals;
 mod scripts;
 mod servers;
 mod signatures;
+mod windows;
 mod world;

@@ -84,7 +84,6 @@ async fn count(world: &World) -> usize {
     world.client.get("/api/v1/remediations").await.as_array().unwrap().len()
 }
 
-/// As long as twenty passes take, in which what should not happen would.
 /// Waits until every stage had the chance to do what it should not: each went through as often as there are stages
 /// between what is seen and what is done.
 pub(crate) async fn a_while(world: &World) {
@@ -294,22 +293,6 @@ async fn the_bundle_in_force_outlives_the_folder_and_the_server_but_not_its_key(
     world.policies.as_mut().unwrap().key = Some(other);
     world.start().await;
     assert_eq!(world.client.get("/api/v1/policies").await["since"], Value::Null);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_starts_outside_its_window_and_people_see_when_it_will() {
-    let day = (Timestamp::now() + jiff::SignedDuration::from_hours(200 * 24)).strftime("%Y-%m-%d");
-    let calendar = format!(
-        "---\napiVersion: stanch/v1\nkind: Calendar\nname: never-yet\ntz: UTC\nentries: [{{dates: [{day}]}}]\n"
-    );
-    let text = policy("auto", "windows: [{calendar: never-yet}]") + &calendar;
-    let (world, _folder) = signed(host(), &text).await;
-    let waits = in_state(&world, "scheduled").await;
-    a_while(&world).await;
-    let one = world.state(waits["id"].as_str().unwrap(), "scheduled").await;
-    let on = one["remediation"]["waiting_on"].as_str().unwrap();
-    assert!(on.contains("never-yet"), "{on}");
-    assert_eq!(world.host().version("paperclip"), "3.0.15-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,7 +152,7 @@ impl Fleet {
         }
         let fleet = Self { size, hosts: up, shop, site, policies, _archive: archive, _journals: journals };
         wait_until("every host is judged", PATIENCE, || {
-            let assets = fleet.site.visitor.get("/api/v1/assets")?;
+            let assets = fleet.site.visitor.get("/api/v1/assets?limit=1000")?;
             let judged = assets.as_array().into_iter().flatten().filter(|asset| !part(asset, "judged_at").is_null());
             Ok(judged.count() >= size.all())
         })?;
