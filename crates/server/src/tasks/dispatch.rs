@@ -7,7 +7,7 @@ use stanch_store::Effect;
 use stanch_store::order::{OrderState, StoredOrder, VoidOrder};
 use stanch_store::remediation::RemediationFilter;
 
-use super::rollout::{TakeError, take};
+use super::rollout::{TakeError, Told, take, take_all};
 use super::{PassError, orders};
 use crate::app::App;
 
@@ -18,8 +18,12 @@ pub(super) async fn pass(app: &App) -> Result<(), PassError> {
     let since = app.look(borne(patience(app) / 2));
     for row in rows {
         let Some(rollout) = crate::record::Record::read(&row.body).rollout else { continue };
+        let mut told = Vec::new();
         for task in &rollout.tasks {
-            reach(app, &row.id, task, since).await?;
+            told.extend(reach(app, task, since).await);
+        }
+        take_all(app, &row.id, told).await?;
+        for task in &rollout.tasks {
             silence(app, &row.id, &rollout, task, since).await?;
         }
     }
@@ -35,20 +39,16 @@ fn borne(within: std::time::Duration) -> SignedDuration {
     SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
 }
 
-async fn reach(app: &App, id: &RemediationId, task: &Task, since: Timestamp) -> Result<(), PassError> {
+async fn reach(app: &App, task: &Task, since: Timestamp) -> Option<Told> {
     let (now, patience) = (app.now(), patience(app));
     let caller = orders::executor_of(app, &task.asset).await;
     let reachable = caller.as_ref().is_some_and(|(_, caller)| caller.is_connected(now, patience));
     // One that could not call while nobody listened is not known to be away.
     let is_late = caller.is_some_and(|(_, caller)| caller.frozen.is_none() && caller.seen_at < since);
     if !reachable && is_late && now.duration_since(since) <= borne(patience) {
-        return Ok(());
+        return None;
     }
-    if task.away == reachable {
-        let event = Event::Reach { asset: task.asset.clone(), reachable };
-        told(take(app, id, "server", event, Vec::new()).await)?;
-    }
-    Ok(())
+    (task.away == reachable).then(|| Told::seen(Event::Reach { asset: task.asset.clone(), reachable }))
 }
 
 async fn silence(

@@ -5,7 +5,7 @@ mod answers;
 mod change;
 mod take;
 
-pub(crate) use take::{TakeError, superseding, take};
+pub(crate) use take::{TakeError, Told, superseding, take, take_all};
 
 use std::collections::BTreeMap;
 
@@ -131,12 +131,12 @@ async fn surroundings(
 }
 
 async fn facts(app: &App, id: &RemediationId, rollout: &Rollout) -> Result<(), PassError> {
+    let mut told = Vec::new();
     for task in &rollout.tasks {
         let Some(collected_at) = app.store.facts_at(&task.asset).await? else { continue };
         if task.facts_at.is_none_or(|at| at < collected_at) {
-            let event = Event::Facts { asset: task.asset.clone(), collected_at };
-            quietly(take(app, id, "server", event, Vec::new()).await)?;
+            told.push(Told::seen(Event::Facts { asset: task.asset.clone(), collected_at }));
         }
     }
-    Ok(())
+    take_all(app, id, told).await.map(drop)
 }

@@ -1,14 +1,16 @@
 //! What executors answered about tasks becomes events of their rollouts.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use stanch_engine::rollout::{Event, Word};
+use stanch_engine::rollout::{Event, Rollout, Word};
 use stanch_ledger::NewEntry;
 use stanch_model::id::{AssetId, RemediationId, TaskId};
 use stanch_model::order::{Answer, CheckOutcome, Receipt, Verb};
 use stanch_store::receipt::HandleReceipt;
 use stanch_store::{Transition, Write};
 
-use super::{TakeError, quietly, take};
+use super::take::{Told, take_all};
 use crate::app::App;
 use crate::bus::{Live, Stage};
 use crate::record::Record;
@@ -16,49 +18,73 @@ use crate::tasks::{PassError, orders};
 
 /// Acts on what executors answered about tasks.
 pub(super) async fn receipts(app: &App) -> Result<(), PassError> {
+    let mut answered: BTreeMap<RemediationId, Vec<(TaskId, Receipt)>> = BTreeMap::new();
     for stored in app.store.unhandled_receipts(&Stage::Rollout.takes_up(), 256).await? {
-        let body = &stored.receipt.body;
+        let body = stored.receipt.body;
         let Some(order) = app.store.order(&body.order).await? else { continue };
-        let handled =
-            || Write::HandleReceipt(HandleReceipt { order: body.order.clone(), forget: false, at: app.now() });
         match order.verb {
             Verb::Verify { .. } => {
-                app.store.put(handled()).await?;
+                app.store.put(handled(app, &body)).await?;
                 app.bus.nudge(Stage::Verify);
-                continue;
             }
             Verb::Hold { .. } | Verb::Release | Verb::Observe { .. } | Verb::Plan { .. } => {
-                app.store.put(handled()).await?;
-                continue;
+                app.store.put(handled(app, &body)).await?;
             }
             Verb::Rehearse { ref leaf } => {
-                rehearsed(app, &order.task, &leaf.asset, body, handled()).await?;
-                continue;
+                rehearsed(app, &order.task, &leaf.asset, &body, handled(app, &body)).await?;
             }
             // A question that was refused says nothing of what it asked about: it is asked again.
             Verb::Reconcile { .. } if matches!(body.answer, Answer::Refused { .. }) => {
-                app.store.put(handled()).await?;
-                continue;
+                app.store.put(handled(app, &body)).await?;
             }
-            Verb::Apply(_) | Verb::Undo { .. } | Verb::Reconcile { .. } => {}
+            Verb::Apply(_) | Verb::Undo { .. } | Verb::Reconcile { .. } => {
+                let task = match &order.task {
+                    Some(task) => app.store.task(task).await?,
+                    None => None,
+                };
+                match task {
+                    Some(task) => answered.entry(task.remediation).or_default().push((task.id, body)),
+                    None => drop(app.store.put(handled(app, &body)).await?),
+                }
+            }
         }
-        let event = event_of(app, &order.task, body).await?;
-        let taken = match event {
-            Some((remediation, event)) => {
-                take(app, &remediation, &body.executor.to_string(), event, vec![handled()]).await
-            }
-            None => Ok(false),
-        };
-        if let Err(TakeError::Busy { .. }) = taken {
-            // What follows from the answer cannot begin yet: it is taken up again in the next pass.
-            continue;
+    }
+    for (remediation, receipts) in answered {
+        taken_up(app, &remediation, receipts).await?;
+    }
+    Ok(())
+}
+
+fn handled(app: &App, receipt: &Receipt) -> Write {
+    Write::HandleReceipt(HandleReceipt { order: receipt.order.clone(), forget: false, at: app.now() })
+}
+
+/// Takes up what was answered about tasks of one remediation.
+async fn taken_up(app: &App, remediation: &RemediationId, receipts: Vec<(TaskId, Receipt)>) -> Result<(), PassError> {
+    let row = app.store.remediation(remediation).await?;
+    let rollout = row.and_then(|row| Record::read(&row.body).rollout);
+    let steps = match &rollout {
+        Some(rollout) if receipts.iter().any(|(_, receipt)| matches!(receipt.answer, Answer::Reconciled { .. })) => {
+            let plan = app.store.plan(&rollout.plan).await?;
+            plan.into_iter().flat_map(|plan| plan.leaves).map(|leaf| (leaf.asset, leaf.steps.len())).collect()
         }
-        // Whatever did not take the write along (nothing moved, or it made no sense) is handled all the same.
-        if !quietly(taken)? {
-            match app.store.put(handled()).await {
-                Err(error) if !error.is_conflict() => return Err(error.into()),
-                _ => {}
-            }
+        _ => BTreeMap::new(),
+    };
+    let mut told = Vec::with_capacity(receipts.len());
+    let mut over = Vec::new();
+    for (task, receipt) in receipts {
+        let with = vec![handled(app, &receipt)];
+        match rollout.as_ref().and_then(|rollout| event_of(rollout, &task, &steps, &receipt)) {
+            Some(event) => told.push(Told { who: receipt.executor.to_string(), event, with }),
+            None => over.extend(with),
+        }
+    }
+    // Whatever did not take its write along (nothing moved, or it made no sense) is handled all the same.
+    over.extend(take_all(app, remediation, told).await?.into_iter().flat_map(|left| left.with));
+    for write in over {
+        match app.store.put(write).await {
+            Err(error) if !error.is_conflict() => return Err(error.into()),
+            _ => {}
         }
     }
     Ok(())
@@ -102,28 +128,10 @@ async fn rehearsed(
     Ok(())
 }
 
-async fn event_of(
-    app: &App,
-    task: &Option<TaskId>,
-    receipt: &Receipt,
-) -> Result<Option<(RemediationId, Event)>, PassError> {
-    let Some(task) = task else { return Ok(None) };
-    let Some(row) = app.store.task(task).await? else { return Ok(None) };
-    let Some(remediation) = app.store.remediation(&row.remediation).await? else { return Ok(None) };
-    let Some(rollout) = Record::read(&remediation.body).rollout else { return Ok(None) };
-    let Some(known) = rollout.task(task) else { return Ok(None) };
-    let Some(number) = (1..=known.orders).find(|number| orders::numbered(task, "order", *number) == receipt.order)
-    else {
-        return Ok(None);
-    };
-    let steps = match &receipt.answer {
-        Answer::Reconciled { .. } => {
-            let plan = app.store.plan(&rollout.plan).await?;
-            let leaf = plan.and_then(|plan| plan.leaves.into_iter().find(|leaf| leaf.asset == known.asset));
-            leaf.map_or(0, |leaf| leaf.steps.len())
-        }
-        _ => 0,
-    };
-    let word = Word::of(&receipt.answer, steps, receipt.at);
-    Ok(word.map(|word| (row.remediation, Event::Receipt { task: task.clone(), order: number, word })))
+fn event_of(rollout: &Rollout, task: &TaskId, steps: &BTreeMap<AssetId, usize>, receipt: &Receipt) -> Option<Event> {
+    let known = rollout.task(task)?;
+    let number = (1..=known.orders).find(|number| orders::numbered(task, "order", *number) == receipt.order)?;
+    let steps = steps.get(&known.asset).copied().unwrap_or(0);
+    let word = Word::of(&receipt.answer, steps, receipt.at)?;
+    Some(Event::Receipt { task: task.clone(), order: number, word })
 }

@@ -11,7 +11,7 @@ use stanch_model::calendar::Interval;
 use stanch_model::hold::HoldScope;
 use stanch_model::id::{AssetId, ItemId, TaskId};
 use stanch_model::order::{Grant, Verb};
-use stanch_model::plan::Plan;
+use stanch_model::plan::{Leaf, Plan};
 use stanch_model::remediation::{RemediationState, TaskState};
 use stanch_model::trust::{MAX_APPROVALS, Vouched};
 use stanch_store::approval::ApprovalVerdict;
@@ -24,6 +24,7 @@ use stanch_store::remediation::{EditRemediation, MoveRemediation, StoredRemediat
 use stanch_store::suppression::{StillWanted, Suppression};
 use stanch_store::task::MoveTask;
 use stanch_store::{Transition, Write};
+use tokio::sync::OnceCell;
 
 use super::TakeError;
 use crate::app::App;
@@ -49,16 +50,18 @@ const fn outcome(state: TaskState) -> Option<&'static str> {
 
 /// One step, ready to be committed.
 pub(super) struct Change<'a> {
-    pub(super) app: &'a App,
-    pub(super) row: &'a StoredRemediation,
-    pub(super) record: &'a Record,
-    pub(super) before: &'a Rollout,
-    pub(super) after: &'a Rollout,
-    pub(super) who: &'a str,
-    pub(super) now: Timestamp,
-    pub(super) waiting: Option<String>,
+    app: &'a App,
+    row: &'a StoredRemediation,
+    record: &'a Record,
+    before: &'a Rollout,
+    after: &'a Rollout,
+    who: &'a str,
+    now: Timestamp,
+    waiting: Option<String>,
     /// What somebody who was asked has answered.
-    pub(super) answer: Option<ConfirmAnswer>,
+    answer: Option<ConfirmAnswer>,
+    /// Read once: it is as long as there are targets.
+    plan: OnceCell<Plan>,
 }
 
 /// Why an item is left alone from now on.
@@ -70,6 +73,20 @@ enum Why {
     Failed,
     /// It was done and did not end the problem.
     Useless,
+}
+
+impl<'a> Change<'a> {
+    /// From one rollout to another.
+    pub(super) const fn new(
+        app: &'a App,
+        (row, record): (&'a StoredRemediation, &'a Record),
+        (before, after): (&'a Rollout, &'a Rollout),
+        (who, now): (&'a str, Timestamp),
+        waiting: Option<String>,
+        answer: Option<ConfirmAnswer>,
+    ) -> Self {
+        Self { app, row, record, before, after, who, now, waiting, answer, plan: OnceCell::const_new() }
+    }
 }
 
 impl Change<'_> {
@@ -221,9 +238,7 @@ impl Change<'_> {
                 Write::Settle(Settle { holder: task.to_string(), scope, span, used })
             })),
             Effect::RecordIntent { task, attempt } => {
-                let plan = self.plan().await?;
-                let leaf =
-                    plan.leaves.iter().find(|leaf| self.after.task(&task).is_some_and(|t| t.asset == leaf.asset));
+                let leaf = self.leaf(&self.asset_of(&task)).await?;
                 let mut entry = NewEntry::new(self.now, self.who, "task_intent")
                     .about(&task)
                     .about(&self.row.id)
@@ -260,9 +275,7 @@ impl Change<'_> {
             }
             Effect::Verify { task, round } => {
                 let asset = self.asset_of(&task);
-                let Some(leaf) = self.plan().await?.leaves.into_iter().find(|leaf| leaf.asset == asset) else {
-                    return Ok(());
-                };
+                let Some(leaf) = self.leaf(&asset).await? else { return Ok(()) };
                 let number = verify::asked(self.app, &task, round).await?.len();
                 let number = u32::try_from(number).unwrap_or(u32::MAX);
                 let verb = Verb::Verify { task: task.clone(), leaf };
@@ -467,15 +480,21 @@ impl Change<'_> {
         }))
     }
 
-    async fn plan(&self) -> Result<Plan, TakeError> {
-        let plan = self.app.store.plan(&self.after.plan).await?;
-        plan.ok_or(TakeError::NoPlan(self.row.state))
+    async fn plan(&self) -> Result<&Plan, TakeError> {
+        let read = async || {
+            let plan = self.app.store.plan(&self.after.plan).await?;
+            plan.ok_or(TakeError::NoPlan(self.row.state))
+        };
+        self.plan.get_or_try_init(read).await
+    }
+
+    async fn leaf(&self, asset: &AssetId) -> Result<Option<Leaf>, TakeError> {
+        Ok(self.plan().await?.leaves.iter().find(|leaf| leaf.asset == *asset).cloned())
     }
 
     async fn grant(&self, task: &TaskId, attempt: u32) -> Result<Grant, TakeError> {
         let asset = self.asset_of(task);
-        let leaf = self.plan().await?.leaves.into_iter().find(|leaf| leaf.asset == asset);
-        let leaf = leaf.ok_or(TakeError::NoPlan(self.row.state))?;
+        let leaf = self.leaf(&asset).await?.ok_or(TakeError::NoPlan(self.row.state))?;
         let leaf_hash = leaf.hash().map_err(PassError::from)?;
         let (plan, epoch) = (self.after.plan, self.app.epoch);
         Ok(Grant { task: task.clone(), plan, leaf_hash, leaf, epoch, attempt, rest: false, vouched: None })

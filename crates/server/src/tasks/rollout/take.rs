@@ -55,6 +55,21 @@ impl From<CommitError> for TakeError {
     }
 }
 
+/// An event, who tells of it, and what is written with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) who: String,
+    pub(crate) event: Event,
+    pub(crate) with: Vec<Write>,
+}
+
+impl Told {
+    /// What the server sees by itself.
+    pub(crate) fn seen(event: Event) -> Self {
+        Self { who: "server".to_owned(), event, with: Vec::new() }
+    }
+}
+
 /// Takes one event and commits what follows, with these writes. Answers whether anything changed.
 pub(crate) async fn take(
     app: &App,
@@ -63,10 +78,53 @@ pub(crate) async fn take(
     event: Event,
     with: Vec<Write>,
 ) -> Result<bool, TakeError> {
+    let told = [Told { who: who.to_owned(), event, with }];
+    Ok(commit(app, id, &told).await?.contains(&true))
+}
+
+/// Events that are taken in one commit, at most.
+const TOGETHER: usize = 64;
+
+/// Takes events one after the other, but commits them together: a rollout is read and written whole, so that each commit
+/// costs as much as it has targets. Where there is no room for what follows from all of them, each is committed alone.
+/// Answers those that changed nothing, and of which nothing was written; one that waits for room is told again later.
+pub(crate) async fn take_all(app: &App, id: &RemediationId, told: Vec<Told>) -> Result<Vec<Told>, PassError> {
+    let mut left = Vec::new();
+    for some in told.chunks(TOGETHER) {
+        let taken = match commit(app, id, some).await {
+            Err(TakeError::Busy { .. }) => None,
+            Err(TakeError::Pass(error)) => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "events were not taken");
+                Some(vec![false; some.len()])
+            }
+            Ok(taken) => Some(taken),
+        };
+        match taken {
+            Some(taken) => {
+                left.extend(some.iter().zip(taken).filter(|(_, taken)| !taken).map(|(told, _)| told.clone()));
+            }
+            None => {
+                for one in some {
+                    match commit(app, id, std::slice::from_ref(one)).await {
+                        Err(TakeError::Busy { .. }) => {}
+                        Err(TakeError::Pass(error)) => return Err(error),
+                        Ok(taken) if taken.contains(&true) => {}
+                        Ok(_) | Err(_) => left.push(one.clone()),
+                    }
+                }
+            }
+        }
+    }
+    Ok(left)
+}
+
+/// Commits what follows from these events. Answers of each whether it was taken.
+async fn commit(app: &App, id: &RemediationId, told: &[Told]) -> Result<Vec<bool>, TakeError> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        match once(app, id, who, event.clone(), with.clone()).await {
+        match once(app, id, told).await {
             // Somebody else moved it meanwhile: load and decide anew.
             Err(TakeError::Pass(PassError::Commit(error))) if error.is_conflict() && attempt < 4 => {}
             done => return done,
@@ -84,28 +142,53 @@ pub(crate) async fn superseding(app: &App, row: &StoredRemediation, who: &str) -
     let (next, effects) = step(&rollout, event, now)?;
     let waiting = waiting(&next, now);
     record.rollout = Some(next.clone());
-    Change { app, row, record: &record, before: &rollout, after: &next, who, now, waiting, answer: None }
-        .transition(name, effects)
-        .await
+    Change::new(app, (row, &record), (&rollout, &next), (who, now), waiting, None).transition(name, effects).await
 }
 
-async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<Write>) -> Result<bool, TakeError> {
+async fn once(app: &App, id: &RemediationId, told: &[Told]) -> Result<Vec<bool>, TakeError> {
     let now = app.now();
     let row = app.store.remediation(id).await?.ok_or_else(|| TakeError::Missing(id.clone()))?;
     let mut record = Record::read(&row.body);
     let rollout = record.rollout.take().ok_or(TakeError::NoPlan(row.state))?;
-    let name = event_name(&event);
-    let answer = if let Event::Answered { answer, .. } = &event { Some(*answer) } else { None };
-    let by_person = is_a_persons(&event);
-    let (next, effects) = step(&rollout, event, now)?;
+    let (mut next, mut effects, mut with) = (rollout.clone(), Vec::new(), Vec::new());
+    let mut taken = Vec::with_capacity(told.len());
+    for one in told {
+        match step(&next, one.event.clone(), now) {
+            Ok((after, more)) => {
+                taken.push(after != next || !more.is_empty() || !one.with.is_empty());
+                next = after;
+                effects.extend(more);
+                with.extend(one.with.iter().cloned());
+            }
+            // Alone, whoever told it is answered.
+            Err(error) if told.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "an event was not taken");
+                taken.push(false);
+            }
+        }
+    }
     let waiting = waiting(&next, now);
     if next == rollout && effects.is_empty() && with.is_empty() && waiting == row.waiting {
-        return Ok(false);
+        return Ok(vec![false; told.len()]);
     }
+    if let [alone] = taken.as_mut_slice() {
+        // Also when only the time has changed what it waits for.
+        *alone = true;
+    }
+    let name = told.iter().find_map(|one| event_name(&one.event));
+    let answer = told.iter().find_map(|one| match &one.event {
+        Event::Answered { answer, .. } => Some(*answer),
+        _ => None,
+    });
+    let by_person = told.iter().any(|one| is_a_persons(&one.event));
+    // Of what several have told the server says what follows: each word of theirs is in the record by itself.
+    let who = told.first().map(|first| first.who.as_str()).filter(|who| told.iter().all(|one| one.who == *who));
+    let who = who.unwrap_or("server");
     record.rollout = Some(next.clone());
     note_gate(&mut record, &next, now);
     record.touches = record.touches.saturating_add(u32::from(by_person));
-    let change = Change { app, row: &row, record: &record, before: &rollout, after: &next, who, now, waiting, answer };
+    let change = Change::new(app, (&row, &record), (&rollout, &next), (who, now), waiting, answer);
     let mut transition = change.transition(name, effects).await?;
     transition.writes.extend(with);
     let receivers = orders::receivers(&transition);
@@ -144,7 +227,7 @@ async fn once(app: &App, id: &RemediationId, who: &str, event: Event, with: Vec<
     }
     app.goes_on(id.as_str());
     change.tell();
-    Ok(true)
+    Ok(taken)
 }
 
 /// Whether somebody had to do something for this to happen.
