@@ -102,7 +102,7 @@ pub(crate) struct Parts {
     /// How far what is old was taken away.
     pub(crate) sweep: AsyncMutex<Sweep>,
     /// What there is, as it was last measured.
-    pub(crate) kept: AsyncMutex<Option<(Timestamp, Vec<(Noun, Kept)>)>>,
+    pub(crate) kept: AsyncMutex<Option<Measured>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
     pub(crate) sealer: AsyncMutex<Option<stanch_store::Sealer>>,
     /// Remediations are made one after the other: whoever asks twice at once gets one.
@@ -113,6 +113,9 @@ pub(crate) struct Parts {
     address: OnceLock<SocketAddr>,
     door: OnceLock<SocketAddr>,
 }
+
+/// What there is of each noun, and when it was measured.
+pub(crate) type Measured = (Timestamp, Vec<(Noun, Kept)>);
 
 /// What nobody has assessed yet.
 #[derive(Debug, Clone, Default)]

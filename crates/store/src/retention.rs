@@ -444,11 +444,11 @@ fn keys(keys: &[String]) -> String {
 /// How many of the rows of a noun may go; of those with these keys, where keys are named.
 fn counting(noun: Noun, named: Option<&[String]>, before: Timestamp) -> Query {
     let at = time(noun, before);
-    let only = |column: &str| format!("{column} IN {KEYS} AND ");
-    let (only, list): (Box<dyn Fn(&str) -> String>, String) = match named {
-        Some(named) => (Box::new(only), keys(named)),
+    let list = named.map(keys).unwrap_or_default();
+    let only = |column: &str| match named {
+        Some(_) => format!("{column} IN {KEYS} AND "),
         // `$1` is there all the same.
-        None => (Box::new(|_| "$1 = '' AND ".to_owned()), String::new()),
+        None => "$1 = '' AND ".to_owned(),
     };
     match rows(noun) {
         Rows::Own(table, key, due) => own(
