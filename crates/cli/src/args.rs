@@ -5,6 +5,7 @@ mod findings;
 mod people;
 mod policy;
 mod remedies;
+mod retention;
 mod script;
 mod trust;
 
@@ -18,6 +19,7 @@ pub(crate) use findings::{Cve, Explain, Findings, Format, Priority, Report, Scan
 pub(crate) use people::{Grant, Notify, People, SignIn, Tokens};
 pub(crate) use policy::{Audit, Feeds, Policy, PolicyExplain, past};
 pub(crate) use remedies::{Answer, Approve, Fix, History, Hold, MayStay, Named, Patch, Rehearse, Undo, Up};
+pub(crate) use retention::{Records, Retention};
 pub(crate) use script::{Script, ScriptTest};
 pub(crate) use trust::Trust;
 
@@ -147,6 +149,8 @@ pub(crate) enum Command {
     /// Check and export the record of everything done
     #[command(subcommand)]
     Audit(Audit),
+    /// Show how long what is old is kept, what would go next, and hold the records of something
+    Retention(Retention),
     /// Check, test, explain and sign policies; needs no server
     #[command(subcommand)]
     Policy(Policy),

@@ -147,6 +147,7 @@ async fn online(session: &Session, output: &Output, command: Command) -> Result<
         Command::Enrolment(wanted) => commands::enrolment::run(api, output, wanted).await,
         Command::Feeds(wanted) => commands::feeds::run(api, output, wanted).await,
         Command::Audit(wanted) => commands::audit::run(api, output, wanted).await,
+        Command::Retention(wanted) => commands::retention::run(api, output, wanted).await,
         Command::Assets(wanted) => commands::assets::run(api, output, wanted).await,
         Command::People(wanted) => commands::people::run(api, output, wanted).await,
         Command::Token(wanted) => commands::people::tokens(api, output, wanted).await,

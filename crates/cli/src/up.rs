@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stanch_connect::git::Repository;
-use stanch_server::{Config, Door, Intervals, Nats, PolicySource};
+use stanch_server::{Config, Door, Intervals, Nats, PolicySource, Retention};
 use stanch_store::StoreAt;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,6 +48,7 @@ pub(crate) async fn run(
         intervals,
         feeds: feeds(wanted)?,
         policies: policies(wanted)?,
+        retention: Retention::default().with(wanted.keep.iter().cloned()),
         ..Config::new(folder)
     };
     let mut stop = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);

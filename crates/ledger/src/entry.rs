@@ -139,7 +139,7 @@ impl NewEntry {
 
     /// The entry sealed at this index.
     pub fn sealed(self, index: u64) -> Entry {
-        Entry { index, entry: self }
+        Entry { index, leaf: None, entry: self }
     }
 }
 
@@ -163,18 +163,32 @@ fn depth(value: &Value) -> usize {
 pub struct Entry {
     /// Its place in the log, from 0.
     pub index: u64,
+    /// The leaf's hash as it was sealed, where retention took the payload: it cannot be computed any more. A later entry
+    /// vouches for it and for what stays ([`crate::removal`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Digest>,
     /// What it says.
     #[serde(flatten)]
     pub entry: NewEntry,
 }
 
 impl Entry {
-    /// The leaf of the Merkle log: SHA-256 over a zero byte and the entry's canonical form (RFC 6962 section 2.1).
+    /// The leaf of the Merkle log: SHA-256 over a zero byte and the entry's canonical form (RFC 6962 section 2.1). Where
+    /// the payload was taken, the hash that is kept in its place.
     ///
     /// # Errors
     /// When the payload holds a float.
     pub fn leaf_hash(&self) -> Result<Digest, CanonicalError> {
-        Ok(merkle::leaf_hash(&encode(self)?))
+        self.leaf.map_or_else(|| Ok(merkle::leaf_hash(&encode(self)?)), Ok)
+    }
+
+    /// The same without its payload, as retention leaves it.
+    ///
+    /// # Errors
+    /// When the payload holds a float.
+    pub fn without_payload(self) -> Result<Self, CanonicalError> {
+        let leaf = Some(self.leaf_hash()?);
+        Ok(Self { leaf, entry: NewEntry { payload: Value::Null, ..self.entry }, ..self })
     }
 }
 

@@ -12,6 +12,8 @@ use crate::text::spell;
 
 /// Names this format and its version.
 pub const FORMAT: &str = "stanch-ledger-export/v1";
+/// The same where retention took payloads: their entries carry the hash of their leaf.
+pub const FORMAT_LACKING: &str = "stanch-ledger-export/v2";
 
 /// One line of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +31,7 @@ pub enum Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// [`FORMAT`] or [`FORMAT_LACKING`].
     pub format: String,
     /// The log's name.
     pub origin: String,
@@ -61,8 +63,20 @@ impl<W: Write> Exporter<W> {
     /// # Errors
     /// When the header cannot be written.
     pub fn begin(out: W, origin: &str, key: VerifyingKey) -> Result<Self, ExportError> {
+        Self::begin_as(FORMAT, out, origin, key)
+    }
+
+    /// Begins an export of a ledger that lacks payloads.
+    ///
+    /// # Errors
+    /// When the header cannot be written.
+    pub fn begin_lacking(out: W, origin: &str, key: VerifyingKey) -> Result<Self, ExportError> {
+        Self::begin_as(FORMAT_LACKING, out, origin, key)
+    }
+
+    fn begin_as(format: &str, out: W, origin: &str, key: VerifyingKey) -> Result<Self, ExportError> {
         let mut exporter = Self { out, lines: 0 };
-        exporter.line(&Line::Header(Header { format: FORMAT.to_owned(), origin: origin.to_owned(), key }))?;
+        exporter.line(&Line::Header(Header { format: format.to_owned(), origin: origin.to_owned(), key }))?;
         Ok(exporter)
     }
 

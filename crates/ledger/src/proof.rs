@@ -30,6 +30,9 @@ pub enum ProofError {
     /// The entry has no canonical form.
     #[error("the entry has no canonical form")]
     Canonical(#[source] CanonicalError),
+    /// Retention took the entry's payload: only the whole record shows what stays of it.
+    #[error("the payload of entry {0} was removed by retention; what stays of it is shown by an export of the record")]
+    Removed(u64),
     /// The checkpoint does not hold.
     #[error("the checkpoint of the proof does not hold")]
     Note(#[source] NoteError),
@@ -66,6 +69,9 @@ impl Proof {
     pub fn check(&self, key: &VerifyingKey) -> Result<Checkpoint, ProofError> {
         let note: SignedCheckpoint = self.checkpoint.parse().map_err(ProofError::Note)?;
         let checkpoint = note.check(key).map_err(ProofError::Note)?;
+        if self.entry.leaf.is_some() {
+            return Err(ProofError::Removed(self.entry.index));
+        }
         let leaf = self.entry.leaf_hash().map_err(ProofError::Canonical)?;
         let (index, size) = (self.entry.index, checkpoint.size);
         if merkle::verify_inclusion(&leaf, index, size, &self.path, &checkpoint.root) {

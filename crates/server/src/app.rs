@@ -14,6 +14,7 @@ use stanch_model::Digest;
 use stanch_model::id::{ActorId, AssetId, ExecutorId, OrderId, RemediationId};
 use stanch_model::order::{Doubt, Hello, MOST_TURNED_AWAY, Order, Progress, TurnedAway};
 use stanch_model::sign::Signed;
+use stanch_store::retention::{Kept, Noun};
 use stanch_store::{Store, Transition};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
@@ -30,6 +31,7 @@ use crate::knowledge::Knowledge;
 use crate::metrics::Metrics;
 use crate::pki::{KeyError, Keys, OrderKey};
 use crate::policies::Policies;
+use crate::retention::Sweep;
 use crate::tasks::attention::Attention;
 use crate::tasks::edition::Edition;
 use crate::undecided::{Undecided, Walk};
@@ -97,6 +99,10 @@ pub(crate) struct Parts {
     resting: Mutex<HashMap<AssetId, Timestamp>>,
     /// When a folder of feeds was last read.
     feeds_read: Mutex<HashMap<String, Timestamp>>,
+    /// How far what is old was taken away.
+    pub(crate) sweep: AsyncMutex<Sweep>,
+    /// What there is, as it was last measured.
+    pub(crate) kept: AsyncMutex<Option<Measured>>,
     /// Signs checkpoints; taken by the sealer's pass and before an export.
     pub(crate) sealer: AsyncMutex<Option<stanch_store::Sealer>>,
     /// Remediations are made one after the other: whoever asks twice at once gets one.
@@ -107,6 +113,9 @@ pub(crate) struct Parts {
     address: OnceLock<SocketAddr>,
     door: OnceLock<SocketAddr>,
 }
+
+/// What there is of each noun, and when it was measured.
+pub(crate) type Measured = (Timestamp, Vec<(Noun, Kept)>);
 
 /// What nobody has assessed yet.
 #[derive(Debug, Clone, Default)]
@@ -190,6 +199,8 @@ impl App {
             openings: Mutex::default(),
             resting: Mutex::default(),
             feeds_read: Mutex::default(),
+            sweep: AsyncMutex::default(),
+            kept: AsyncMutex::default(),
             sealer: AsyncMutex::new(None),
             making: AsyncMutex::new(()),
             feeding: AsyncMutex::new(()),

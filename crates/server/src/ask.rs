@@ -10,6 +10,7 @@ pub(crate) mod enrolment;
 mod import;
 pub(crate) mod people;
 mod rehearse;
+mod retention;
 pub(crate) mod token;
 
 pub(crate) use approve::{answer, approvals, approve};
@@ -19,6 +20,7 @@ pub(crate) use change::{change_word, heard};
 pub(crate) use draft::draft;
 pub(crate) use import::import;
 pub(crate) use rehearse::rehearse;
+pub(crate) use retention::{hold_records, lift_records};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

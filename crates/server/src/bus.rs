@@ -46,6 +46,8 @@ pub(crate) enum Stage {
     Feeds,
     /// Notices to whoever is to be told.
     Notify,
+    /// Takes away what is old.
+    Retention,
 }
 
 impl Stage {
@@ -69,7 +71,7 @@ impl Stage {
         VerbKind::ALL.into_iter().filter(|kind| Self::taking_up(*kind) == self).collect()
     }
 
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Schedule,
         Self::Ingest,
         Self::Assess,
@@ -86,6 +88,7 @@ impl Stage {
         Self::Seal,
         Self::Feeds,
         Self::Notify,
+        Self::Retention,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -106,6 +109,7 @@ impl Stage {
             Self::Seal => "seal",
             Self::Feeds => "feeds",
             Self::Notify => "notify",
+            Self::Retention => "retention",
         }
     }
 }

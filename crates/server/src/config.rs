@@ -12,6 +12,7 @@ use stanch_model::sign::VerifyingKey;
 use stanch_store::StoreAt;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::retention::Retention;
 
 /// Where policies come from. It is looked at again and again; what is good there is taken without a restart.
 #[derive(Debug, Clone)]
@@ -109,6 +110,8 @@ pub struct Config {
     pub own: Option<BTreeSet<AssetId>>,
     /// The file to which the ledger's checkpoints are copied, best on a place that this server cannot rewrite.
     pub checkpoints: Option<PathBuf>,
+    /// How long what is old is kept.
+    pub retention: Retention,
     /// Seconds a verified change is watched before it counts as done.
     pub bake: Duration,
     /// Where the time comes from.
@@ -137,6 +140,7 @@ impl Config {
             policies: None,
             max_harm_e6: 50_000,
             own: None,
+            retention: Retention::default(),
             bake: Duration::from_secs(10),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),

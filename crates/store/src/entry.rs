@@ -5,7 +5,7 @@
 use std::io::Write as Out;
 
 use jiff::Timestamp;
-use stanch_ledger::{Entry, Exporter, NewEntry, Proof, SignedCheckpoint};
+use stanch_ledger::{Entry, Exporter, NewEntry, Proof, SignedCheckpoint, removal};
 use stanch_model::Digest;
 use stanch_model::merkle::Frontier;
 use stanch_model::sign::VerifyingKey;
@@ -14,6 +14,7 @@ use crate::column::{Columns, all, json, micros, number};
 use crate::db::{Builder, Conn, Row, query};
 use crate::error::{CommitError, ReadError};
 use crate::lease;
+use crate::retention::SUBJECT;
 use crate::store::Store;
 use crate::transition::Effect;
 
@@ -74,16 +75,20 @@ const PUT_CHECKPOINT: &str =
     "INSERT INTO checkpoint (size, note, at) VALUES ($1, $2, $3) ON CONFLICT (size) DO NOTHING";
 const CHECKPOINTS: &str = "SELECT size, note FROM checkpoint WHERE size >= $1 ORDER BY size LIMIT $2";
 const LAST_CHECKPOINT: &str = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";
-const ENTRIES: &str = "SELECT leaf.position, entry.body FROM leaf JOIN entry ON entry.seq = leaf.seq \
-     WHERE leaf.position >= $1 ORDER BY leaf.position LIMIT $2";
-const NEWEST: &str = "SELECT leaf.position, entry.body FROM leaf JOIN entry ON entry.seq = leaf.seq \
+const ENTRIES: &str = "SELECT leaf.position, entry.body, CASE WHEN entry.bare = 1 THEN leaf.hash END AS hash \
+     FROM leaf JOIN entry ON entry.seq = leaf.seq WHERE leaf.position >= $1 ORDER BY leaf.position LIMIT $2";
+const NEWEST: &str = "SELECT leaf.position, entry.body, CASE WHEN entry.bare = 1 THEN leaf.hash END AS hash \
+     FROM leaf JOIN entry ON entry.seq = leaf.seq \
      WHERE leaf.position < $1 ORDER BY leaf.position DESC LIMIT $2";
-const TIMELINE: &str = "SELECT leaf.position, entry.body FROM entry_subject \
+const TIMELINE: &str = "SELECT leaf.position, entry.body, CASE WHEN entry.bare = 1 THEN leaf.hash END AS hash FROM entry_subject \
      JOIN entry ON entry.seq = entry_subject.seq JOIN leaf ON leaf.seq = entry.seq \
      WHERE entry_subject.subject = $1 AND leaf.position >= $2 ORDER BY leaf.position LIMIT $3";
-const NEWEST_OF: &str = "SELECT leaf.position, entry.body FROM entry_subject \
+const NEWEST_OF: &str = "SELECT leaf.position, entry.body, CASE WHEN entry.bare = 1 THEN leaf.hash END AS hash FROM entry_subject \
      JOIN entry ON entry.seq = entry_subject.seq JOIN leaf ON leaf.seq = entry.seq \
      WHERE entry_subject.subject = $1 ORDER BY entry_subject.seq DESC LIMIT $2";
+const LAST_REMOVAL: &str = "SELECT MAX(leaf.position) AS last FROM entry_subject \
+     JOIN entry ON entry.seq = entry_subject.seq JOIN leaf ON leaf.seq = entry.seq \
+     WHERE entry_subject.subject = $1 AND entry.event = $2";
 const LEAVES: &str = "SELECT hash FROM leaf WHERE position >= $1 ORDER BY position LIMIT $2";
 
 impl Log {
@@ -202,10 +207,12 @@ pub(crate) async fn put_checkpoint(conn: &mut Conn, put: &PutCheckpoint) -> Resu
     Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
-fn read_entry(row: &Row) -> Result<Entry, ReadError> {
+/// An entry; where its payload was taken, with the hash of its leaf.
+pub(crate) fn read_entry(row: &Row) -> Result<Entry, ReadError> {
     let columns = Columns::new("entry", row);
     let entry: NewEntry = columns.json("body")?;
-    Ok(entry.sealed(columns.count("position")?))
+    let leaf = columns.optional_bytes("hash")?.map(|_| columns.digest("hash")).transpose()?;
+    Ok(Entry { leaf, ..entry.sealed(columns.count("position")?) })
 }
 
 fn read_note(row: &Row) -> Result<SignedCheckpoint, ReadError> {
@@ -330,7 +337,12 @@ impl Store {
     /// # Errors
     /// When the database refuses, a row does not read, or `out` refuses.
     pub async fn export<W: Out>(&self, out: W, origin: &str, key: VerifyingKey) -> Result<u64, ReadError> {
-        let mut exporter = Exporter::begin(out, origin, key).map_err(ReadError::Export)?;
+        let _one_moment = self.export_begins().await;
+        let row = query(LAST_REMOVAL).bind(SUBJECT).bind(removal::EVENT).fetch_one(self.read()).await;
+        let row = row.map_err(ReadError::database("look for removals"))?;
+        let removal = Columns::new("entry", &row).optional_integer("last")?.map(i64::cast_unsigned);
+        let begin = if removal.is_some() { Exporter::begin_lacking } else { Exporter::begin };
+        let mut exporter = begin(out, origin, key).map_err(ReadError::Export)?;
         let mut written = 0;
         let mut from = 0;
         loop {
@@ -352,6 +364,10 @@ impl Store {
                 }
                 exporter.checkpoint(checkpoint).map_err(ReadError::Export)?;
             }
+        }
+        // What vouches for payloads that are not there must be there.
+        if let Some(index) = removal.filter(|index| *index >= written) {
+            return Err(ReadError::Unsealed(index));
         }
         exporter.finish().map_err(ReadError::Export)?;
         Ok(written)

@@ -277,6 +277,9 @@ pub enum ReadError {
     /// An export could not be written, or the ledger does not agree with itself.
     #[error("the ledger cannot be exported")]
     Export(#[source] stanch_ledger::ExportError),
+    /// No checkpoint covers an entry that says what retention took.
+    #[error("no checkpoint covers entry {0} yet, which says what retention took: seal first")]
+    Unsealed(u64),
     /// No proof can be made.
     #[error("there is no proof for that entry")]
     Proof(#[source] stanch_ledger::ProofError),

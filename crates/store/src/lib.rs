@@ -49,6 +49,7 @@ mod postgres;
 pub mod problem;
 pub mod receipt;
 pub mod remediation;
+pub mod retention;
 pub mod seal;
 pub mod session;
 pub mod setting;

@@ -61,18 +61,10 @@ pub struct MoveNotice {
     pub error: Option<String>,
 }
 
-/// What was over before a time is forgotten.
-#[derive(Debug, Clone)]
-pub struct SweepNotices {
-    /// The time.
-    pub before: Timestamp,
-}
-
 const NEW: &str = "INSERT INTO notice (id, connection, event, body, state, attempts, due, error, at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
 const MOVE: &str = "UPDATE notice SET state = $1, attempts = $2, due = $3, error = $4 \
      WHERE id = $5 AND attempts = $6 AND state = 'waiting'";
-const SWEEP: &str = "DELETE FROM notice WHERE state <> 'waiting' AND at < $1";
 const DUE: &str = "SELECT id, connection, event, body, state, attempts, due, error, at FROM notice \
      WHERE state = 'waiting' AND due <= $1 ORDER BY due, id LIMIT $2";
 const NEWEST: &str = "SELECT id, connection, event, body, state, attempts, due, error, at FROM notice \
@@ -126,12 +118,6 @@ pub(crate) async fn step(conn: &mut Conn, step: &MoveNotice) -> Result<Effect, C
         return Err(CommitError::Conflict { noun: "notice", id: step.id.clone(), expected });
     }
     Ok(Effect::Done)
-}
-
-pub(crate) async fn sweep(conn: &mut Conn, sweep: &SweepNotices) -> Result<Effect, CommitError> {
-    let done = query(SWEEP).bind(micros(sweep.before)).execute(conn).await;
-    let done = done.map_err(CommitError::database("sweep notices"))?;
-    Ok(if done == 0 { Effect::Unchanged } else { Effect::Done })
 }
 
 impl Store {

@@ -53,13 +53,14 @@ const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(1937006958, 2); SAVEPOI
 const WHO: &str = "SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version, \
      current_setting('server_encoding') AS encoding";
 
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (18, "start", include_str!("../migrations/postgres/0018_start.sql")),
     (19, "missed windows", include_str!("../migrations/postgres/0019_missed_windows.sql")),
     (20, "seen edge", include_str!("../migrations/postgres/0020_seen_edge.sql")),
     (21, "writer", include_str!("../migrations/postgres/0021_writer.sql")),
     (25, "bad patches", include_str!("../migrations/postgres/0025_bad_patches.sql")),
     (30, "packages", include_str!("../migrations/postgres/0030_packages.sql")),
+    (31, "retention", include_str!("../migrations/postgres/0031_retention.sql")),
 ];
 
 fn options(url: &DatabaseUrl) -> PgConnectOptions {

@@ -24,7 +24,7 @@ const CACHE: &str = "-32768";
 /// Pages in the log before they are copied into the file: several full batches, or each of them pays for a copy.
 const CHECKPOINT: &str = "10000";
 
-const MIGRATIONS: [(i64, &str, &str); 23] = [
+const MIGRATIONS: [(i64, &str, &str); 24] = [
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "people", include_str!("../migrations/sqlite/0002_people.sql")),
     (3, "breaker", include_str!("../migrations/sqlite/0003_breaker.sql")),
@@ -48,6 +48,7 @@ const MIGRATIONS: [(i64, &str, &str); 23] = [
     (21, "writer", include_str!("../migrations/sqlite/0021_writer.sql")),
     (25, "bad patches", include_str!("../migrations/sqlite/0025_bad_patches.sql")),
     (30, "packages", include_str!("../migrations/sqlite/0030_packages.sql")),
+    (31, "retention", include_str!("../migrations/sqlite/0031_retention.sql")),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{RwLock, RwLockReadGuard, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::backup::BackupError;
@@ -30,6 +30,8 @@ pub struct Store {
     nudges: broadcast::Sender<(u64, Nudge)>,
     writer: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
     fence: Arc<OnceLock<Fence>>,
+    /// Held for writing while payloads are taken out of the ledger: an export is of one moment.
+    exporting: Arc<RwLock<()>>,
 }
 
 impl Store {
@@ -78,7 +80,7 @@ impl Store {
         let writer = Writer { conn: Some(conn), home, log, last_nudge, nudges: nudges.clone() };
         let writer = tokio::spawn(writer.run(queue));
         let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
-        Ok(Self { at: Arc::new(at), asks, readers, nudges, writer, fence: Arc::default() })
+        Ok(Self { at: Arc::new(at), asks, readers, nudges, writer, fence: Arc::default(), exporting: Arc::default() })
     }
 
     /// Where it is.
@@ -93,6 +95,10 @@ impl Store {
     /// When somebody else was first, a rule forbids it, or the database refuses.
     pub async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
         transition.check()?;
+        let _alone = match transition.takes_payloads() {
+            true => Some(self.exporting.write().await),
+            false => None,
+        };
         let (reply, answer) = oneshot::channel();
         let fence = self.fence.get().cloned();
         self.asks.send(Ask::Commit(Job { transition, fence, reply })).await.map_err(|_| CommitError::Closed)?;
@@ -148,6 +154,11 @@ impl Store {
             tracing::error!(error = &error as &dyn std::error::Error, "the store's writer ended early");
         }
         self.readers.close().await;
+    }
+
+    /// As long as this is held, no payload goes out of the ledger.
+    pub(crate) async fn export_begins(&self) -> RwLockReadGuard<'_, ()> {
+        self.exporting.read().await
     }
 
     pub(crate) const fn read(&self) -> &Reader {

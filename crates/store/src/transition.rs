@@ -30,12 +30,13 @@ use crate::hold::{Hold, ReleaseHold};
 use crate::item::SyncItems;
 use crate::lease::TakeLease;
 use crate::missed::{CatchUp, MissedWindow};
-use crate::notice::{MoveNotice, Notice, SweepNotices};
+use crate::notice::{MoveNotice, Notice};
 use crate::order::{DeliverOrder, NewOrder, VoidOrder};
 use crate::outcome::Outcome;
 use crate::person::{ChangePerson, NewPerson};
 use crate::receipt::{HandleReceipt, NewReceipt};
 use crate::remediation::{EditRemediation, MoveRemediation, NewRemediation};
+use crate::retention::{Forget, LiftRetentionHold, RetentionHold, SUBJECT, TakePayloads};
 use crate::session::{DropToken, EndSession, EndSessions, NewSession, NewToken, TouchToken, UseToken};
 use crate::setting::Setting;
 use crate::suppression::{LiftSuppression, StillWanted, Suppression};
@@ -178,8 +179,14 @@ pub enum Write {
     NewNotice(Notice),
     /// A notice was tried.
     MoveNotice(MoveNotice),
-    /// Notices that are over are forgotten.
-    SweepNotices(SweepNotices),
+    /// Old rows are taken away.
+    Forget(Forget),
+    /// Payloads of old entries are taken away.
+    TakePayloads(TakePayloads),
+    /// Nothing of something is taken away any more.
+    HoldRecords(RetentionHold),
+    /// It may be again.
+    LiftRecords(LiftRetentionHold),
     /// An executor was heard of.
     PutExecutor(StoredExecutor),
     /// A setting.
@@ -273,6 +280,11 @@ impl Transition {
         self
     }
 
+    /// Whether it takes something out of what the ledger's entries say.
+    pub(crate) fn takes_payloads(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::TakePayloads(_)))
+    }
+
     /// Checks what can be checked without the database.
     pub(crate) fn check(&self) -> Result<(), CommitError> {
         for entry in &self.entries {
@@ -306,6 +318,9 @@ impl Write {
             Self::Revoke(revoke) => Some(("grant", subject(&revoke.holder))),
             Self::NewEnrolment(new) => Some(("enrolment", format!("enrolment/{}", new.name))),
             Self::DropEnrolment(token) => Some(("enrolment", format!("enrolment/{}", token.name))),
+            Self::Forget(_) | Self::TakePayloads(_) => Some(("retention", SUBJECT.to_owned())),
+            Self::HoldRecords(hold) => Some(("retention hold", hold.subject.clone())),
+            Self::LiftRecords(lift) => Some(("retention hold", lift.subject.clone())),
             Self::PutConnection(connection) => Some(("connection", format!("connection/{}", connection.name))),
             Self::DropConnection(connection) => Some(("connection", format!("connection/{}", connection.name))),
             _ => None,

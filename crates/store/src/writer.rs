@@ -16,8 +16,8 @@ use crate::transition::{Committed, Effect, Nudge, Transition, Write};
 use crate::{
     approval, assessment, asset, breaker, budget, campaign, case, change, connection, decision, detection, edge,
     enrolment, entry, executor, facts, feed, finding, grant, hold, item, lease, missed, notice, order, outbox, outcome,
-    person, plan, postgres, receipt, remediation, session, setting, sqlite, suppression, task, team, touched,
-    verification, version,
+    person, plan, postgres, receipt, remediation, retention, session, setting, sqlite, suppression, task, team,
+    touched, verification, version,
 };
 
 /// The most transitions in one batch: bounds how long the first of them waits.
@@ -447,7 +447,10 @@ async fn apply(conn: &mut Conn, write: &Write) -> Result<Effect, CommitError> {
         Write::DropConnection(connection) => connection::drop(conn, connection).await,
         Write::NewNotice(notice) => notice::new(conn, notice).await,
         Write::MoveNotice(step) => notice::step(conn, step).await,
-        Write::SweepNotices(sweep) => notice::sweep(conn, sweep).await,
+        Write::Forget(ask) => retention::forget(conn, ask).await,
+        Write::TakePayloads(ask) => retention::take_payloads(conn, ask).await,
+        Write::HoldRecords(hold) => retention::hold(conn, hold).await,
+        Write::LiftRecords(lift) => retention::lift(conn, lift).await,
         Write::PutExecutor(known) => executor::put(conn, known).await,
         Write::PutSetting(setting) => setting::put(conn, setting).await,
         Write::PutDetection(asset, detection) => detection::put(conn, asset, detection).await,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use stanch_model::sign::VerifyingKey;
+use stanch_server::retention::Period;
 
 use super::findings::Select;
 use crate::passphrase::Passphrase;
@@ -61,6 +62,10 @@ pub(crate) struct Up {
     /// Take only policies that bear the signature of this public key; without it nothing runs by itself (mode auto)
     #[arg(long, env = "STANCH_POLICIES_KEY", value_name = "KEY", value_parser = public_key)]
     pub(crate) policies_key: Option<VerifyingKey>,
+    /// Keep something for another time than is shipped, NOUN=SPAN: findings=365d, ledger=forever (repeatable; what there
+    /// is: `stanch retention`)
+    #[arg(long, env = "STANCH_KEEP", value_name = "NOUN=SPAN", value_delimiter = ',')]
+    pub(crate) keep: Vec<Period>,
 }
 
 #[derive(Debug, Args)]

@@ -83,6 +83,7 @@ fn good(output: &Output, report: &Report) -> Result<(), Failure> {
             "origin": report.origin,
             "key": report.key,
             "entries": report.entries,
+            "payloads_removed": report.removed,
             "root": report.root,
             "checkpoints": report.checkpoints,
             "outside_checkpoints": report.outside,
@@ -97,6 +98,9 @@ fn good(output: &Output, report: &Report) -> Result<(), Failure> {
         Tone::Good,
         &format!("The record verifies: {} entries, {} checkpoints.", report.entries, report.checkpoints),
     ))?;
+    if report.removed > 0 {
+        output.line(&format!("{} payloads were removed by retention, as the record itself says.", report.removed))?;
+    }
     output.line(&format!("log   {}", report.origin))?;
     output.line(&format!("key   {}", report.key))?;
     output.line(&format!("root  {}", report.root))?;

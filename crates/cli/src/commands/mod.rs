@@ -23,6 +23,7 @@ pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod rehearse;
 pub(crate) mod report;
+pub(crate) mod retention;
 pub(crate) mod script;
 pub(crate) mod sign_in;
 pub(crate) mod trust;

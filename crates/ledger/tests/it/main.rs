@@ -5,3 +5,4 @@
 mod export;
 mod log;
 mod proof;
+mod removal;

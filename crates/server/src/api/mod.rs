@@ -20,6 +20,7 @@ mod policy;
 mod problem;
 mod remediation;
 mod report;
+mod retention;
 mod session;
 mod status;
 mod token;
@@ -78,6 +79,7 @@ fn operations() -> OpenApiRouter<App> {
         .merge(hold::routes())
         .merge(feed::routes())
         .merge(ledger::routes())
+        .merge(retention::routes())
         .merge(event::routes())
         .merge(session::routes())
         .merge(people::routes())

@@ -17,6 +17,7 @@ pub(crate) mod orders;
 mod plan;
 mod policies;
 mod propose;
+mod retention;
 pub(crate) mod rollout;
 mod schedule;
 mod seal;
@@ -109,6 +110,7 @@ async fn run(app: &App, stage: Stage) {
             Stage::Verify => verify::pass(app).await,
             Stage::Feeds => feeds::pass(app).await,
             Stage::Notify => notify::pass(app).await,
+            Stage::Retention => retention::pass(app).await,
             Stage::Seal => Ok(()),
         }
     };

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stanch_store::connection::Connection;
-use stanch_store::notice::{MoveNotice, Notice, NoticeState, SweepNotices};
+use stanch_store::notice::{MoveNotice, Notice, NoticeState};
 use stanch_store::setting::Setting;
 use stanch_store::{Transition, Write};
 
@@ -22,8 +22,6 @@ use crate::notice::{Message, cursor, deliver, id, message, tells};
 const ENTRIES: u32 = 200;
 /// Notices sent in one pass.
 const BATCH: u32 = 50;
-/// How long a notice that is over is kept for people to look at.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Waits between attempts, in minutes; after the last one a notice is given up, a good day after it was made.
 const WAITS: &[i64] = &[1, 2, 5, 15, 30, 60, 120, 240, 480, 720];
 
@@ -64,10 +62,6 @@ async fn gather(app: &App, connection: &Connection) -> Result<(), PassError> {
             error: None,
             at: now,
         }));
-    }
-    if transition.writes.len() > 1 {
-        let before = now.saturating_sub(KEPT).unwrap_or(now);
-        transition = transition.write(Write::SweepNotices(SweepNotices { before }));
     }
     app.store.commit(transition).await?;
     Ok(())

@@ -44,9 +44,15 @@ pub(super) fn entry(from: &Entry) -> LedgerEntry {
         kind: from.entry.event.clone(),
         actor: from.entry.actor.clone(),
         subject: from.entry.subjects.first().cloned().unwrap_or_default(),
-        body: serde_json::json!({
-            "subjects": from.entry.subjects, "payload": from.entry.payload, "digests": digests,
-        }),
+        body: match from.leaf {
+            None => serde_json::json!({
+                "subjects": from.entry.subjects, "payload": from.entry.payload, "digests": digests,
+            }),
+            // What it said is not there any more, and that is not the same as nothing.
+            Some(leaf) => serde_json::json!({
+                "subjects": from.entry.subjects, "digests": digests, "removed": true, "leaf": leaf,
+            }),
+        },
     }
 }
 
@@ -98,13 +104,20 @@ pub(crate) async fn verify_ledger(app: &App) -> Result<LedgerVerification, Probl
         Ok(report) => LedgerVerification {
             good: true,
             entries: report.entries,
+            removed: report.removed,
             checkpoints: report.checkpoints,
             root: Some(report.root.to_string()),
             problem: None,
             at,
         },
-        Err(problem) => {
-            LedgerVerification { good: false, entries: 0, checkpoints: 0, root: None, problem: Some(problem), at }
-        }
+        Err(problem) => LedgerVerification {
+            good: false,
+            entries: 0,
+            removed: 0,
+            checkpoints: 0,
+            root: None,
+            problem: Some(problem),
+            at,
+        },
     })
 }

@@ -18,6 +18,7 @@ mod policy;
 mod rehearsal;
 mod remediation;
 mod report;
+mod retention;
 mod status;
 
 pub(crate) use asset::{
@@ -42,6 +43,7 @@ pub(crate) use remediation::{
     assets_of_remediation, one as remediation_row, plan, plan_document, remediation, remediations,
 };
 pub(crate) use report::report;
+pub(crate) use retention::{held as held_records, retention, retention_preview};
 pub(crate) use status::{blind_spots, executors, is_healthy, status, unknown};
 
 use std::collections::BTreeSet;

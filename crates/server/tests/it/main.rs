@@ -28,6 +28,7 @@ mod posture;
 mod provider;
 mod recover;
 mod rehearsals;
+mod retention;
 mod scripts;
 mod servers;
 mod signatures;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stanch_server::{Clock, Config, Door, Intervals, PolicySource, Running, Server};
+use stanch_server::{Clock, Config, Door, Intervals, PolicySource, Retention, Running, Server};
 use stanch_store::StoreAt;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) policies: Option<PolicySource>,
     /// Whether executors of other machines may come in.
     pub(crate) door: bool,
+    /// How long what is old is kept.
+    pub(crate) retention: Retention,
 }
 
 /// Somebody with a browser, signed in.
@@ -95,6 +97,7 @@ impl World {
             feeds,
             policies: None,
             door: false,
+            retention: Retention::default(),
         };
         world.start().await;
         world
@@ -115,6 +118,7 @@ impl World {
         config.listen = Some("127.0.0.1:0".parse().unwrap());
         config.clock = self.clock.clone();
         config.bake = Duration::ZERO;
+        config.retention = self.retention.clone();
         config.feeds.clone_from(&self.feeds);
         config.policies.clone_from(&self.policies);
         config.executors =

@@ -23,6 +23,7 @@ mod people;
 #[allow(dead_code, unreachable_pub, reason = "it is for others too")]
 mod postgres;
 mod rest;
+mod retention;
 mod seal;
 mod sharing;
 mod state;

@@ -11,8 +11,9 @@ use stanch_model::person::{Holder, Power, Scope};
 use stanch_model::terms::Role;
 use stanch_store::connection::{Connection, DropConnection};
 use stanch_store::grant::{Grant, Revoke};
-use stanch_store::notice::{MoveNotice, Notice, NoticeState, SweepNotices};
+use stanch_store::notice::{MoveNotice, Notice, NoticeState};
 use stanch_store::person::{ChangePerson, NewPerson, PersonChange, PersonState, Subject};
+use stanch_store::retention::Noun;
 use stanch_store::session::{EndSessions, NewSession, NewToken, TouchToken};
 use stanch_store::team::{Member, MemberSource, NewTeam, RemoveTeam};
 use stanch_store::{CommitError, Committed, Effect, Store, Transition, Write};
@@ -234,7 +235,8 @@ async fn a_notice_waits_until_it_is_sent_and_only_one_attempt_counts() {
     world.store.put(step(1, NoticeState::Sent, 60)).await.unwrap();
     assert!(world.store.notices_due(at(99), 10).await.unwrap().is_empty());
     assert_eq!(world.store.notices(10).await.unwrap()[0].attempts, 2);
-    world.store.put(Write::SweepNotices(SweepNotices { before: at(1) })).await.unwrap();
+    let due = world.store.due(Noun::Notices, at(1), "", 10).await.unwrap();
+    world.store.commit(due.transition(Noun::Notices, at(1), "30d", "server", at(2))).await.unwrap();
     assert!(world.store.notices(10).await.unwrap().is_empty());
 }
 

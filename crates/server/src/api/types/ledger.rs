@@ -58,6 +58,8 @@ pub struct LedgerVerification {
     pub good: bool,
     /// Entries looked at.
     pub entries: u64,
+    /// Entries among them whose payload retention took, as the record itself says.
+    pub removed: u64,
     /// Checkpoints looked at.
     pub checkpoints: u64,
     /// The root computed from the entries.

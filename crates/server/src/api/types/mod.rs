@@ -16,6 +16,7 @@ mod plan;
 mod policy;
 mod remediation;
 mod report;
+mod retention;
 
 pub use act::*;
 pub use campaign::*;
@@ -32,3 +33,4 @@ pub use plan::*;
 pub use policy::*;
 pub use remediation::*;
 pub use report::*;
+pub use retention::*;
