@@ -160,15 +160,16 @@ Version: {version}
 Release: 1.el9
 Summary: made by a test
 License: none
-AutoReqProv: no
 %description
 Made by a test.
 %package libs
 Summary: its library
+AutoReqProv: no
 %description libs
 Made by a test.
 %package -n demod
 Summary: its daemon
+AutoReqProv: no
 Requires: demo-libs = %{{version}}-%{{release}}
 Requires: /bin/sh
 {more}

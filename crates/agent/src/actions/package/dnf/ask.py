@@ -46,9 +46,9 @@ def told(package):
 def offers(base, names):
     """All versions of these, and whether exclusions of the host hide them."""
     hidden = getattr(hawkey, "IGNORE_REGULAR_EXCLUDES", hawkey.IGNORE_EXCLUDES)
-    seen = {package.id for package in base.sack.query().available().filter(name=names)}
-    every = base.sack.query(flags=hidden).available().filter(name=names)
-    return [dict(told(package), hidden=package.id not in seen) for package in every]
+    seen = [told(package) for package in base.sack.query().available().filter(name=names)]
+    every = [told(package) for package in base.sack.query(flags=hidden).available().filter(name=names)]
+    return [dict(package, hidden=package not in seen) for package in every]
 
 
 def attempt(base, goal):
