@@ -1,11 +1,12 @@
 //! `package.upgrade` by dnf: a source whose daemon maps its library and gets another package, and one with configuration
 //! files that were edited, of both kinds that rpm knows.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use stanch_action::{Crash, Death, Idempotency, Sent, World as Suite, WorldError};
-use stanch_model::id::{AssetId, ItemId};
-use stanch_model::order::{StepRequest, Verb};
+use stanch_model::id::{AssetId, ItemId, TaskId};
+use stanch_model::order::{Answer, Grant, StepOutcome, StepRequest, Verb};
+use stanch_model::plan::{Leaf, PlannedStep, Reversibility};
 use stanch_testkit::rpm::{REPOSITORY, Repository, demo, settle};
 use stanch_testkit::world::Frozen;
 use stanch_testkit::{Base, World, root_or_skip};
@@ -223,7 +224,7 @@ impl Suite for Rpm {
             json!({ "sources": ["--setopt=reposdir=/tmp"], "to": "candidate" }),
             json!({ "sources": ["tool"], "to": "fixed", "fixed": { "tool": "1.1 --nogpgcheck" } }),
         ];
-        if self.whole { all } else { all.into_iter().take(1).collect() }
+        if self.whole { all } else { Vec::new() }
     }
 
     fn bad_params(&self) -> Vec<Value> {
@@ -245,7 +246,7 @@ impl Suite for Rpm {
             package("tool", "1:1.0-1.el9", "1:0.9-1.el9"),
             package("tool", "1:1.0-1.el9", "1:9.9-1.el9"),
         ];
-        if self.whole { all } else { all.into_iter().take(1).collect() }
+        if self.whole { all } else { Vec::new() }
     }
 
     fn deaths(&self) -> Vec<Death> {
@@ -276,4 +277,115 @@ fn package_upgrade_by_dnf() -> Result<()> {
 #[ignore = "minutes: cargo xtask prove conformance"]
 fn package_upgrade_by_dnf_broken_off_anywhere() -> Result<()> {
     green(true, 12)
+}
+
+/// A host on which orders are tried that dnf must not follow.
+struct Refusing {
+    stage: Stage<Debian>,
+    repository: Repository,
+}
+
+impl Refusing {
+    fn new() -> Result<Self> {
+        let repository = offered()?;
+        let world = prepared(&repository)?.world()?;
+        start_daemon(&world)?;
+        Ok(Self { stage: Stage::new(Debian { world, on_boot: start_daemon })?, repository })
+    }
+
+    fn world(&self) -> &World {
+        &self.stage.machine.world
+    }
+
+    fn ask(&mut self, verb: Verb) -> Result<Answer> {
+        let sent = self.stage.send(verb, None)?;
+        Ok(sent.receipts.last().context("no answer")?.answer.clone())
+    }
+
+    /// The steps, and why the rest is not planned.
+    fn plan(&mut self, sources: &[(&str, &str)]) -> Result<(Vec<PlannedStep>, Vec<String>)> {
+        match self.ask(Verb::Plan { asset: asset(), requests: requests(sources) })? {
+            Answer::Planned { steps, refused, .. } => Ok((steps, refused.into_iter().map(|one| one.reason).collect())),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    /// The step that dnf agrees to, which then is refused.
+    fn refused(&mut self, steps: Vec<PlannedStep>, number: u8) -> Result<String> {
+        let leaf = Leaf { asset: asset(), items: vec![ItemId::from_entropy([1; 10])], steps };
+        let leaf_hash = leaf.hash()?;
+        let task = TaskId::from_entropy([number; 10]);
+        let plan = leaf_hash;
+        let grant = Grant { task, plan, leaf_hash, leaf, epoch: 1, attempt: 1, rest: false, vouched: None };
+        let Answer::Applied { steps } = self.ask(Verb::Apply(grant))? else { bail!("not applied") };
+        match steps.into_iter().next().map(|step| step.outcome) {
+            Some(StepOutcome::Refused { message, .. } | StepOutcome::Failed { message, .. }) => Ok(message),
+            other => bail!("{other:?}"),
+        }
+    }
+}
+
+const TOOL: (&str, &str) = ("tool", "1:1.1-1.el9");
+const DEMO: (&str, &str) = ("demo", "1.1-1.el9");
+
+#[test]
+#[ignore = "minutes: cargo xtask prove conformance"]
+fn what_a_host_of_rpm_keeps_away_stays_away() -> Result<()> {
+    if !root_or_skip()? {
+        return Ok(());
+    }
+    let mut host = Refusing::new()?;
+    let versions = |host: &Refusing| host.world().must(["rpm", "-q", "tool", "demod", "demo-libs"]);
+    let before = versions(&host)?;
+
+    host.world().must(["dnf", "--quiet", "versionlock", "add", "tool-1:1.0-1.el9"])?;
+    let (steps, refused) = host.plan(&[TOOL, DEMO])?;
+    assert!(steps.len() == 1 && refused[0].starts_with("tool: ") && refused[0].contains("a lock"), "{refused:?}");
+    assert!(!steps[0].params.to_string().contains("\"tool\""), "one that is locked keeps no other back");
+    host.world().must(["dnf", "--quiet", "versionlock", "clear"])?;
+
+    host.world().must(["sh", "-c", "echo exclude=helper >>/etc/dnf/dnf.conf"])?;
+    let (steps, refused) = host.plan(&[TOOL, DEMO])?;
+    assert!(steps.len() == 1 && refused[0].starts_with("demo: dnf cannot do it"), "{refused:?}");
+    host.world().must(["sed", "-i", "/exclude/d", "/etc/dnf/dnf.conf"])?;
+
+    host.world().write("/etc/stanch/executor.toml", "[deny]\npackages = [\"helper\"]\n")?;
+    let (_, refused) = host.plan(&[DEMO])?;
+    assert!(refused[0].contains("deny changes to helper"), "what comes along is denied too: {refused:?}");
+    host.world().write("/etc/stanch/executor.toml", "")?;
+
+    // The digest of the plan holds, whatever the repository offers under the same version later.
+    let (steps, _) = host.plan(&[TOOL])?;
+    assert_eq!(steps[0].reversibility, Reversibility::Restorable);
+    host.repository.withdraw("tool-1.1")?;
+    host.repository.publish(&tool(NEW).replace("made by a test", "made by another"))?;
+    host.repository.index()?;
+    let why = host.refused(steps, 1)?;
+    assert!(why.contains("cannot download tool-1:1.1-1.el9.noarch as planned"), "{why}");
+
+    // A build that only bears the same version is no way back.
+    host.repository.withdraw("tool-1.0")?;
+    host.repository.publish(&tool(OLD).replace("made by a test", "made by another"))?;
+    host.repository.index()?;
+    let (steps, _) = host.plan(&[TOOL])?;
+    let why = host.refused(steps, 2)?;
+    assert!(why.contains("could not be taken back any more"), "{why}");
+    host.repository.withdraw("tool-1.0")?;
+    let (steps, _) = host.plan(&[TOOL])?;
+    assert_eq!(steps[0].reversibility, Reversibility::OneWay);
+    assert!(steps[0].undo.contains("no repository holds it"), "{}", steps[0].undo);
+
+    host.repository.publish_unsigned(&tool("1.2"))?;
+    host.repository.index()?;
+    let (steps, _) = host.plan(&[TOOL])?;
+    let why = host.refused(steps, 3)?;
+    assert!(why.contains("not signed by a key that this host has imported"), "{why}");
+
+    host.repository.publish(&tool("1.3").replace("Requires: /bin/sh", "Requires: /bin/sh\nObsoletes: demod"))?;
+    host.repository.index()?;
+    let (_, refused) = host.plan(&[TOOL])?;
+    assert!(refused[0].contains("demod"), "{refused:?}");
+
+    assert_eq!(versions(&host)?, before, "nothing of all that changed a package");
+    Ok(())
 }

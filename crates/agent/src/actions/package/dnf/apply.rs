@@ -32,6 +32,9 @@ const ALWAYS: [&str; 8] = [
     "--color=never",
 ];
 
+/// What rpm says where it mends, below the vault.
+const MEND_LOG: &str = "output/mend.log";
+
 /// Which way a transaction goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -80,6 +83,10 @@ impl Dnf<'_> {
         }
         if !reached(run.reached(), point::INSTALLED) {
             self.install(&params, &fetched, began, run)?;
+        }
+        if !reached(run.reached(), point::MARKED) {
+            self.mark(&params, run)?;
+            reach(run, point::MARKED, json!({}))?;
         }
         self.answer(&params, Some(&captured.before))
     }
@@ -200,8 +207,30 @@ impl Dnf<'_> {
     ) -> Result<crate::actions::command::Output, ActionError> {
         let mut args: Vec<String> = ["--upgrade", "--oldpackage", "--replacepkgs", "--"].map(str::to_owned).into();
         args.extend(self.intact(packages, run)?);
-        let log = run.vault()?.join("output/mend.log");
+        let log = run.vault()?.join(MEND_LOG);
         self.change("rpm --upgrade --replacepkgs", "rpm", args, log, run)
+    }
+
+    /// dnf knows what came along by itself; of what rpm mended it does not, and would count it as asked for.
+    fn mark(&self, params: &Params, run: &mut dyn Run) -> Result<(), ActionError> {
+        let new: Vec<String> = params
+            .packages
+            .iter()
+            .filter(|planned| planned.from.is_none())
+            .map(|planned| spec(&planned.key()))
+            .collect();
+        if new.is_empty() || !run.vault()?.join(MEND_LOG).exists() {
+            return Ok(());
+        }
+        let mut args: Vec<String> =
+            ["--assumeyes", "--disablerepo=*", "mark", "remove", "--"].map(str::to_owned).into();
+        args.extend(new);
+        let log = run.vault()?.join("output/mark.log");
+        let output = self.change("dnf mark remove", DNF, args, log, run)?;
+        if output.ok() {
+            return Ok(());
+        }
+        Err(ActionError::failed(format!("dnf mark failed: {}", output.complaint())))
     }
 
     /// The files of these packages, as they were kept.

@@ -44,6 +44,10 @@ impl Package {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fetched {
     pub(super) new: Vec<Package>,
+    /// What is there now, as far as it could be had.
+    pub(super) old: Vec<Package>,
+    /// What could not be had of that.
+    lost: Vec<String>,
     /// Whether the host checks the signatures of all of them.
     pub(super) checked: bool,
 }
@@ -53,21 +57,22 @@ pub(super) struct Fetched {
 pub(super) struct Captured {
     /// What was so right before the change.
     pub(super) before: Projection,
-    /// The packages of before, as far as they could be had.
-    pub(super) old: Vec<Package>,
     /// The configuration files of both versions, and what rpm may lay beside them, absence included.
     pub(super) configs: Vec<Kept>,
 }
 
 impl Dnf<'_> {
-    /// Brings what is to be installed into the vault, and makes sure that it is what was planned and that whoever the
-    /// host trusts has signed it.
+    /// Brings what is to be installed and what undo would need into the vault, and makes sure of the first that it is what
+    /// was planned and that whoever the host trusts has signed it.
     pub(super) fn fetch(&self, params: &Params, run: &mut dyn Run) -> Result<(), ActionError> {
         run.progress("downloading");
         let vault = run.vault()?;
-        let wanted: Vec<Exact> = params.packages.iter().map(Planned::after).collect();
-        let told = ask::ask(self.host, &Question { fetch: wanted.clone(), ..Question::default() })?;
-        let (new, lost) = self.bring(&vault, "new", &wanted, &told.fetched, |offer, header| {
+        let database = self.database()?;
+        let after: Vec<Exact> = params.packages.iter().map(Planned::after).collect();
+        let before: Vec<Exact> = params.packages.iter().filter_map(Planned::before).collect();
+        let fetch = [after.clone(), before.clone()].concat();
+        let told = ask::ask(self.host, &Question { fetch, ..Question::default() })?;
+        let (new, lost) = self.bring(&vault, "new", &after, &told.fetched, |offer, header| {
             offer.version().is_some_and(|version| version == header.evr)
         })?;
         if !lost.is_empty() {
@@ -85,7 +90,11 @@ impl Dnf<'_> {
             }
             self.signed(package, &vault)?;
         }
-        reach(run, point::FETCHED, value(&Fetched { new, checked })?)
+        // A repository may carry another build under the same version.
+        let (old, lost) = self.bring(&vault, "old", &before, &told.fetched, |offer, header| {
+            database.only(&offer.key()).is_some_and(|installed| installed.digest == header.digest)
+        })?;
+        reach(run, point::FETCHED, value(&Fetched { new, old, lost, checked })?)
     }
 
     /// Only what a key signed that the host has imported already: a new key is a person's to trust.
@@ -115,21 +124,14 @@ impl Dnf<'_> {
         run.progress("putting aside the packages and configuration files there are");
         let vault = run.vault()?;
         let database = self.database()?;
-        let wanted: Vec<Exact> = params.packages.iter().filter_map(Planned::before).collect();
-        let told = ask::ask(self.host, &Question { fetch: wanted.clone(), ..Question::default() })?;
-        // A repository may carry another build under the same version.
-        let same = |offer: &Offer, header: &rpm::Header| {
-            database.only(&offer.key()).is_some_and(|installed| installed.digest == header.digest)
-        };
-        let (old, lost) = self.bring(&vault, "old", &wanted, &told.fetched, same)?;
-        if !lost.is_empty() && step.reversibility != Reversibility::OneWay {
+        if !fetched.lost.is_empty() && step.reversibility != Reversibility::OneWay {
             return Err(ActionError::refused(format!(
                 "it could not be taken back any more: {} cannot be had",
-                lost.join(", ")
+                fetched.lost.join(", ")
             )));
         }
         let configs = self.configs(params, fetched, &database, &vault)?;
-        let captured = Captured { before: self.projection(&params.keys())?, old, configs };
+        let captured = Captured { before: self.projection(&params.keys())?, configs };
         reach(run, point::CAPTURED, value(&captured)?)
     }
 

@@ -453,3 +453,90 @@ fn is_edited(file: &rpm::Listed) -> bool {
         && !file.stays()
         && matches!((file.sha256, now()), (Some(shipped), Some(FileState::File { sha256, .. })) if sha256 != shipped)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::actions::doubles::Table;
+
+    fn database(text: &str) -> Database {
+        rpm::read(&Table::new(&[("--all", text)])).unwrap()
+    }
+
+    fn installed() -> Database {
+        database(
+            "libs\tx86_64\t0\t1.0\t1\tdemo-1.0-1.src.rpm\t\ntool\tnoarch\t1\t1.0\t1\ttool-1.0-1.src.rpm\t\n\
+             kernel\tx86_64\t0\t5\t1\tkernel-5-1.src.rpm\t\nkernel\tx86_64\t0\t6\t1\tkernel-6-1.src.rpm\t\n\
+             torn\tnoarch\t0\t1\t1\ttorn-1-1.src.rpm\t\ntorn\tnoarch\t0\t2\t1\ttorn-2-1.src.rpm\t\n",
+        )
+    }
+
+    fn offer(name: &str, arch: &str, evr: &str, action: &str) -> Value {
+        json!({"name": name, "arch": arch, "evr": evr, "source": name, "repository": "base", "action": action,
+               "sha256": "0".repeat(64), "hidden": action == "hidden"})
+    }
+
+    fn told(offers: &[Value], goals: &Value) -> Answer {
+        serde_json::from_value(json!({"offers": offers, "goals": goals, "side_by_side": ["kernel"]})).unwrap()
+    }
+
+    fn judged(items: &[Value], rules: &str) -> Result<Vec<String>, String> {
+        let told = told(&[], &json!([{"items": items}]));
+        let agreed = judge(&told.goals[0], &told, &installed(), &Rules::parse(rules).unwrap());
+        agreed.map(|agreed| agreed.installs.keys().map(spec).collect()).map_err(|objection| objection.reason)
+    }
+
+    #[test]
+    fn only_what_goes_up_or_comes_along_new_is_taken() {
+        let up = offer("tool", "noarch", "1:1.1-1", "Upgrade");
+        let with = |other: Value| judged(&[up.clone(), other], "");
+        let old = offer("tool", "noarch", "1:1.0-1", "Upgraded");
+        assert_eq!(with(old).unwrap(), ["tool.noarch"]);
+        assert_eq!(with(offer("new", "noarch", "1-1", "Install")).unwrap(), ["new.noarch", "tool.noarch"]);
+        for (name, evr, action, why) in [
+            ("libs", "1.0-1", "Obsoleted", "remove or replace libs"),
+            ("libs", "1.0-1", "Removed", "remove or replace libs"),
+            ("libs", "0.9-1", "Downgrade", "take libs"),
+            ("libs", "1.0-1", "Reinstall", "unknown to libs"),
+            ("libs", "1.0-1", "Upgrade", "not take libs"),
+            ("libs", "2.0-1", "Install", "not take libs"),
+            ("torn", "3-1", "Upgrade", "not take torn"),
+            ("stanch-agent", "2-1", "Install", "Stanch itself"),
+            ("kernel", "7-1", "Install", "side by side"),
+            ("-y", "1-1", "Install", "no name of rpm"),
+        ] {
+            let arch = if ["libs", "kernel"].contains(&name) { "x86_64" } else { "noarch" };
+            let refused = with(offer(name, arch, evr, action)).unwrap_err();
+            assert!(refused.contains(why), "{name} {action}: {refused}");
+        }
+        assert!(judged(&[], "").unwrap_err().contains("change nothing"));
+        assert!(judged(&[up], "[deny]\npackages = [\"tool\"]\n").unwrap_err().contains("deny changes to tool"));
+        let source = offer("libs", "x86_64", "2-1", "Upgrade");
+        assert!(judged(&[source], "[deny]\npackages = [\"demo\"]\n").unwrap_err().contains("deny"), "by its source");
+    }
+
+    fn rooted(source: &str, fixed: Option<&str>, offers: &[Value]) -> Result<Vec<String>, String> {
+        let want = Wanted { items: BTreeSet::new(), fixed: fixed.map(|fixed| fixed.parse().unwrap()) };
+        let packages = root(source, &want, &installed(), &told(offers, &json!([])));
+        packages.map(|all| all.into_iter().map(|offer| offer.evr).collect()).map_err(|objection| objection.reason)
+    }
+
+    #[test]
+    fn the_newest_that_the_host_itself_does_not_keep_away_is_asked_for_and_has_to_close_the_item() {
+        let at = |evr: &str, action: &str| offer("tool", "noarch", evr, action);
+        let all = [at("1:1.9-1", ""), at("1:1.10-1", ""), at("1:0.9-1", ""), at("9.0-1", ""), at("1:2-1", "hidden")];
+        assert_eq!(rooted("tool", Some("1:1.9-1"), &all).unwrap(), ["1:1.10-1"]);
+        assert!(rooted("tool", Some("1:2-1"), &all).unwrap_err().contains("repositories offer 1:1.10-1"));
+        assert!(rooted("tool", Some("1:2-1"), &[]).unwrap_err().contains("nothing newer"));
+        assert!(rooted("tool", None, &[at("1:2-1", "hidden")]).unwrap_err().contains("a lock or an exclusion"));
+        assert!(rooted("tool", Some("1:1.0-1"), &[]).unwrap().is_empty(), "it is compliant");
+        let other = offer("tool", "x86_64", "1:2-1", "");
+        assert!(rooted("tool", Some("1:2-1"), &[other]).unwrap_err().contains("nothing newer"), "another architecture");
+        assert!(rooted("kernel", None, &[]).unwrap_err().contains("side by side"));
+        assert!(rooted("torn", None, &[]).unwrap_err().contains("broken off"));
+        assert!(rooted("gone", None, &[]).unwrap_err().contains("installed"));
+        assert!(rooted("stanch", None, &[]).unwrap_err().contains("by hand"));
+    }
+}

@@ -191,7 +191,7 @@ fn asked(host: &dyn Programs, invocation: &Invocation) -> Result<String, ActionE
 /// What stands in the lock's way: rpm at work, whoever started it.
 pub(super) fn held(root: &Path) -> Option<PathBuf> {
     let lock = |folder: &&str| root.join(folder).join(LOCK);
-    DATABASES.iter().map(|folder| lock(&folder)).find(|lock| {
+    DATABASES.iter().map(lock).find(|lock| {
         // Opened for writing because a lock for writing asks for that; it is let go at once.
         let Ok(file) = File::options().read(true).write(true).open(lock) else { return false };
         rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()

@@ -59,7 +59,7 @@ impl Dnf<'_> {
             }
         };
         if !reached(run.reached(), point::DOWNGRADED) {
-            let stay = self.take_down(&back, &captured, left.is_some(), run)?;
+            let stay = self.take_down(&back, left.is_some(), run)?;
             reach(run, point::DOWNGRADED, value(&stay)?)?;
         }
         let stay: Vec<Key> = state(run.reached(), point::DOWNGRADED)?.unwrap_or_default();
@@ -122,7 +122,7 @@ impl Dnf<'_> {
                 });
             }
         }
-        let shipped = self.shipped(captured, run)?;
+        let shipped = self.shipped(run)?;
         let keys: Vec<Key> = back.iter().map(|planned| planned.key()).collect();
         let kept = |path: &str| captured.configs.iter().find(|kept| kept.path == path);
         let paths: BTreeSet<&str> = captured
@@ -163,10 +163,10 @@ impl Dnf<'_> {
     }
 
     /// What the packages of before and after bring as configuration files.
-    fn shipped(&self, captured: &Captured, run: &dyn Run) -> Result<BTreeMap<String, BTreeSet<Digest>>, ActionError> {
+    fn shipped(&self, run: &dyn Run) -> Result<BTreeMap<String, BTreeSet<Digest>>, ActionError> {
         let vault = run.vault()?;
         let fetched: Fetched = state(run.applied(), point::FETCHED)?.unwrap_or_default();
-        let all = captured.old.iter().chain(&fetched.new).map(|package| vault.join(&package.file));
+        let all = fetched.old.iter().chain(&fetched.new).map(|package| vault.join(&package.file));
         let mut shipped: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
         for file in rpm::files_in(self.host, &all.collect::<Vec<PathBuf>>())?.into_iter().filter(rpm::Listed::is_config)
         {
@@ -176,13 +176,7 @@ impl Dnf<'_> {
     }
 
     /// Takes the packages down. Gives those that came along new and stay, since others need them.
-    fn take_down(
-        &self,
-        back: &[&Planned],
-        captured: &Captured,
-        whole: bool,
-        run: &mut dyn Run,
-    ) -> Result<Vec<Key>, ActionError> {
+    fn take_down(&self, back: &[&Planned], whole: bool, run: &mut dyn Run) -> Result<Vec<Key>, ActionError> {
         let down: Vec<&Planned> = back.iter().filter(|planned| planned.from.is_some()).copied().collect();
         let is_back = || -> Result<bool, ActionError> {
             let database = self.database()?;
@@ -191,9 +185,10 @@ impl Dnf<'_> {
             };
             Ok(down.iter().all(at))
         };
+        let fetched: Fetched = state(run.applied(), point::FETCHED)?.unwrap_or_default();
         let (mut old, mut lost): (Vec<Package>, Vec<String>) = (Vec::new(), Vec::new());
         for planned in &down {
-            match captured.old.iter().find(|package| package.package == planned.key()) {
+            match fetched.old.iter().find(|package| package.package == planned.key()) {
                 Some(package) => old.push(package.clone()),
                 None => lost.push(spec(&planned.key())),
             }
