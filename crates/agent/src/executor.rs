@@ -16,7 +16,7 @@ use stanch_model::plan::{Leaf, PlannedStep};
 use stanch_model::sign::{Signed, VerifyingKey};
 use stanch_runner::{Config, Denied, Guard, JournalError, Link, OpenError, Runner, ServeError, Shutdown, Tools};
 
-use crate::actions::{self, Host, Invocation, Programs};
+use crate::actions::{self, Host, Invocation, Programs, package};
 use crate::facts::{self, FactsError, Options};
 use crate::in_use;
 use crate::probe::{self, Probe};
@@ -150,22 +150,26 @@ impl HostExecutor {
     }
 }
 
-/// `apt-get update`. When a source cannot be reached, the indexes that are there stay in use.
+/// `apt-get update`, or what dnf has for it. When a source cannot be reached, the indexes that are there stay in use.
 fn fetch_indexes(host: &dyn Programs, folder: &Path, lock_seconds: u32) -> Result<(), ActionError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ActionError::refused("fetching the archive indexes needs root"));
     }
-    let log = folder.join("apt-get-update.log");
     let wait = format!("DPkg::Lock::Timeout={lock_seconds}");
-    let invocation = Invocation::changing("apt-get", ["update", "-q", "-o", &wait], log);
+    let invocation = if package::is_of_rpm() {
+        let log = folder.join("dnf-makecache.log");
+        Invocation::changing(package::DNF, ["makecache", "--refresh", "--quiet", "--color=never"], log)
+    } else {
+        Invocation::changing("apt-get", ["update", "-q", "-o", &wait], folder.join("apt-get-update.log"))
+    };
     let output =
-        host.run(&invocation).map_err(|error| ActionError::caused("apt-get update could not be run", error))?;
+        host.run(&invocation).map_err(|error| ActionError::caused("the indexes could not be fetched", error))?;
     if output.ok() {
         return Ok(());
     }
     let text = output.text();
-    let said =
-        text.lines().rev().find(|line| line.starts_with("E:") || line.starts_with("W:")).unwrap_or("no reason given");
+    let telling = |line: &&str| ["E:", "W:", "Error:"].iter().any(|start| line.starts_with(start));
+    let said = text.lines().rev().find(telling).unwrap_or("no reason given");
     Err(ActionError::failed(format!("the archive indexes could not be fetched and are as old as before: {said}")))
 }
 

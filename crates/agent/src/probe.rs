@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use stanch_model::ability::{Abilities, Ability};
 use stanch_model::trust::Demand;
 
+use crate::actions::package::DNF;
+
 /// Where programs of the system are.
 const PROGRAMS: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
 
@@ -51,7 +53,10 @@ impl Probe {
     fn lacks(&self, ability: Ability) -> Result<(), String> {
         match ability {
             Ability::Apt => self.program("apt-get").and_then(|()| self.program("dpkg")),
-            Ability::Dnf => self.program("dnf").and_then(|()| self.program("rpm")),
+            Ability::Dnf => self
+                .program("dnf")
+                .and_then(|()| self.program("rpm"))
+                .and_then(|()| self.program(DNF).map_err(|_| "the dnf that is installed is not version 4".to_owned())),
             Ability::Apk => self.program("apk"),
             // pip itself is looked for in each environment; these do its work as the environment's owner.
             Ability::Pip => ["setpriv", "flock", "tar", "xargs"].iter().try_for_each(|program| self.program(program)),
@@ -120,7 +125,7 @@ impl Probe {
 pub(crate) fn lacks(action: &str, abilities: &Abilities) -> Option<String> {
     let why = |ability: Ability| abilities.lacks(ability).map(str::to_owned);
     match action {
-        "package.upgrade" => why(Ability::Apt).filter(|_| !abilities.has(Ability::Pip)),
+        "package.upgrade" => why(Ability::Apt).filter(|_| !abilities.has(Ability::Pip) && !abilities.has(Ability::Dnf)),
         "host.reboot" => why(Ability::Boot),
         _ => None,
     }
@@ -172,6 +177,16 @@ mod tests {
         let abilities = probe.abilities(None);
         assert!(abilities.has(Ability::Pip) && !abilities.has(Ability::Apt));
         assert_eq!(lacks("package.upgrade", &abilities), None);
+    }
+
+    #[test]
+    fn a_host_of_rpm_upgrades_by_dnf_of_version_4_alone() {
+        let (_folder, probe) = host(&[("usr/bin/dnf", ""), ("usr/bin/rpm", "")]);
+        let abilities = probe.abilities(None);
+        assert_eq!(abilities.lacks(Ability::Dnf), Some("the dnf that is installed is not version 4"));
+        assert_eq!(lacks("package.upgrade", &abilities).as_deref(), Some("no apt-get is installed"));
+        let (_folder, probe) = host(&[("usr/bin/dnf", ""), ("usr/bin/dnf-3", ""), ("usr/bin/rpm", "")]);
+        assert_eq!(lacks("package.upgrade", &probe.abilities(None)), None);
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub struct Brought {
     pub source_version: Option<String>,
 }
 
+/// What package URLs call rpm.
+const RPM: &str = "rpm";
+
 fn deb() -> String {
     DEB.to_owned()
 }
@@ -66,6 +69,10 @@ impl Brought {
 
     /// Whether an item about this has it brought.
     pub fn is_for(&self, subject: &Subject) -> bool {
+        if let Subject::SourcePackage { source } = subject {
+            // What it was built from is called so by dpkg and by rpm; a host has one of them.
+            return [DEB, RPM].contains(&self.ecosystem.as_str()) && self.source == *source;
+        }
         Self::closing(subject, "").is_some_and(|one| one.ecosystem == self.ecosystem && one.source == self.source)
     }
 
@@ -92,6 +99,7 @@ pub fn brought(steps: &[PlannedStep]) -> BTreeSet<Brought> {
 fn of_step(step: &PlannedStep) -> Vec<Brought> {
     let ecosystem = match step.params.get("manager").and_then(Value::as_str) {
         Some("pip") => "pypi",
+        Some("dnf") => RPM,
         Some(other) => other,
         None => DEB,
     };

@@ -273,6 +273,8 @@ impl<'a> View<'a> {
         let mut running: BTreeSet<&str> = BTreeSet::new();
         for finding in &members {
             let shared = ecosystem::without_version(&finding.binary);
+            // Packages of a whole system are items by their source, however they are written.
+            let shared = shared.filter(|purl| ecosystem::system_of_purl(purl).is_none());
             let owner = shared.as_deref().unwrap_or(&finding.package);
             running.extend(self.running.get(owner).into_iter().flatten());
         }

@@ -285,6 +285,8 @@ pub enum Keeper {
 pub enum Manager {
     /// pip, inside a virtual environment.
     Pip,
+    /// dnf, for the packages of rpm.
+    Dnf,
 }
 
 /// One archive as apt names it (fields of its Release file).

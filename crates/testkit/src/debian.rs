@@ -34,6 +34,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("sha256sum", "coreutils"),
     ("cc", "gcc libc6-dev"),
     ("rpmbuild", "rpm"),
+    ("rpmsign", "rpm"),
+    ("gpg", "gnupg"),
     ("createrepo_c", "createrepo-c"),
 ];
 
@@ -125,7 +127,7 @@ impl Base {
 
     /// One with rpm and dnf, from which the worlds of rpm are made.
     pub fn rpm() -> Result<Self> {
-        Self::made("rpm", &["rpm", "dnf"])
+        Self::made("rpm", &["rpm", "dnf", "dnf-plugins-core"])
     }
 
     /// A server with the services people run. Takes minutes to make: for long proofs only.

@@ -2,7 +2,7 @@
 //!
 //! An action that was only tried against a fake `apt` has not been tried. This crate makes roots of a real Debian
 //! ([`debian`]), copies of them in namespaces of their own that can be run, cut off and booted again ([`world`]), and
-//! package archives whose contents a test decides ([`archive`]). Long proofs have a whole server behind the times
+//! package archives whose contents a test decides ([`archive`], and [`rpm`] for dnf). Long proofs have a whole server behind the times
 //! ([`live`]) and a real browser ([`browser`]). It needs root and util-linux; nothing depends on it
 //! except tests.
 
@@ -19,6 +19,7 @@ pub mod live;
 pub mod nats;
 pub mod postgres;
 mod release;
+pub mod rpm;
 mod scratch;
 mod script;
 pub mod shop;

@@ -6,10 +6,11 @@
 
 use std::io;
 
-use stanch_model::facts::{Component, Keeper, OsRelease};
+use stanch_model::facts::{Component, Keeper, Manager, OsRelease};
 use stanch_model::version::{ApkVersion, RpmVersion};
 
 use super::Root;
+use crate::actions::package::DNF;
 use crate::actions::{Invocation, Programs};
 
 const APK: &str = "/lib/apk/db/installed";
@@ -58,7 +59,12 @@ pub(crate) fn read(host: &dyn Programs, root: &Root, os: &OsRelease) -> io::Resu
     if !output.ok() {
         return Err(io::Error::other(output.complaint()));
     }
-    Ok(Some(of_rpm(&output.text(), os)))
+    let keeper = if host.has(DNF) {
+        Keeper::Manager(Manager::Dnf)
+    } else {
+        Keeper::Nobody("Stanch changes packages of rpm by dnf 4, which is not installed".to_owned())
+    };
+    Ok(Some(of_rpm(&output.text(), os, &keeper)))
 }
 
 fn is_word(text: &str) -> bool {
@@ -75,8 +81,7 @@ fn percent(version: &str) -> String {
 }
 
 /// Reads what rpm printed.
-fn of_rpm(text: &str, os: &OsRelease) -> System {
-    let why = "Stanch does not change packages of rpm: `dnf upgrade` does";
+fn of_rpm(text: &str, os: &OsRelease, keeper: &Keeper) -> System {
     let (mut packages, mut unread) = (Vec::new(), 0);
     for line in text.lines() {
         let package = || -> Option<Component> {
@@ -92,7 +97,7 @@ fn of_rpm(text: &str, os: &OsRelease) -> System {
                 purl: format!("pkg:rpm/{}/{name}@{}?arch={arch}", os.id, percent(&full)),
                 version: full,
                 source: Some(source.to_owned()),
-                keeper: Some(Keeper::Nobody(why.to_owned())),
+                keeper: Some(keeper.clone()),
             })
         };
         let is_key = line.starts_with("gpg-pubkey\t");
@@ -147,6 +152,8 @@ mod tests {
     use super::*;
     use crate::actions::doubles::Table;
 
+    const BY_DNF: Keeper = Keeper::Manager(Manager::Dnf);
+
     fn os(id: &str, version: &str) -> OsRelease {
         OsRelease {
             id: id.to_owned(),
@@ -170,7 +177,7 @@ mod tests {
                     gpg-pubkey\t0\t8d81803c\t58d7a2d7\t(none)\t\n\
                     evil;rm\t0\t1\t1\tx86_64\tevil-1-1.src.rpm\n\
                     short\t0\t1\n";
-        let system = of_rpm(text, &os("rocky", "9.4"));
+        let system = of_rpm(text, &os("rocky", "9.4"), &BY_DNF);
         assert_eq!(
             shown(&system),
             [
@@ -207,7 +214,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_read(text in "[ -~\\t\\n]{0,200}") {
-            let _ = of_rpm(&text, &os("rocky", "9"));
+            let _ = of_rpm(&text, &os("rocky", "9"), &BY_DNF);
             let _ = of_apk(&text, &os("alpine", "3.19"));
         }
     }

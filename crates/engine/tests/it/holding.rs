@@ -81,10 +81,14 @@ fn what_a_step_brings_is_told_with_its_ecosystem() {
     let steps = [
         step(json!({"packages": [{"name": "gcc", "to": "4:12", "source": "gcc-defaults", "source_version": "1.203"}]})),
         step(json!({"manager": "pip", "environment": "/opt/x", "packages": [{"name": "jinja2", "to": "3.1.3"}]})),
+        step(json!({"manager": "dnf", "packages": [{"name": "openssl-libs", "to": "1:3-2", "source": "openssl"}]})),
     ];
     let gcc = brought("deb", ("gcc", "4:12"), ("gcc-defaults", Some("1.203")));
     let jinja = brought("pypi", ("jinja2", "3.1.3"), ("jinja2", None));
-    assert_eq!(stanch_engine::hold::brought(&steps), BTreeSet::from([gcc, jinja]));
+    let openssl = brought("rpm", ("openssl-libs", "1:3-2"), ("openssl", None));
+    assert!(openssl.is(&"pkg:rpm/openssl-libs@1:3-2".parse().unwrap()));
+    assert!(openssl.is_for(&Subject::SourcePackage { source: "openssl".into() }));
+    assert_eq!(stanch_engine::hold::brought(&steps), BTreeSet::from([gcc, jinja, openssl]));
 }
 
 #[test]

@@ -254,6 +254,24 @@ fn a_package_of_an_environment_is_not_fixed_while_a_process_runs_the_old_one() {
 }
 
 #[test]
+fn a_package_of_rpm_is_not_fixed_while_a_process_maps_the_old_library() {
+    let mut scene = upgraded_by_pip();
+    let asset = scene.facts.asset.clone();
+    let purl = |version: &str| format!("pkg:rpm/rocky/openssl-libs@{version}?arch=x86_64");
+    scene.facts.components = serde_json::from_value(serde_json::json!([{
+        "ecosystem": "Rocky Linux:9", "name": "openssl-libs", "version": "3.0.7-28.el9", "purl": purl("3.0.7-28.el9"),
+        "source": "openssl", "keeper": { "manager": "dnf" },
+    }]))
+    .unwrap();
+    let found = advisory(&asset, "RLSA-1", "openssl", &purl("3.0.7-27.el9"));
+    scene.before = vec![Finding { version: "3.0.7-27.el9".to_owned(), ..found }];
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::Fixed);
+    scene.facts.stale = Known::Known(vec![python("openssl-libs", "httpd.service")]);
+    let running = vec!["httpd.service".to_owned()];
+    assert_eq!(scene.judge().items[0].1, ItemVerdict::FixedNotRunning { running });
+}
+
+#[test]
 fn a_package_in_a_place_that_was_not_searched_is_neither_fixed_nor_gone() {
     let mut scene = upgraded_by_pip();
     scene.facts.unsearched = vec!["/opt".to_owned()];

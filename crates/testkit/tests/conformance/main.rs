@@ -8,6 +8,7 @@ mod environments_hostile;
 mod environments_shapes;
 mod packages;
 mod reboot;
+mod rpm;
 mod scripts;
 mod services;
 mod settings;

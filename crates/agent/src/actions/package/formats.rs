@@ -4,8 +4,12 @@
 //! The table is short on purpose; each line says why it is there.
 
 /// Beginning of a binary package's name, what must follow, and the reason.
-const TABLE: [(&str, &str, &str); 11] = [
+const TABLE: [(&str, &str, &str); 15] = [
     ("postgresql-", "digit", "the server may change its catalogue and its log of writes"),
+    ("postgresql-server", "any", "the server may change its catalogue and its log of writes"),
+    ("openldap-servers", "end", "the directory's database may be dumped and loaded anew"),
+    ("redis", "end", "the dump may be written in a newer form"),
+    ("valkey", "end", "the dump may be written in a newer form"),
     ("mariadb-server", "any", "the server upgrades its system tables at its first start"),
     ("mysql-server", "any", "the server upgrades its data dictionary at its first start"),
     ("slapd", "end", "the directory's database may be dumped and loaded anew"),

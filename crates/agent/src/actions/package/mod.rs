@@ -1,9 +1,11 @@
 //! `package.upgrade`: bring source packages of this host to the version its archives offer, all in one transaction, and
-//! take them back one by one or together. What is in an environment of Python is pip's, in a step of its own ([`pip`]).
+//! take them back one by one or together. What is in an environment of Python is pip's, in a step of its own ([`pip`]); on
+//! a host of rpm the packages are dnf's ([`dnf`]).
 
 mod apply;
 mod apt;
 mod capture;
+mod dnf;
 mod dpkg;
 mod formats;
 mod own;
@@ -16,8 +18,9 @@ mod undo;
 mod units;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,7 @@ use crate::own::restore::Places;
 use crate::rules::Rules;
 
 pub(crate) use apply::is_busy;
+pub(crate) use dnf::DNF;
 pub(crate) use params::Params;
 pub(crate) use projection::digest_of;
 
@@ -140,6 +144,11 @@ impl PackageUpgrade {
         self.host.as_ref()
     }
 
+    /// The packages of rpm.
+    fn dnf(&self) -> dnf::Dnf<'_> {
+        dnf::Dnf { host: self.host(), rules: &self.rules }
+    }
+
     /// The packages of Python's environments.
     fn pip(&self) -> pip::Pip<'_> {
         pip::Pip { host: self.host(), rules: &self.rules }
@@ -152,14 +161,19 @@ impl Action for PackageUpgrade {
     }
 
     fn rehearses(&self, step: &PlannedStep) -> bool {
-        // Environments lie where a copy of the system does not reach, and the way back of Stanch's own packages needs a
-        // running system.
-        !pip::is_for(&step.params) && read_params::<Params>(&step.params).is_ok_and(|params| params.own().is_none())
+        // Environments lie where a copy of the system does not reach, the way back of Stanch's own packages needs a running
+        // system, and what dnf does in a copy was not looked at.
+        !pip::is_for(&step.params)
+            && !dnf::is_for(&step.params)
+            && read_params::<Params>(&step.params).is_ok_and(|params| params.own().is_none())
     }
 
     fn observe(&self, _target: &Asset, params: &Value) -> Result<Observation, ActionError> {
         if pip::is_for(params) {
             return self.pip().observed(&read_params(params)?);
+        }
+        if dnf::is_for(params) {
+            return self.dnf().observed(&read_params(params)?);
         }
         let params: Params = read_params(params)?;
         projection::read(self.host(), &params.keys())?.observation()
@@ -173,12 +187,18 @@ impl Action for PackageUpgrade {
         if pip::is_for(&step.params) {
             return self.pip().applied(step, run);
         }
+        if dnf::is_for(&step.params) {
+            return self.dnf().applied(step, run);
+        }
         self.applied(step, run)
     }
 
     fn verify(&self, _target: &Asset, step: &PlannedStep) -> Result<Verification, ActionError> {
         if pip::is_for(&step.params) {
             return self.pip().verified(&read_params(&step.params)?);
+        }
+        if dnf::is_for(&step.params) {
+            return self.dnf().verified(&read_params(&step.params)?);
         }
         self.verified(&read_params(&step.params)?)
     }
@@ -193,8 +213,21 @@ impl Action for PackageUpgrade {
         if pip::is_for(&step.params) {
             return self.pip().undone(&read_params(&step.params)?, items, run);
         }
+        if dnf::is_for(&step.params) {
+            return self.dnf().undone(&read_params(&step.params)?, items, run);
+        }
         self.undone(&read_params(&step.params)?, items, run)
     }
+}
+
+/// Whether the packages of this host are rpm's.
+pub(crate) fn is_of_rpm() -> bool {
+    dnf::rpm::manages(Path::new("/"))
+}
+
+/// The names of the packages that were built from these sources, on a host of rpm.
+pub(crate) fn built_by_rpm(host: &dyn Programs, sources: &BTreeSet<String>) -> Result<BTreeSet<String>, ActionError> {
+    Ok(dnf::rpm::read(host)?.built_from(sources))
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static, what: &str) -> ActionError {

@@ -13,6 +13,8 @@ use super::projection::Projection;
 
 /// What a package or source package may be called, for the schemas.
 const NAME: &str = "^[a-z0-9][a-z0-9+.-]*$";
+/// What a source package may be called, of dpkg or of rpm.
+const SOURCE: &str = "^[A-Za-z0-9_][A-Za-z0-9_+.-]*$";
 /// What an architecture may be called.
 const ARCHITECTURE: &str = "^[a-z0-9][a-z0-9-]*$";
 /// What a version may look like; the parser of versions is stricter.
@@ -69,7 +71,7 @@ pub(crate) struct Want {
 }
 
 pub(crate) fn request_schema() -> Value {
-    let source = json!({"type": "string", "anyOf": [{"pattern": NAME}, {"pattern": "^pkg:"}]});
+    let source = json!({"type": "string", "anyOf": [{"pattern": SOURCE}, {"pattern": "^pkg:"}]});
     json!({
         "type": "object",
         "required": ["sources", "to"],
@@ -191,7 +193,7 @@ pub(crate) fn params_schema() -> Value {
             "before": {"type": "object"},
         },
     });
-    json!({ "anyOf": [of_apt, super::pip::params_schema()] })
+    json!({ "anyOf": [of_apt, super::pip::params_schema(), super::dnf::params_schema()] })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::apt::{self, Leave, Policy};
 use super::dpkg::{self, Database};
 use super::params::{Conffiles, Params, Planned, To, Want};
 use super::simulation::Simulation;
-use super::{Key, NAME, PackageUpgrade, capture, failed, formats, pip, projection, units};
+use super::{Key, NAME, PackageUpgrade, capture, dnf, failed, formats, is_of_rpm, pip, projection, units};
 use crate::actions::{now, read_request};
 
 /// Rounds after which apt's answer has to stand still.
@@ -60,6 +60,8 @@ impl PackageUpgrade {
         let mut answer = PlanAnswer::default();
         let mut wanted: BTreeMap<String, (BTreeSet<ItemId>, Option<DebVersion>)> = BTreeMap::new();
         let mut components: BTreeMap<String, pip::Wanted> = BTreeMap::new();
+        let mut of_rpm: BTreeMap<String, dnf::Wanted> = BTreeMap::new();
+        let is_of_rpm = is_of_rpm();
         for request in requests {
             let want: Want = read_request(request)?;
             let paired = want.sources.len() == request.items.len();
@@ -72,6 +74,10 @@ impl PackageUpgrade {
                 let fixed = want.fixed.get(source).filter(|_| want.to == To::Fixed);
                 if source.starts_with("pkg:") {
                     components.entry(source.clone()).or_default().add(items, fixed)?;
+                    continue;
+                }
+                if is_of_rpm {
+                    of_rpm.entry(source.clone()).or_default().add(items, fixed)?;
                     continue;
                 }
                 let fixed = fixed.map(|fixed| fixed.parse::<DebVersion>()).transpose();
@@ -87,6 +93,9 @@ impl PackageUpgrade {
         }
         if !components.is_empty() {
             self.pip().planned(&components, &mut answer)?;
+        }
+        if !of_rpm.is_empty() {
+            self.dnf().planned(&of_rpm, &mut answer)?;
         }
         if wanted.is_empty() {
             return Ok(answer);

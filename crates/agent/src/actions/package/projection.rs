@@ -64,6 +64,18 @@ pub(crate) enum FileState {
     Other,
 }
 
+impl FileState {
+    /// For a line that people read.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Absent => "absent".to_owned(),
+            Self::Link { to } => format!("link to {to}"),
+            Self::File { sha256, mode, uid, gid } => format!("{} {mode:o} {uid}:{gid}", sha256.short()),
+            Self::Other => "neither file nor link".to_owned(),
+        }
+    }
+}
+
 /// The projection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,17 +99,13 @@ impl Projection {
             let mark = if state.automatic { ", automatic" } else { "" };
             format!("{} ({} {}{mark})", state.version, state.want, state.status).trim_start().to_owned()
         });
-        compare(&self.conffiles, &now.conffiles, &mut changes, |state| match state {
-            FileState::Absent => "absent".to_owned(),
-            FileState::Link { to } => format!("link to {to}"),
-            FileState::File { sha256, mode, uid, gid } => format!("{} {mode:o} {uid}:{gid}", sha256.short()),
-            FileState::Other => "neither file nor link".to_owned(),
-        });
+        compare(&self.conffiles, &now.conffiles, &mut changes, FileState::shown);
         changes
     }
 }
 
-fn compare<T: PartialEq>(
+/// What is not the same in both.
+pub(crate) fn compare<T: PartialEq>(
     before: &BTreeMap<String, T>,
     now: &BTreeMap<String, T>,
     changes: &mut Vec<Change>,

@@ -21,7 +21,8 @@ impl PackageUpgrade {
     }
 }
 
-fn unit(path: &str) -> Option<&str> {
+/// The service whose unit file or init script this is.
+pub(super) fn unit(path: &str) -> Option<&str> {
     let name = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder))?;
     let script = path.starts_with("/etc/init.d/");
     (!name.is_empty() && !name.contains('/') && (script || name.ends_with(".service"))).then_some(name)

@@ -18,7 +18,7 @@ use stanch_model::order::{Check, CheckOutcome, PlanRefusal, StepRequest};
 use stanch_model::plan::{Change, Disruption, LEFT_ALONE, PlannedStep, Reversibility};
 
 use super::command::Programs;
-use super::{check, health, log, reach, read_params, read_request};
+use super::{check, health, log, package, reach, read_params, read_request};
 use crate::facts::{self, Options, Root};
 use crate::rules::Rules;
 use restart::{Entry, Init, Outcome};
@@ -161,7 +161,8 @@ impl ServiceRestart {
         if !params.affected {
             return Ok(Vec::new());
         }
-        let packages = if params.sources.is_empty() { None } else { Some(binaries(&params.sources)?) };
+        let packages =
+            if params.sources.is_empty() { None } else { Some(binaries(self.host.as_ref(), &params.sources)?) };
         running::stale(packages.as_ref())
     }
 
@@ -258,7 +259,7 @@ impl Action for ServiceRestart {
         let mut changes = Vec::new();
         if params.affected {
             let mut foreseen = restart::sort(self.host.as_ref(), &rules, &self.stale(&params)?, &own)?;
-            let moving = if every { upgradable()? } else { binaries(&params.sources)? };
+            let moving = if every { upgradable()? } else { binaries(self.host.as_ref(), &params.sources)? };
             let files = running::files_of(&moving);
             for (service, packages) in running::mapping(&files)? {
                 let (ServiceRef::Systemd(name) | ServiceRef::Sysv(name)) = &service else { continue };
@@ -403,7 +404,10 @@ fn plain(name: &str) -> bool {
 }
 
 /// The installed binary packages of these sources.
-fn binaries(sources: &BTreeSet<String>) -> Result<BTreeSet<String>, ActionError> {
+fn binaries(host: &dyn Programs, sources: &BTreeSet<String>) -> Result<BTreeSet<String>, ActionError> {
+    if package::is_of_rpm() {
+        return package::built_by_rpm(host, sources);
+    }
     let root =
         Root::open(std::path::Path::new("/")).map_err(|e| ActionError::caused("cannot open the root folder", e))?;
     let status = facts::installed(&root).map_err(|e| ActionError::caused("cannot read what is installed", e))?;

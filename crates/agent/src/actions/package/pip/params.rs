@@ -69,9 +69,10 @@ fn some_version<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D:
 }
 
 fn pip<'de, D: Deserializer<'de>>(from: D) -> Result<Manager, D::Error> {
-    // There is no other yet; one that comes has parameters of its own.
-    let Manager::Pip = Manager::deserialize(from)?;
-    Ok(Manager::Pip)
+    match Manager::deserialize(from)? {
+        Manager::Pip => Ok(Manager::Pip),
+        Manager::Dnf => Err(D::Error::custom("not a step of pip")),
+    }
 }
 
 /// The parameters of a step.
