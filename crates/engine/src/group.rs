@@ -74,6 +74,8 @@ pub fn subject(finding: &Finding) -> Subject {
         _ if finding.verdict == Verdict::FixedNotRunning && finding.binary.starts_with(KERNEL) => {
             Subject::Reboot { flavour: flavour(finding) }
         }
+        // Whatever copies lie inside one file, only replacing that file closes what is said of them.
+        _ if let Some(purl) = ecosystem::whole_file(&finding.binary) => Subject::Component { purl },
         _ => match ecosystem::without_version(&finding.binary) {
             Some(purl) if ecosystem::system_of_purl(&purl).is_none() => Subject::Component { purl: purl.into_owned() },
             _ => Subject::SourcePackage { source: named(&finding.package, &finding.binary) },

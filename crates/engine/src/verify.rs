@@ -317,8 +317,8 @@ impl<'a> View<'a> {
             return Some(why("the processes", unread));
         }
         if let Some(finding) = members.iter().find(|finding| self.facts.is_unsearched(&finding.binary)) {
-            let environment = ecosystem::environment(&finding.binary).unwrap_or_default();
-            return Some(format!("{environment} was not looked at: there is too much to search"));
+            let place = ecosystem::place(&finding.binary).unwrap_or_default();
+            return Some(format!("{place} was not looked at: there is too much to search"));
         }
         // A package that only a process tells to be old: without the processes nobody can say that it is not run any more.
         if members.iter().any(|finding| ecosystem::environment(&finding.binary).is_some())

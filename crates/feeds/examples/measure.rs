@@ -58,6 +58,7 @@ fn host(packages: Vec<Package>) -> HostFacts {
         architecture: "amd64".to_owned(),
         packages,
         components: Vec::new(),
+        bundles: Vec::new(),
         unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Unknown(unknown()),

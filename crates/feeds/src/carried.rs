@@ -27,7 +27,8 @@ pub fn carried(facts: &HostFacts) -> BTreeSet<Carried> {
             }));
         }
     }
-    for component in &facts.components {
+    let copies: Vec<_> = facts.copies().collect();
+    for component in facts.components.iter().chain(&copies) {
         let source = component.source.as_deref().filter(|source| *source != component.name);
         all.extend(std::iter::once(component.name.as_str()).chain(source).map(|name| Carried {
             ecosystem: component.ecosystem.clone(),

@@ -25,6 +25,7 @@ pub mod osv;
 pub mod releases;
 pub mod snapshot;
 pub mod support;
+pub mod upstream;
 pub mod vex;
 pub mod vulnrichment;
 

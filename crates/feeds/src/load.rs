@@ -2,7 +2,8 @@
 //!
 //! A feed folder is laid out so: `osv/Debian-12/all.zip` (a folder for each ecosystem),
 //! `kev/known_exploited_vulnerabilities.json`, `kev/cvss3.csv`, `epss/epss_scores-2026-08-22.csv.gz` (the newest
-//! counts), `debian/support-status.json`, `vulnrichment/` and `vex/` with any files. Whatever is missing is not known.
+//! counts), `debian/support-status.json`, `vulnrichment/` and `vex/` with any files; what CVE records say
+//! of versions of libraries is a feed of its own. Whatever is missing is not known.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use stanch_model::canonical::Hasher;
 use crate::archive::Limits;
 use crate::compiled::{Compiled, Effort, FORMAT, MAX_FILE, read_file, write_file};
 use crate::error::{FeedError, Problem};
-use crate::{cvss, epss, kev, osv, support, vex, vulnrichment};
+use crate::{cvss, epss, kev, osv, support, upstream, vex, vulnrichment};
 
 /// Largest archive read.
 const MAX_ARCHIVE: u64 = 1 << 30;
@@ -31,17 +32,18 @@ enum Part {
     Epss,
     Support,
     Vulnrichment,
+    Upstream,
     Vex,
 }
 
 /// The feeds of a folder.
 pub(crate) fn folder(dir: &Path, cache: Option<&Path>) -> Result<Vec<Compiled>, FeedError> {
-    parts(dir)?.into_iter().map(|(part, files)| one(&part, &files, cache)).collect()
+    parts(dir)?.into_iter().filter_map(|(part, files)| one(&part, &files, cache).transpose()).collect()
 }
 
 /// The feeds of a folder, compiled as small as can be.
 pub(crate) fn folder_small(dir: &Path) -> Result<Vec<Compiled>, FeedError> {
-    parts(dir)?.into_iter().map(|(part, files)| compile(&part, &files, Effort::Small)).collect()
+    parts(dir)?.into_iter().filter_map(|(part, files)| compile(&part, &files, Effort::Small).transpose()).collect()
 }
 
 fn parts(dir: &Path) -> Result<Vec<(Part, Vec<PathBuf>)>, FeedError> {
@@ -79,9 +81,13 @@ fn parts(dir: &Path) -> Result<Vec<(Part, Vec<PathBuf>)>, FeedError> {
         let mut files = Vec::new();
         let root = dir.join(name);
         walk(&root, 0, &mut files).map_err(|problem| FeedError::at(name, &root.display().to_string(), problem))?;
-        if !files.is_empty() {
-            parts.push((part, files));
+        if files.is_empty() {
+            continue;
         }
+        if part == Part::Vulnrichment {
+            parts.push((Part::Upstream, files.clone()));
+        }
+        parts.push((part, files));
     }
     Ok(parts)
 }
@@ -122,18 +128,18 @@ fn walk(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Probl
     Ok(())
 }
 
-fn one(part: &Part, files: &[PathBuf], cache: Option<&Path>) -> Result<Compiled, FeedError> {
+fn one(part: &Part, files: &[PathBuf], cache: Option<&Path>) -> Result<Option<Compiled>, FeedError> {
     let Some(cache) = cache else { return compile(part, files, Effort::Quick) };
     let key = key(part, files).map_err(|problem| FeedError::new("feeds", problem))?;
     let kept = cache.join(key);
     // A cache that is missing or damaged is made again; it never decides anything by itself.
     if let Ok(compiled) = Compiled::open(&kept) {
-        return Ok(compiled);
+        return Ok(Some(compiled));
     }
-    let compiled = compile(part, files, Effort::Quick)?;
+    let Some(compiled) = compile(part, files, Effort::Quick)? else { return Ok(None) };
     // A cache that cannot be written costs time, nothing else.
     let _ = write_file(&kept, compiled.bytes());
-    Ok(compiled)
+    Ok(Some(compiled))
 }
 
 /// The name under which the result is cached: other files, sizes or times give another name.
@@ -149,12 +155,13 @@ fn key(part: &Part, files: &[PathBuf]) -> Result<String, Problem> {
     Ok(format!("{}.feed", hasher.finish()))
 }
 
-fn compile(part: &Part, files: &[PathBuf], effort: Effort) -> Result<Compiled, FeedError> {
+/// Nothing where the files may hold none of it.
+fn compile(part: &Part, files: &[PathBuf], effort: Effort) -> Result<Option<Compiled>, FeedError> {
     let single = |name: &str, limit| {
         let path = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
         read_file(path, limit).map_err(|problem| FeedError::at(name, &path.display().to_string(), problem))
     };
-    match part {
+    let compiled = match part {
         Part::Osv(ecosystem) => {
             let zip = single(&osv::feed_name(ecosystem), MAX_ARCHIVE)?;
             osv::compile_with(ecosystem, &zip, &Limits::default(), effort)
@@ -168,12 +175,18 @@ fn compile(part: &Part, files: &[PathBuf], effort: Effort) -> Result<Compiled, F
             each(vulnrichment::NAME, files, |name, bytes| reader.add(name, bytes))?;
             reader.finish(effort)
         }
+        Part::Upstream => {
+            let mut reader = upstream::Reading::default();
+            each(upstream::NAME, files, |name, bytes| reader.add(name, bytes))?;
+            return reader.finish(effort);
+        }
         Part::Vex => {
             let mut reader = vex::Reading::default();
             each(vex::NAME, files, |name, bytes| reader.add(name, bytes))?;
             reader.finish(effort)
         }
-    }
+    };
+    compiled.map(Some)
 }
 
 fn each(

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use stanch_model::Digest;
-use stanch_model::ecosystem::normal_name;
+use stanch_model::ecosystem::{UPSTREAM, normal_name};
 
 use crate::archive::{Limits, Names, each_entry};
 use crate::compiled::{Compiled, Effort};
@@ -201,6 +201,9 @@ pub fn ecosystem_of_folder(folder: &str) -> String {
 
 /// The name of the feed with this ecosystem's advisories.
 pub fn feed_name(ecosystem: &str) -> String {
+    if ecosystem == UPSTREAM {
+        return ecosystem.to_owned();
+    }
     format!("osv/{}", ecosystem.replace(':', "-"))
 }
 

@@ -15,6 +15,10 @@ const ECOSYSTEMS: [(&str, &str, Option<&str>); 8] = [
     ("pypi", "PyPI", None),
 ];
 
+/// What libraries go by that are known by the text in them alone: their makers' own releases, which are in no ecosystem of
+/// OSV. Their package URLs are `generic`.
+pub const UPSTREAM: &str = "upstream";
+
 /// The OSV ecosystem of a component, and the name that advisories there use, by the parts of its package URL:
 /// `maven`, `org.apache.logging.log4j` and `log4j-core` are `org.apache.logging.log4j:log4j-core` of `Maven`.
 pub fn named(kind: &str, namespace: &str, name: &str) -> Option<(&'static str, String)> {
@@ -68,6 +72,9 @@ pub fn type_of(purl: &str) -> Option<&str> {
 
 /// The OSV ecosystem of what has package URLs of this type.
 pub fn of_type(kind: &str) -> Option<&'static str> {
+    if kind == GENERIC {
+        return Some(UPSTREAM);
+    }
     ECOSYSTEMS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(kind)).map(|(_, ecosystem, _)| *ecosystem)
 }
 
@@ -76,8 +83,13 @@ pub fn of_purl(purl: &str) -> Option<&'static str> {
     of_type(type_of(purl)?)
 }
 
+/// The type of a package URL of what is in no ecosystem.
+const GENERIC: &str = "generic";
+
 /// The qualifier of a package URL that tells in which environment of a host the package is.
 const ENVIRONMENT: &str = "environment=";
+/// The qualifier of a package URL that tells inside which file of a host a copy lies.
+const INSIDE: &str = "inside=";
 
 /// The package URL of something installed in an environment of a host, such as `pkg:pypi/jinja2@3.1.2?environment=/opt/x`:
 /// the same version in two environments is two things to change.
@@ -88,7 +100,30 @@ pub fn installed(kind: &str, name: &str, version: &str, environment: &str) -> St
 
 /// The environment that a package URL names.
 pub fn environment(purl: &str) -> Option<String> {
-    decoded(environment_of(purl)?)
+    decoded(qualifier(purl, ENVIRONMENT)?)
+}
+
+/// The package URL of a copy that lies inside a file of a host, such as `pkg:generic/openssl@3.0.7?inside=/opt/x/bin/y`.
+pub fn copied(kind: &str, name: &str, version: &str, file: &str) -> String {
+    let (name, version, file) = (encoded(name), encoded(version), encoded(file));
+    format!("pkg:{kind}/{name}@{version}?{INSIDE}{file}")
+}
+
+/// The file inside which the copy lies that a package URL names.
+pub fn inside(purl: &str) -> Option<String> {
+    decoded(qualifier(purl, INSIDE)?)
+}
+
+/// What all copies inside one file share: the file, as a package URL without version. `None` for what lies in no file.
+pub fn whole_file(purl: &str) -> Option<String> {
+    let file = qualifier(purl, INSIDE)?;
+    let name = file.rsplit('/').next().unwrap_or(file);
+    Some(format!("pkg:{GENERIC}/{name}?{INSIDE}{file}"))
+}
+
+/// Where on a host something is that its package URL names: its environment, or the file that it is a copy in.
+pub fn place(purl: &str) -> Option<String> {
+    environment(purl).or_else(|| inside(purl))
 }
 
 /// The name in a package URL of one word, such as `jinja2`.
@@ -112,9 +147,9 @@ pub fn package_in(purl: &str) -> Option<String> {
     })
 }
 
-fn environment_of(purl: &str) -> Option<&str> {
+fn qualifier<'a>(purl: &'a str, name: &str) -> Option<&'a str> {
     let (_, qualifiers) = purl.split('#').next()?.split_once('?')?;
-    qualifiers.split('&').find_map(|qualifier| qualifier.strip_prefix(ENVIRONMENT))
+    qualifiers.split('&').find_map(|qualifier| qualifier.strip_prefix(name))
 }
 
 fn encoded(text: &str) -> String {
@@ -152,7 +187,7 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
 }
 
 /// What all versions of one component in one place share: its package URL without version, subpath and qualifiers, but
-/// for the environment it is installed in. `None` for a text that is no package URL.
+/// for the environment it is installed in or the file it is a copy in. `None` for a text that is no package URL.
 pub fn without_version(purl: &str) -> Option<Cow<'_, str>> {
     purl.strip_prefix("pkg:")?;
     let bare = purl.split(['?', '#']).next()?;
@@ -161,8 +196,9 @@ pub fn without_version(purl: &str) -> Option<Cow<'_, str>> {
         Some((package, version)) if !version.contains('/') => package,
         _ => bare,
     };
-    Some(match environment_of(purl) {
-        Some(environment) => Cow::Owned(format!("{package}?{ENVIRONMENT}{environment}")),
+    let place = [ENVIRONMENT, INSIDE].into_iter().find_map(|name| Some((name, qualifier(purl, name)?)));
+    Some(match place {
+        Some((name, place)) => Cow::Owned(format!("{package}?{name}{place}")),
         None => Cow::Borrowed(package),
     })
 }
@@ -211,6 +247,17 @@ mod tests {
         assert!(!shared.contains("3.1"), "{shared}");
         assert_eq!(environment("pkg:pypi/x@1"), None);
         assert_eq!(environment("pkg:pypi/x@1?environment=%zz"), None);
+    }
+
+    #[test]
+    fn a_copy_keeps_the_file_it_lies_in_and_all_copies_of_a_file_share_it() {
+        let purl = copied("golang", "golang.org/x/net", "0.16.0", "/opt/my app/tool");
+        assert_eq!(purl, "pkg:golang/golang.org/x/net@0.16.0?inside=/opt/my%20app/tool");
+        assert_eq!((inside(&purl).as_deref(), environment(&purl)), (Some("/opt/my app/tool"), None));
+        assert_eq!(without_version(&purl).as_deref(), Some("pkg:golang/golang.org/x/net?inside=/opt/my%20app/tool"));
+        assert_eq!(whole_file(&purl).as_deref(), Some("pkg:generic/tool?inside=/opt/my%20app/tool"));
+        assert_eq!(whole_file("pkg:pypi/x@1?environment=/opt/x"), None);
+        assert_eq!(of_purl("pkg:generic/openssl@3.0.7?inside=/opt/x"), Some(UPSTREAM));
     }
 
     #[test]

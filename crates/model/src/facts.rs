@@ -49,8 +49,11 @@ pub struct HostFacts {
     /// Packages whose versions are not dpkg's, in order: of rpm and apk, and of the ecosystems beside the distributions.
     #[serde(default)]
     pub components: Vec<Component>,
-    /// Folders below which not all components were looked for or are told of: what is known there from before stays as it
-    /// is unless these facts say otherwise.
+    /// Files with copies of libraries inside that no package manager of the host knows of, in the order of their paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<Bundle>,
+    /// Folders below which, and files in which, not all components were looked for or are told of: what is known there from
+    /// before stays as it is unless these facts say otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsearched: Vec<String>,
     /// What dpkg left half done: names of packages that are unpacked, half-configured, half-installed or waiting for
@@ -92,13 +95,21 @@ impl HostFacts {
     /// Whether nobody can tell from these facts what became of the component of this package URL: it was in a place that
     /// was not looked at, and no version of it is told of.
     pub fn is_unsearched(&self, purl: &str) -> bool {
-        let Some(environment) = crate::ecosystem::environment(purl) else { return false };
+        let Some(place) = crate::ecosystem::place(purl) else { return false };
         let within = |folder: &String| {
-            environment.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            place.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let shared = crate::ecosystem::without_version(purl);
+        let is_it = |told: &str| crate::ecosystem::without_version(told) == shared;
+        let copies = || self.bundles.iter().filter(|bundle| bundle.path == place).flat_map(Bundle::components);
         self.unsearched.iter().any(within)
-            && !self.components.iter().any(|one| crate::ecosystem::without_version(&one.purl) == shared)
+            && !self.components.iter().any(|one| is_it(&one.purl))
+            && !copies().any(|one| is_it(&one.purl))
+    }
+
+    /// The copies inside [`Self::bundles`], as components of their ecosystems.
+    pub fn copies(&self) -> impl Iterator<Item = Component> {
+        self.bundles.iter().flat_map(Bundle::components)
     }
 }
 
@@ -256,6 +267,89 @@ pub struct Component {
     /// Who can change it where it was found. Absent in inventories that others made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keeper: Option<Keeper>,
+}
+
+/// A file with copies of libraries inside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Its path.
+    pub path: String,
+    /// By what its copies are known.
+    pub evidence: Evidence,
+    /// The package URL of what brought the file and has to be replaced with it; absent where that is the file alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    /// The copies, in order.
+    pub copies: Vec<Copied>,
+}
+
+/// By what copies inside a file are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The list of its crates that `cargo auditable` put into it.
+    CrateList,
+    /// What Go wrote into it of its modules.
+    GoBuildInfo,
+    /// A text that a library in C carries with its version ([`crate::upstream`]).
+    Text,
+}
+
+/// One copy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Copied {
+    /// Its name in its ecosystem.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The text that it is known by, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+}
+
+impl Evidence {
+    /// The ecosystem of what is known by it, and the type of its package URLs.
+    pub const fn world(self) -> (&'static str, &'static str) {
+        match self {
+            Self::CrateList => ("crates.io", "cargo"),
+            Self::GoBuildInfo => ("Go", "golang"),
+            Self::Text => (crate::ecosystem::UPSTREAM, "generic"),
+        }
+    }
+}
+
+impl Bundle {
+    /// Its copies as components, which nobody whom Stanch could ask can change.
+    pub fn components(&self) -> impl Iterator<Item = Component> {
+        let (ecosystem, kind) = self.evidence.world();
+        self.copies.iter().map(move |copy| Component {
+            ecosystem: ecosystem.to_owned(),
+            name: copy.name.clone(),
+            version: copy.version.clone(),
+            purl: crate::ecosystem::copied(kind, &copy.name, &copy.version, &self.path),
+            source: None,
+            keeper: Some(Keeper::Nobody(self.told(copy))),
+        })
+    }
+
+    /// Where a copy lies, how it is known, and what has to be replaced.
+    fn told(&self, copy: &Copied) -> String {
+        let known = match (self.evidence, &copy.said) {
+            (Evidence::CrateList, _) => "the list of crates in it says so".to_owned(),
+            (Evidence::GoBuildInfo, _) => "what Go wrote into it says so".to_owned(),
+            (Evidence::Text, Some(said)) => format!("its text `{said}` says so"),
+            (Evidence::Text, None) => "a text in it says so".to_owned(),
+        };
+        let carrier = self
+            .carrier
+            .as_deref()
+            .and_then(|purl| Some((crate::ecosystem::name_in(purl)?, crate::ecosystem::environment(purl)?)));
+        let replaced = match carrier {
+            Some((name, environment)) => format!("{name} in {environment} brought it and has to be replaced"),
+            None => "whoever put that file there has to replace it".to_owned(),
+        };
+        format!("it is a copy inside {}, {known}; {replaced}", self.path)
+    }
 }
 
 /// Under what name, in which version, advisories of an ecosystem could name something on a host.

@@ -32,6 +32,7 @@ pub mod script;
 pub mod sign;
 pub mod terms;
 pub mod trust;
+pub mod upstream;
 pub mod version;
 pub mod when;
 

@@ -255,6 +255,7 @@ pub fn facts(host: usize, asset: &Asset, shop: &Shop) -> Result<HostFacts, Actio
         architecture: "amd64".to_owned(),
         packages: vec![package],
         components: Vec::new(),
+        bundles: Vec::new(),
         unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Known(newer.into_iter().collect()),

@@ -90,8 +90,8 @@ pub(crate) struct Seen {
 
 /// Reads the boot and the kernels.
 fn this_host() -> Result<Seen, ActionError> {
-    let facts: HostFacts =
-        facts::host(&Options::this_host()).map_err(|e| ActionError::caused("cannot read the host's facts", e))?;
+    let facts: HostFacts = facts::host(&Options::this_host().without_copies())
+        .map_err(|e| ActionError::caused("cannot read the host's facts", e))?;
     let known = |why: String| ActionError::failed(format!("cannot tell which kernel runs: {why}"));
     let boot_id = match facts.boot_id {
         Known::Known(id) => id,

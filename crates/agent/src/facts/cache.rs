@@ -12,7 +12,8 @@ use stanch_model::canonical::{Digest, digest};
 use stanch_model::facts::Package;
 
 use super::apt::Entry;
-use super::root::Stamp;
+use super::bundled::Content;
+use super::root::{FileStamp, Stamp};
 
 const FORMAT: u32 = 1;
 const MAX_CACHE: u64 = 64 << 20;
@@ -32,6 +33,8 @@ struct Kept {
     names: Option<Digest>,
     indexes: BTreeMap<String, Index>,
     owners: Owners,
+    #[serde(default)]
+    files: Files,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +49,19 @@ struct Owners {
     paths: BTreeMap<String, Option<String>>,
 }
 
+/// What lies inside files, as the table of libraries had it then.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Files {
+    edition: Option<Digest>,
+    read: BTreeMap<String, ReadFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ReadFile {
+    stamp: FileStamp,
+    content: Content,
+}
+
 impl Cache {
     /// Opens what an earlier run left for the same set of installed names.
     pub(crate) fn open(path: Option<&Path>, packages: &[Package]) -> Self {
@@ -54,7 +70,7 @@ impl Cache {
         let names = digest("stanch/facts-cache/v1", &names).ok();
         let kept = load(path).filter(|kept| kept.format == FORMAT).unwrap_or_default();
         let indexes = if kept.names == names { kept.indexes } else { BTreeMap::new() };
-        let kept = Kept { format: FORMAT, names, indexes, owners: kept.owners };
+        let kept = Kept { format: FORMAT, names, indexes, owners: kept.owners, files: kept.files };
         Self { path: Some(path.to_owned()), kept, changed: false }
     }
 
@@ -97,6 +113,28 @@ impl Cache {
         }
         self.changed = true;
         self.kept.owners.paths.insert(path.to_owned(), owner.map(str::to_owned));
+    }
+
+    /// What lay inside a file, if neither it nor the table of libraries has changed since.
+    pub(crate) fn file(&self, path: &str, stamp: FileStamp, edition: Digest) -> Option<Content> {
+        let read = self.kept.files.read.get(path).filter(|read| read.stamp == stamp)?;
+        (self.kept.files.edition == Some(edition)).then(|| read.content.clone())
+    }
+
+    /// Keeps what lies inside all files that were looked at, and forgets the rest.
+    pub(crate) fn keep_files(&mut self, edition: Digest, all: BTreeMap<String, (FileStamp, Content)>) {
+        if self.path.is_none() {
+            return;
+        }
+        let known = &self.kept.files;
+        let same = known.edition == Some(edition)
+            && known.read.len() == all.len()
+            && all.iter().all(|(path, (stamp, _))| known.read.get(path).is_some_and(|read| read.stamp == *stamp));
+        if !same {
+            self.changed = true;
+            let read = all.into_iter().map(|(path, (stamp, content))| (path, ReadFile { stamp, content })).collect();
+            self.kept.files = Files { edition: Some(edition), read };
+        }
     }
 
     /// Writes it down for the next run. That it could not be is no failure of this run.

@@ -187,20 +187,24 @@ impl Search<'_> {
                 found.gaps.push(format!("{count} {what}"));
             }
         }
-        if found.unsearched.len() > MOST_NAMED {
-            let tops = FOLDERS.iter().filter(|top| {
-                found
-                    .unsearched
-                    .iter()
-                    .any(|folder| folder.strip_prefix(**top).is_some_and(|r| r.is_empty() || r.starts_with('/')))
-            });
-            found.unsearched = tops.map(|top| (*top).to_owned()).collect();
-        }
+        found.unsearched = named(found.unsearched);
         found
     }
 }
 
-fn is_nothing(error: &std::io::Error) -> bool {
+/// What was not searched; where that is too much to be named, the folders that all of it lies in.
+pub(crate) fn named(unsearched: BTreeSet<String>) -> BTreeSet<String> {
+    if unsearched.len() <= MOST_NAMED {
+        return unsearched;
+    }
+    let lies_in =
+        |top: &str, path: &String| path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let tops = FOLDERS.iter().filter(|top| unsearched.iter().any(|path| lies_in(top, path)));
+    tops.map(|top| (*top).to_owned()).collect()
+}
+
+/// Whether an error says that there is nothing, or a link in place of it.
+pub(crate) fn is_nothing(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)
         || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())

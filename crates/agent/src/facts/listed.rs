@@ -115,7 +115,8 @@ fn component(world: &str, kind: &str, name: &str, version: &str, folder: &str, w
     }
 }
 
-fn is_plain(text: &str) -> bool {
+/// Whether this can be nothing but the name of a crate or package.
+pub(crate) fn is_plain(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     !text.is_empty() && !text.starts_with(['.', '-']) && text.bytes().all(inside)
 }

@@ -2,6 +2,7 @@
 //! is written down as it is, and what could not be read is said to be unknown, with the reason.
 
 mod apt;
+mod bundled;
 mod cache;
 mod container;
 pub(crate) mod deb822;
@@ -53,6 +54,8 @@ pub struct Options {
     pub proc: Option<PathBuf>,
     /// A file in which what was read from the archive indexes is kept until they change; `None` reads them each time.
     pub cache: Option<PathBuf>,
+    /// Copies of libraries inside files are looked for: what costs most on the first reading.
+    pub copies: bool,
 }
 
 impl Default for Options {
@@ -64,19 +67,25 @@ impl Default for Options {
 impl Options {
     /// The machine this program runs on.
     pub fn this_host() -> Self {
-        Self { root: PathBuf::from("/"), proc: Some(PathBuf::from("/proc")), cache: None }
+        Self { root: PathBuf::from("/"), proc: Some(PathBuf::from("/proc")), cache: None, copies: true }
     }
 
     /// A root folder; when it is not this machine's own, nothing that runs is read.
     pub fn at(root: &Path) -> Self {
         let own = Root::open(root).is_ok_and(|root| root.is_own());
-        Self { root: root.to_owned(), proc: own.then(|| PathBuf::from("/proc")), cache: None }
+        Self { root: root.to_owned(), proc: own.then(|| PathBuf::from("/proc")), cache: None, copies: true }
     }
 
     /// The same with a cache file.
     #[must_use]
     pub fn cached(self, cache: PathBuf) -> Self {
         Self { cache: Some(cache), ..self }
+    }
+
+    /// The same without a look inside files, for whoever needs to know something else.
+    #[must_use]
+    pub fn without_copies(self) -> Self {
+        Self { copies: false, ..self }
     }
 }
 
@@ -190,6 +199,8 @@ fn facts(
     gaps.extend(indexes.gaps);
     let environments = environments::find(root, true);
     gaps.extend(environments.gaps.iter().cloned());
+    let bundled = if options.copies { bundled::find(root, &mut cache) } else { bundled::Found::default() };
+    gaps.extend(bundled.gaps);
     let running = running(root, options.proc.as_deref().zip(seen()), &environments.python, &mut cache);
     gaps.extend(running.gaps);
     let updaters = updaters::read(root, &config, &packages);
@@ -202,7 +213,8 @@ fn facts(
         architecture,
         packages,
         components: other.map(|system| system.packages).into_iter().flatten().chain(environments.components).collect(),
-        unsearched: environments.unsearched.into_iter().collect(),
+        bundles: bundled.bundles,
+        unsearched: environments.unsearched.into_iter().chain(bundled.unsearched).collect(),
         broken: status.broken,
         candidates: indexes.candidates,
         indexes_at: indexes.fetched_at,
@@ -341,6 +353,7 @@ pub(crate) fn inventory(os: OsRelease, architecture: String, name: &str) -> Host
         architecture,
         packages: Vec::new(),
         components: Vec::new(),
+        bundles: Vec::new(),
         unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: unknown(elsewhere),

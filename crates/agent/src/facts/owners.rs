@@ -1,7 +1,7 @@
 //! Which package owns a path: dpkg keeps one list of paths a package, so all questions of a run are answered in one
 //! pass over them, and kept until the package database changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Root;
 use super::cache::Cache;
@@ -24,9 +24,9 @@ impl Owners {
         let mut owners = Self::default();
         let Ok(stamp) = root.stamp(INFO) else { return Self::of_rpm(root, &Host::default(), paths) };
         let mut wanted: HashMap<String, Vec<&'a str>> = HashMap::new();
-        let mut asked: Vec<&str> = Vec::new();
+        let mut asked: HashSet<&str> = HashSet::new();
         for path in paths {
-            if asked.contains(&path) {
+            if !asked.insert(path) {
                 continue;
             }
             match cache.owner(stamp, path) {
@@ -40,7 +40,6 @@ impl Owners {
                     }
                 }
             }
-            asked.push(path);
         }
         if wanted.is_empty() {
             return owners;

@@ -178,7 +178,7 @@ fn holding(root: &Root, at: &str, installed: &Installed) -> usize {
 }
 
 /// Name and version by the METADATA of a package.
-fn package(root: &Root, about: &str) -> Option<(String, String)> {
+pub(crate) fn package(root: &Root, about: &str) -> Option<(String, String)> {
     let (file, _) = root.file(&format!("{about}/METADATA")).ok()?;
     let mut text = Vec::new();
     file.take(HEADER).read_to_end(&mut text).ok()?;

@@ -41,6 +41,55 @@ impl Stamp {
     }
 }
 
+/// What names one state of a file wherever it is mounted, even where its times were set by hand: `ctime` nobody sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct FileStamp {
+    device: u64,
+    inode: u64,
+    pub(crate) size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+impl FileStamp {
+    fn of(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed: (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        }
+    }
+}
+
+/// An open folder with what is in it, in the order of the names; names that are not UTF-8 are left out.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    folder: OwnedFd,
+    pub(crate) entries: Vec<(String, FileType)>,
+}
+
+impl Folder {
+    /// The state and the mode of a regular file in it; nothing for a link and all else.
+    pub(crate) fn look(&self, name: &str) -> Option<(FileStamp, u32)> {
+        let stat = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| (FileStamp::of(&stat), stat.st_mode & 0o7777))
+    }
+
+    /// Opens a regular file in it, with its state.
+    pub(crate) fn open(&self, name: &str) -> io::Result<(File, FileStamp)> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok((File::from(file), FileStamp::of(&stat)))
+    }
+}
+
 impl Root {
     /// Opens a root folder.
     ///
@@ -180,6 +229,12 @@ impl Root {
     /// The names in a folder, sorted, and whether each is a folder; a link is none, at the end of the path either. Names that
     /// are not UTF-8 are left out.
     pub(crate) fn entries(&self, path: &str) -> io::Result<Vec<(String, bool)>> {
+        let entries = self.inside(path)?.entries.into_iter();
+        Ok(entries.map(|(name, kind)| (name, kind == FileType::Directory)).collect())
+    }
+
+    /// A folder with what is in it; a link at the end of the path is none.
+    pub(crate) fn inside(&self, path: &str) -> io::Result<Folder> {
         let fd = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)?;
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&fd)? {
@@ -197,10 +252,10 @@ impl Root {
                     .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
                 kind => kind,
             };
-            names.push((name.to_owned(), kind == FileType::Directory));
+            names.push((name.to_owned(), kind));
         }
-        names.sort_unstable();
-        Ok(names)
+        names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(Folder { folder: fd, entries: names })
     }
 
     fn resolve(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {

@@ -11,6 +11,7 @@ mod actions_script;
 mod actions_service;
 mod facts;
 mod facts_apt;
+mod facts_bundled;
 mod facts_host;
 mod facts_processes;
 mod facts_systems;

@@ -106,12 +106,13 @@ fn judge(inventory: Inventory, knowledge: &Knowledge, now: Timestamp, ordered: b
         })
         .collect();
     items.sort_by(|(_, a), (_, b)| by_urgency(a, b));
+    let copies: Vec<_> = facts.copies().collect();
     Report {
         asset: facts.asset,
         os: facts.os,
         at: facts.collected_at,
         packages: facts.packages,
-        components: facts.components,
+        components: facts.components.into_iter().chain(copies).collect(),
         findings: detection.findings,
         items,
         coverage: detection.coverage,

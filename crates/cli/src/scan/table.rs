@@ -2,6 +2,7 @@
 
 use stanch_feeds::order::Order;
 use stanch_model::assessment::Assessment;
+use stanch_model::ecosystem;
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::item::{Subject, WorkItem};
 use stanch_model::lasting::LIBRARIES;
@@ -187,6 +188,7 @@ fn change(item: &WorkItem, findings: &[&Finding]) -> String {
             let of = |pick: fn(&Finding) -> Option<&str>| findings.first().and_then(|one| pick(one)).unwrap_or("?");
             format!("{} -> {}", of(|one| Some(&one.version)), of(|one| one.fixed_version.as_deref()))
         }
+        Subject::Component { purl } if ecosystem::inside(purl).is_some() => "its file has to be replaced".to_owned(),
         _ => {
             let order = Order::of_binary(findings.first().map_or("", |finding| &finding.binary));
             let newest = order.newest(findings.iter().filter_map(|finding| finding.fixed_version.as_deref()));

@@ -1,8 +1,8 @@
 //! One act, one item.
 
 use proptest::prelude::*;
-use stanch_engine::group;
-use stanch_model::finding::{Detector, Verdict};
+use stanch_engine::{group, propose};
+use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::item::Subject;
 use stanch_model::lasting::LIBRARIES;
 
@@ -28,6 +28,30 @@ fn an_advisory_and_a_security_upload_of_one_source_are_one_item() {
     assert_eq!(grouping.items.len(), 1);
     assert_eq!(grouping.items[0].subject, Subject::SourcePackage { source: "openssl".to_owned() });
     assert_eq!(grouping.items[0].findings.len(), 2);
+}
+
+#[test]
+fn all_copies_inside_one_file_are_one_item_whatever_their_world() {
+    let asset = host();
+    let copy = |id: &str, name: &str, purl: &str| {
+        finding(&asset, Detector::Advisory, id, name, purl, Verdict::AffectedUnfixed)
+    };
+    let findings = [
+        copy("RUSTSEC-1", "time", "pkg:cargo/time@0.1.42?inside=/opt/x/tool"),
+        copy("CVE-2026-1", "openssl", "pkg:generic/openssl@3.0.7?inside=/opt/x/tool"),
+        copy("CVE-2026-1", "openssl", "pkg:generic/openssl@3.0.7?inside=/opt/y/tool"),
+    ];
+    let grouping = group(&asset.id, &findings);
+    let items: Vec<(&str, usize)> =
+        grouping.items.iter().map(|item| (item.subject.name(), item.findings.len())).collect();
+    assert_eq!(items.len(), 2);
+    for expected in [("pkg:generic/tool?inside=/opt/x/tool", 2), ("pkg:generic/tool?inside=/opt/y/tool", 1)] {
+        assert!(items.contains(&expected), "{items:?}");
+    }
+    for item in &grouping.items {
+        let members: Vec<&Finding> = findings.iter().filter(|one| item.findings.contains(&one.fingerprint)).collect();
+        assert!(propose(&asset, item, &members).candidate().is_none(), "nobody can ask for another such file");
+    }
 }
 
 #[test]

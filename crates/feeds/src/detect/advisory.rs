@@ -4,12 +4,13 @@
 //! change only the binary's version. Signed packages embed the source that advisories name (`Built-Using`).
 //!
 //! Components that an inventory lists are judged in the same way by the advisories of their own ecosystem, in its own
-//! order of versions; of a host's holds and archives they know nothing.
+//! order of versions; of a host's holds and archives they know nothing. So are copies that lie inside files of a host.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use stanch_model::ecosystem::UPSTREAM;
 use stanch_model::facts::{Component, HostFacts, Keeper, KernelFacts, Package};
 use stanch_model::finding::{Detector, Finding, Since, Verdict};
 use stanch_model::version::DebVersion;
@@ -23,8 +24,10 @@ use crate::vex::{self, Statement, Status};
 
 /// Runs the check.
 pub fn detect(facts: &HostFacts, knowledge: &Knowledge, now: Timestamp, detection: &mut Detection) {
+    let copies: Vec<Component> = facts.copies().collect();
     let mut check = Check {
         facts,
+        copies: &copies,
         now,
         statements: knowledge.statements().collect(),
         residue: 0,
@@ -51,7 +54,10 @@ fn consult<'k>(
     detection: &mut Detection,
 ) -> Option<(&'k Index, &'k FeedMeta)> {
     let Some((index, meta)) = knowledge.index(ecosystem) else {
-        detection.blind_spots.push(format!("advisories: no feed for {ecosystem} is at hand"));
+        detection.blind_spots.push(match ecosystem {
+            UPSTREAM => "advisories: no CVE records that name versions of libraries are at hand".to_owned(),
+            _ => format!("advisories: no feed for {ecosystem} is at hand"),
+        });
         return None;
     };
     detection.feeds.push(meta.reference());
@@ -123,6 +129,7 @@ impl<'a> Judged<'a> {
 
 struct Check<'a> {
     facts: &'a HostFacts,
+    copies: &'a [Component],
     now: Timestamp,
     statements: Vec<&'a Statement>,
     residue: usize,
@@ -184,7 +191,7 @@ impl<'a> Check<'a> {
     fn components(&mut self, knowledge: &Knowledge, detection: &mut Detection) {
         let facts = self.facts;
         let mut by_ecosystem: BTreeMap<&str, Vec<&'a Component>> = BTreeMap::new();
-        for component in &facts.components {
+        for component in facts.components.iter().chain(self.copies) {
             by_ecosystem.entry(&component.ecosystem).or_default().push(component);
         }
         for (ecosystem, components) in by_ecosystem {
@@ -194,6 +201,9 @@ impl<'a> Check<'a> {
                 detection.coverage.without_feed += count;
                 continue;
             };
+            if ecosystem == UPSTREAM {
+                detection.blind_spots.extend(unnamed(&components, index));
+            }
             for component in components {
                 // Distributions of rpm name binary packages in some advisories and their sources in others.
                 let source = component.source.as_deref().filter(|source| *source != component.name);
@@ -332,6 +342,18 @@ impl<'a> Check<'a> {
             }
         }
     }
+}
+
+/// The libraries of which no record names a version: of their copies nothing can be said, and silence is not safety.
+fn unnamed(copies: &[&Component], index: &Index) -> Option<String> {
+    let named = |copy: &&&Component| !index.knows(&copy.name);
+    let names: BTreeSet<&str> = copies.iter().filter(named).map(|copy| copy.name.as_str()).collect();
+    let count = copies.iter().filter(named).count();
+    let names: Vec<&str> = names.into_iter().collect();
+    (count > 0).then(|| {
+        let copies = if count == 1 { "1 copy".to_owned() } else { format!("{count} copies") };
+        format!("advisories: no CVE record at hand names versions of {}: {copies} not judged", names.join(", "))
+    })
 }
 
 /// Why nothing follows from an advisory, in a sentence.

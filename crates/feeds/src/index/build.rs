@@ -10,7 +10,7 @@ use crate::error::Problem;
 use crate::order::{self, Order, Version};
 
 /// A turn in a range of versions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// The problem begins here; `0` stands for the first version of all.
     Introduced(&'a str),
@@ -21,7 +21,7 @@ pub(crate) enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    const fn version(self) -> &'a str {
+    pub(crate) const fn version(self) -> &'a str {
         match self {
             Self::Introduced(version) | Self::Fixed(version) | Self::LastAffected(version) => version,
         }
@@ -46,6 +46,11 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(flags: Flags) -> Self {
         Self { flags, ..Self::default() }
+    }
+
+    /// Whether it names no version.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.listed.is_empty()
     }
 }
 

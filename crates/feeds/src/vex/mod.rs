@@ -46,6 +46,9 @@ pub struct Product {
     pub version: String,
     /// The architecture, where the statement names one; `source` means the source package.
     pub architecture: Option<String>,
+    /// The environment, or the file that it is a copy in, where the statement names one: it is about that alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// One statement about one product.
@@ -91,6 +94,7 @@ impl Statement {
         product.world == component.ecosystem
             && product.name == component.name
             && product.version == component.version
+            && product.place.as_ref().is_none_or(|place| ecosystem::place(&component.purl).as_ref() == Some(place))
             && !self.has_ended(now)
     }
 
@@ -203,17 +207,19 @@ impl Reading {
 
 /// A product by its package URL; `None` for worlds that Stanch does not judge, and for one without an exact version:
 /// such a statement would cover versions its author has never seen.
-fn product(purl: &str) -> Option<Product> {
-    let purl: packageurl::PackageUrl<'_> = purl.parse().ok()?;
+fn product(text: &str) -> Option<Product> {
+    let purl: packageurl::PackageUrl<'_> = text.parse().ok()?;
     let namespace = purl.namespace().unwrap_or_default();
     let (world, name) = match purl.ty() {
         "deb" => (purl.namespace()?.to_ascii_lowercase(), purl.name().to_owned()),
+        "generic" => (ecosystem::UPSTREAM.to_owned(), purl.name().to_owned()),
         other => ecosystem::named(other, namespace, purl.name()).map(|(world, name)| (world.to_owned(), name))?,
     };
     Some(Product {
         world,
         name,
         version: purl.version()?.to_owned(),
+        place: ecosystem::place(text),
         architecture: purl.qualifiers().get("arch").map(|architecture| architecture.to_string()),
     })
 }

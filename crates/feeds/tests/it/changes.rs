@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use stanch_feeds::archive::Limits;
-use stanch_feeds::{Changes, Knowledge, carried, changes, detect, epss, kev, osv, says_else, vex};
-use stanch_model::facts::{Component, HostFacts};
+use stanch_feeds::{Changes, Knowledge, carried, changes, detect, epss, kev, osv, says_else, upstream, vex};
+use stanch_model::facts::{Bundle, Component, Copied, Evidence, HostFacts};
 
-use crate::archive::{of, record};
+use crate::archive::{Entry, deflated, of, record};
+use crate::copies;
 use crate::world::{bookworm, fixture, gunzip, package, snapshot, status};
 
 fn now() -> Timestamp {
@@ -122,6 +123,56 @@ proptest! {
         let changes = changes(&old, &new, now());
         let packages = installed.iter().map(|(name, version)| package(&format!("p{name}"), &version.to_string()));
         let facts = bookworm(packages.collect());
+        if !is_touched(&facts, &changes) {
+            prop_assert_eq!(said(&facts, &old), said(&facts, &new));
+        }
+    }
+}
+
+/// Vendor and product of libraries, with their names here.
+const LIBRARIES: [(&str, &str, &str); 3] =
+    [("openssl", "openssl", "openssl"), ("curl", "curl", "curl"), ("libexpat", "libexpat", "expat")];
+
+/// CVE records about few libraries.
+fn cve_records() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::btree_map(0..6_u8, (0..3_usize, 1..5_u8), 1..6).prop_map(|all| {
+        let one = |(id, (library, fixed)): (u8, (usize, u8))| {
+            let (vendor, product, _) = LIBRARIES[library];
+            let affected = format!(
+                r#"{{"vendor":"{vendor}","product":"{product}","versions":[{{"version":"0","status":"affected","lessThan":"{fixed}.0"}}]}}"#
+            );
+            copies::record(&format!("CVE-2026-100{id}"), &affected, "")
+        };
+        all.into_iter().map(one).collect()
+    })
+}
+
+fn upstream_edition(records: &[String]) -> Knowledge {
+    let names: Vec<String> = (0..records.len()).map(|at| format!("CVE-{at}.json")).collect();
+    let entries: Vec<Entry<'_>> =
+        names.iter().zip(records).map(|(name, text)| Entry { name, content: text.as_bytes() }).collect();
+    Knowledge::of([upstream::compile(&deflated(&entries)).unwrap().unwrap()])
+}
+
+proptest! {
+    #[test]
+    fn whoever_carries_no_copy_of_what_is_touched_has_the_same_verdicts(
+        before in cve_records(),
+        after in cve_records(),
+        carried in proptest::collection::btree_map(0..3_usize, 1..5_u8, 0..3),
+    ) {
+        let (old, new) = (upstream_edition(&before), upstream_edition(&after));
+        let changes = changes(&old, &new, now());
+        let mut facts = bookworm(Vec::new());
+        facts.bundles = carried
+            .into_iter()
+            .map(|(library, version)| Bundle {
+                path: format!("/opt/{library}"),
+                evidence: Evidence::Text,
+                carrier: None,
+                copies: vec![Copied { name: LIBRARIES[library].2.to_owned(), version: format!("{version}.0"), said: None }],
+            })
+            .collect();
         if !is_touched(&facts, &changes) {
             prop_assert_eq!(said(&facts, &old), said(&facts, &new));
         }

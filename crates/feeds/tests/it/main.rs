@@ -5,6 +5,7 @@
 mod archive;
 mod changes;
 mod components;
+mod copies;
 mod detectors;
 mod enrichment;
 mod golden;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use stanch_feeds::archive::Limits;
-use stanch_feeds::{Knowledge, epss, index, kev, osv, support, vex, vulnrichment};
+use stanch_feeds::{Knowledge, epss, index, kev, osv, support, upstream, vex, vulnrichment};
 use stanch_model::version::DebVersion;
 
 use crate::archive::{Entry, deflated, of, record_with};
@@ -78,6 +78,7 @@ proptest! {
         let _ = support::compile(&bytes);
         let _ = vex::compile(&bytes);
         let _ = vulnrichment::compile(&bytes);
+        let _ = upstream::compile(&bytes);
         let _ = stanch_feeds::Compiled::read(bytes, "any");
     }
 

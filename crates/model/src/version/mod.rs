@@ -12,6 +12,7 @@ mod plain;
 mod python;
 mod rpm;
 mod semantic;
+mod upstream;
 
 pub use alpine::ApkVersion;
 pub use debian::DebVersion;
@@ -21,6 +22,7 @@ pub use plain::PlainVersion;
 pub use python::PythonVersion;
 pub use rpm::RpmVersion;
 pub use semantic::SemanticVersion;
+pub use upstream::UpstreamVersion;
 
 /// A text that is no version in its world.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::{
     ApkVersion, DebVersion, MavenVersion, NotAVersion, PlainVersion, PythonVersion, RpmVersion, SemanticVersion,
+    UpstreamVersion,
 };
 use crate::ecosystem::{self, System};
 
@@ -22,6 +23,8 @@ pub enum Order {
     Rpm,
     /// As apk compares.
     Apk,
+    /// As the makers of libraries in C count.
+    Upstream,
     /// Not known here: only equality can be told.
     Unknown,
 }
@@ -41,6 +44,8 @@ pub enum Version {
     Rpm(RpmVersion),
     /// Of Alpine.
     Apk(ApkVersion),
+    /// Of a library by its maker.
+    Upstream(UpstreamVersion),
     /// Of an ecosystem whose order is not known here.
     Plain(PlainVersion),
 }
@@ -55,6 +60,7 @@ impl Order {
             Some("Maven") => Self::Maven,
             Some("AlmaLinux" | "Rocky Linux") => Self::Rpm,
             Some("Alpine") => Self::Apk,
+            Some(ecosystem::UPSTREAM) => Self::Upstream,
             _ => Self::Unknown,
         }
     }
@@ -86,6 +92,7 @@ impl Order {
             Self::Maven => Version::Maven(text.parse()?),
             Self::Rpm => Version::Rpm(text.parse()?),
             Self::Apk => Version::Apk(text.parse()?),
+            Self::Upstream => Version::Upstream(text.parse()?),
             Self::Unknown => Version::Plain(text.parse()?),
         })
     }
@@ -105,6 +112,7 @@ impl PartialOrd for Version {
             (Self::Maven(a), Self::Maven(b)) => Some(a.cmp(b)),
             (Self::Rpm(a), Self::Rpm(b)) => Some(a.cmp(b)),
             (Self::Apk(a), Self::Apk(b)) => Some(a.cmp(b)),
+            (Self::Upstream(a), Self::Upstream(b)) => Some(a.cmp(b)),
             (Self::Plain(a), Self::Plain(b)) => a.partial_cmp(b),
             _ => None,
         }

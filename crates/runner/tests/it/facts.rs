@@ -21,6 +21,7 @@ fn facts(place: &Place, broken: &str) -> HostFacts {
         architecture: "amd64".to_owned(),
         packages: Vec::new(),
         components: Vec::new(),
+        bundles: Vec::new(),
         unsearched: Vec::new(),
         broken: (0..50).map(|number| format!("package-{number}")).chain([broken.to_owned()]).collect(),
         candidates: Known::Unknown("none".to_owned()),

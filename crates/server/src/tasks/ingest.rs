@@ -14,7 +14,7 @@ use stanch_model::Timestamp;
 use stanch_model::asset::Asset;
 use stanch_model::delta::{DeltaError, FactsDelta, Lasting};
 use stanch_model::ecosystem;
-use stanch_model::facts::{HostFacts, Known};
+use stanch_model::facts::{Component, HostFacts, Known};
 use stanch_model::finding::{Detector, Finding, Verdict};
 use stanch_model::id::{AssetId, ExecutorId, FindingId};
 use stanch_model::order::{Answer, Receipt};
@@ -390,7 +390,8 @@ fn ended(before: &[Finding], after: &[Finding], facts: &HostFacts) -> BTreeMap<F
     for package in &facts.packages {
         installed.entry(Cow::Borrowed(&package.name)).or_default().push(package.version.as_str());
     }
-    for component in &facts.components {
+    let copies: Vec<Component> = facts.copies().collect();
+    for component in facts.components.iter().chain(&copies) {
         installed.entry(unversioned(&component.purl)).or_default().push(&component.version);
     }
     let gone = before.iter().filter(|finding| !seen.contains(&finding.fingerprint));
@@ -504,5 +505,40 @@ mod tests {
         assert!(is_unread(&finding, &facts("/opt", &[])), "an early end of the search says nothing");
         assert!(!is_unread(&finding, &facts("/srv", &[])), "it was looked for, and is gone");
         assert!(!is_unread(&finding, &facts("/opt", &["1.1"])), "another version is there");
+    }
+
+    #[test]
+    fn a_copy_ends_with_its_file_and_not_because_its_file_was_not_read() {
+        let asset = Asset::unlabelled(stanch_model::asset::AssetKind::Host, "web", "web");
+        let binary = "pkg:generic/openssl@3.0.7?inside=/opt/x/tool";
+        let finding: Finding = serde_json::from_value(serde_json::json!({
+            "fingerprint": stanch_model::finding::fingerprint(&asset.id, Detector::Advisory, "CVE-2026-1", binary),
+            "asset": asset.id, "class": OcsfClass::Vulnerability, "detector": Detector::Advisory, "id": "CVE-2026-1",
+            "aliases": [], "package": "openssl", "binary": binary, "version": "3.0.7", "fixed_version": "3.0.8",
+            "verdict": Verdict::AffectedUnfixed, "reason": "", "cvss_vectors": [],
+        }))
+        .unwrap();
+        let facts = |unsearched: &[&str], there: &[&str]| -> HostFacts {
+            let bundle = |version: &&str| {
+                serde_json::json!({
+                    "path": "/opt/x/tool", "evidence": "text", "copies": [{"name": "openssl", "version": version}],
+                })
+            };
+            serde_json::from_value(serde_json::json!({
+                "asset": asset, "collected_at": "2026-01-01T00:00:00Z", "boot_id": {"known": "b"},
+                "os": {"id": "debian", "version_id": "12", "codename": "bookworm", "pretty_name": "Debian"},
+                "architecture": "amd64", "packages": [], "broken": [], "candidates": {"known": {}},
+                "kernel": {"unknown": "x"}, "stale": {"known": []}, "sockets": {"known": []}, "updaters": [],
+                "unsearched": unsearched, "bundles": there.iter().map(bundle).collect::<Vec<_>>(),
+            }))
+            .unwrap()
+        };
+        assert!(is_unread(&finding, &facts(&["/opt/x/tool"], &[])), "the file was not read");
+        assert!(!is_unread(&finding, &facts(&["/opt/x/tool"], &["3.0.8"])), "it was, and holds another one");
+        assert!(!is_unread(&finding, &facts(&["/opt/x/tools"], &[])), "another file was not read");
+        let how = |facts: &HostFacts| ended(std::slice::from_ref(&finding), &[], facts).into_values().next().unwrap();
+        assert_eq!(how(&facts(&[], &[])), ClosedAs::Gone);
+        assert_eq!(how(&facts(&[], &["3.0.8"])), ClosedAs::Fixed);
+        assert_eq!(how(&facts(&[], &["3.0.7"])), ClosedAs::Withdrawn);
     }
 }

@@ -7,6 +7,7 @@ use stanch_feeds::order::Order;
 use stanch_model::assessment::DeployerPriority;
 use stanch_model::asset::Asset;
 use stanch_model::decision::Mode;
+use stanch_model::ecosystem;
 use stanch_model::finding::{Finding as ModelFinding, Verdict};
 use stanch_model::id::{AssetId, CaseId, FindingId, ItemId, RemediationId};
 use stanch_model::item::WorkItem;
@@ -339,6 +340,10 @@ const fn done_about(mode: Mode) -> &'static str {
 
 /// The highest of the versions that fix a member, in the order of its own world.
 pub(crate) fn target_version(members: &[&ModelFinding]) -> String {
+    // Copies inside one file are of many libraries: no one version is the target.
+    if members.iter().any(|finding| ecosystem::inside(&finding.binary).is_some()) {
+        return String::new();
+    }
     let order = Order::of_binary(members.first().map_or("", |finding| &finding.binary));
     let versions = members.iter().filter_map(|finding| finding.fixed_version.as_deref());
     order.newest(versions).unwrap_or_default().to_owned()

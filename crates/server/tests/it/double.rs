@@ -225,6 +225,7 @@ impl Host {
             architecture: "amd64".to_owned(),
             packages: self.installed.iter().map(package).collect(),
             components: Vec::new(),
+            bundles: Vec::new(),
             unsearched: Vec::new(),
             broken: Vec::new(),
             candidates: if self.blind {

@@ -210,6 +210,7 @@ pub(crate) fn facts(name: &str, seconds: i64) -> HostFacts {
         architecture: "amd64".into(),
         packages: Vec::new(),
         components: Vec::new(),
+        bundles: Vec::new(),
         unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Unknown("none".into()),

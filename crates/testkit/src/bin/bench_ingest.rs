@@ -345,6 +345,7 @@ fn facts(asset: &Asset, each: usize, carries: bool) -> Result<HostFacts> {
         architecture: "amd64".to_owned(),
         packages,
         components: Vec::new(),
+        bundles: Vec::new(),
         unsearched: Vec::new(),
         broken: Vec::new(),
         candidates: Known::Known(candidates),

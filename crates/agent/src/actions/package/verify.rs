@@ -73,7 +73,8 @@ impl PackageUpgrade {
 
 /// A new kernel on disk does not run yet: that is an item of its own, closed by a reboot, and no failure here.
 fn kernel() -> Result<Check, ActionError> {
-    let facts = facts::host(&Options::this_host()).map_err(|e| failed(e, "cannot read which kernel runs"))?;
+    let facts =
+        facts::host(&Options::this_host().without_copies()).map_err(|e| failed(e, "cannot read which kernel runs"))?;
     let detail = match facts.kernel {
         Known::Known(kernel) => match reboot::due(&kernel) {
             Some(image) => format!("{} runs, {} waits for a reboot", kernel.running_release, image.release),

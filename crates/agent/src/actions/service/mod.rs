@@ -421,8 +421,8 @@ fn binaries(host: &dyn Programs, sources: &BTreeSet<String>) -> Result<BTreeSet<
 
 /// Packages for which the archives offer something newer: what a step before this one may replace.
 fn upgradable() -> Result<BTreeSet<String>, ActionError> {
-    let facts =
-        facts::host(&Options::this_host()).map_err(|e| ActionError::caused("cannot read the host's facts", e))?;
+    let facts = facts::host(&Options::this_host().without_copies())
+        .map_err(|e| ActionError::caused("cannot read the host's facts", e))?;
     Ok(facts.candidates.known().into_iter().flatten().map(|(name, _)| name.clone()).collect())
 }
 
